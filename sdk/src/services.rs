@@ -1,0 +1,158 @@
+//! What the host does for a plugin. On Wasm these call the host; elsewhere they call [`crate::testing`].
+
+#[cfg(target_family = "wasm")]
+use crate::bindings::everything::membrana::plugin as imports;
+#[cfg(not(target_family = "wasm"))]
+use crate::testing as imports;
+
+/// Lines for the admin's log. Never log text, names, addresses or secrets. At most 64 KiB/s, then dropped and counted.
+pub mod log {
+    pub use crate::bindings::everything::membrana::plugin::log::Level;
+
+    /// Writes one line.
+    pub fn write(level: Level, message: impl core::fmt::Display) {
+        super::imports::log::write(level, &message.to_string());
+    }
+
+    /// Something an admin would note.
+    pub fn info(message: impl core::fmt::Display) {
+        write(Level::Info, message);
+    }
+
+    /// Something went wrong and was got over.
+    pub fn warn(message: impl core::fmt::Display) {
+        write(Level::Warn, message);
+    }
+}
+
+/// The plugin's own section of the configuration.
+pub mod config {
+    /// JSON. A secret appears as its name; `x_file = "..."` appears as `x` with the file's text.
+    pub fn json() -> String {
+        super::imports::config::json()
+    }
+}
+
+/// The time, coarse on purpose. Connectors only.
+pub mod clock {
+    use crate::Timestamp;
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn now() -> Timestamp {
+        super::imports::clock::now()
+    }
+
+    /// Milliseconds until the host ends this call.
+    pub fn remaining_ms() -> u64 {
+        super::imports::clock::remaining_ms()
+    }
+}
+
+/// Key-value state, durable and private to one channel, committed with what the call returns. Connectors only;
+/// `send` and `probe` may only read.
+pub mod state {
+    /// Shape: at most 256 bytes a key, 64 KiB a value.
+    pub fn get(key: &str) -> Option<Vec<u8>> {
+        super::imports::state::get(key)
+    }
+
+    /// Errors: over the quota, or a call that may only read; in words.
+    pub fn set(key: &str, value: &[u8]) -> Result<(), String> {
+        super::imports::state::set(key, value)
+    }
+
+    /// Absent is fine.
+    pub fn delete(key: &str) {
+        super::imports::state::delete(key);
+    }
+
+    /// Keys with this prefix in order, after `after`, at most `limit` (1000).
+    pub fn keys(prefix: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+        super::imports::state::keys(prefix, after, limit)
+    }
+}
+
+/// HTTP by the host: grants, addresses, TLS, time-outs, sizes and credentials are its business.
+pub mod http {
+    pub use crate::bindings::everything::membrana::plugin::http::{HttpError, Request, Response};
+
+    /// Sends and waits. A redirect is returned, never followed.
+    pub fn send(request: &Request) -> Result<Response, HttpError> {
+        super::imports::http::send(request)
+    }
+
+    impl Request {
+        /// A request without body. Shape: `method` upper case, `url` absolute.
+        pub fn new(method: &str, url: impl Into<String>) -> Self {
+            Self { method: method.to_owned(), url: url.into(), headers: Vec::new(), body: Vec::new(), auth: None, timeout_ms: None }
+        }
+
+        /// Adds a header.
+        pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+            self.headers.push((name.to_owned(), value.into()));
+            self
+        }
+
+        /// Names the credential that the host adds.
+        pub fn auth(mut self, credential: &str) -> Self {
+            self.auth = Some(credential.to_owned());
+            self
+        }
+
+        /// Sets body and content type.
+        pub fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+            let mut with_type = self.header("content-type", content_type);
+            with_type.body = body.into();
+            with_type
+        }
+    }
+
+    impl Response {
+        /// The first header of this lower-case name.
+        pub fn header(&self, name: &str) -> Option<&str> {
+            self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        }
+
+        /// The body as text, wrong bytes replaced.
+        pub fn text(&self) -> std::borrow::Cow<'_, str> {
+            String::from_utf8_lossy(&self.body)
+        }
+    }
+
+    impl HttpError {
+        /// What went wrong, in words for an admin.
+        pub fn words(&self) -> String {
+            match self {
+                HttpError::Denied(grant) => format!("not granted: {grant}"),
+                HttpError::Timeout => "no answer in time".to_owned(),
+                HttpError::TooLarge(limit) => format!("answer over {limit} bytes"),
+                HttpError::Dns(why) => format!("name not resolved: {why}"),
+                HttpError::Connect(why) => format!("no connection: {why}"),
+                HttpError::Tls(why) => format!("tls: {why}"),
+                HttpError::Protocol(why) => format!("http: {why}"),
+            }
+        }
+    }
+}
+
+/// A byte stream to a granted host and port. TLS and certificates are the host's.
+pub mod net {
+    #[cfg(target_family = "wasm")]
+    pub use crate::bindings::everything::membrana::plugin::net::Connection;
+    pub use crate::bindings::everything::membrana::plugin::net::{NetError, Security};
+    #[cfg(not(target_family = "wasm"))]
+    pub use crate::testing::Connection;
+
+    impl NetError {
+        /// What went wrong, in words for an admin.
+        pub fn words(&self) -> String {
+            match self {
+                NetError::Denied(grant) => format!("not granted: {grant}"),
+                NetError::Timeout => "no answer in time".to_owned(),
+                NetError::Closed => "connection closed".to_owned(),
+                NetError::Tls(why) => format!("tls: {why}"),
+                NetError::Io(why) => format!("connection broke: {why}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The pretend networks of tests and demo
