@@ -1,1 +1,8 @@
-//! The host.
+//! membrana: a host that loads sandboxed connectors, analyzers and rules, and stands between a company and its public.
+//!
+//! `ARCHITECTURE.md` is the map; the rooms below stand in reading order.
+
+pub mod clock;
+pub mod model;
+pub mod store;
+pub mod telemetry;

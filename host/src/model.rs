@@ -1,0 +1,23 @@
+//! The words of the house as types: interactions, entries, annotations, decisions, actions, tasks. No IO, no time, no locks.
+//!
+//! Everything here is plain data that any room may read. Invariants that need a store are kept by `store`.
+
+mod action;
+mod annotation;
+mod dead;
+mod entry;
+mod fault;
+mod ids;
+mod interaction;
+
+pub use action::{
+    Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted,
+};
+pub use annotation::{Annotated, Annotation, Lineup, LineupMember, Results, ResultsOf, Value};
+pub use dead::{DeadLetter, DeadSubject};
+pub use entry::{Entry, EntryBody, Fact, NewEntry, NewRaw, RawItem, RawOrigin};
+pub use fault::{Detail, Fault, Finding, Severity};
+pub use ids::{
+    ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,
+};
+pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};

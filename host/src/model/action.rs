@@ -1,0 +1,300 @@
+//! Decisions and what follows from them: actions of the outbox, tasks of teams, timers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ActionId, ChannelName, ConversationId, Digest, ExchangeId, IdentityId, InteractionId, NativeId, Seq, TaskId, Timestamp};
+
+/// An action as a rule asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Stable over re-decisions of this rule on this interaction: `reply`, `assign`, `note:1`.
+    pub key: String,
+    /// Open: `reply assign note`.
+    pub kind: String,
+    /// JSON, checked against the kind's schema.
+    pub body: String,
+}
+
+/// An action already claimed, as a rule sees it: its content is fixed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// Which rule asked.
+    pub rule: String,
+    /// Where it stands.
+    pub state: ActionState,
+}
+
+/// What one rule answered to one entry, with its reasons. Unique by (channel, sequence, rule).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The entry that asked.
+    pub seq: Seq,
+    /// What it is about.
+    pub interaction: InteractionId,
+    /// The rule's name in the configuration.
+    pub rule: String,
+    /// Its build.
+    pub digest: Digest,
+    /// The row that decided.
+    pub row: Option<String>,
+    /// In words, for a person.
+    pub reasons: Vec<String>,
+    /// What it asked for and got, in order.
+    pub actions: Vec<Wanted>,
+    /// What it asked for and did not get, each with the reason.
+    pub dropped: Vec<(Wanted, String)>,
+    /// Analyzers that had no answer when it was decided.
+    pub missing: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Body of an action of kind `reply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplyBody {
+    /// Whether it waits for a person.
+    pub mode: ReplyMode,
+    /// Teams of which one must approve a draft; empty: anybody may.
+    #[serde(default)]
+    pub review: Vec<String>,
+    /// What is said.
+    pub text: String,
+    /// BCP 47.
+    #[serde(default)]
+    pub language: Option<String>,
+}
+
+/// Whether a reply waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplyMode {
+    /// Waits for `outbox approve`.
+    Draft,
+    /// Goes out by itself.
+    Send,
+}
+
+/// Body of an action of kind `assign`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// Exactly one team is responsible.
+    pub team: String,
+    /// To the first reply, from when it was received. Units: milliseconds.
+    #[serde(default)]
+    pub within_ms: Option<u64>,
+    /// Asked for facts.
+    #[serde(default)]
+    pub consulted: Vec<String>,
+    /// Told.
+    #[serde(default)]
+    pub informed: Vec<String>,
+    /// In order.
+    #[serde(default)]
+    pub escalate: Vec<Escalation>,
+    /// For the team: why, or the text that the channel could not carry.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// One step of an escalation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// From the opening of the task. Units: milliseconds.
+    pub after_ms: u64,
+    /// Which team.
+    pub to: String,
+}
+
+/// Where an action of the outbox stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionState {
+    /// A draft that nobody approved yet.
+    AwaitingApproval,
+    /// Due at `due`.
+    Pending,
+    /// Durable before the call: from here on the content is fixed.
+    Claimed,
+    /// The network took it.
+    Sent,
+    /// The network surely did nothing; again at `due`.
+    Retry,
+    /// It may have gone out.
+    Unknown,
+    /// Being looked for.
+    Reconciling,
+    /// A person must look.
+    Human,
+    /// Given up.
+    Dead,
+    /// A person said no.
+    Rejected,
+    /// Decided again, and no longer wanted.
+    Withdrawn,
+    /// Too late.
+    Expired,
+    /// Must not be done to this person now.
+    Suppressed,
+}
+
+impl ActionState {
+    /// The glossary's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            ActionState::AwaitingApproval => "awaiting-approval",
+            ActionState::Pending => "pending",
+            ActionState::Claimed => "claimed",
+            ActionState::Sent => "sent",
+            ActionState::Retry => "retry",
+            ActionState::Unknown => "unknown",
+            ActionState::Reconciling => "reconciling",
+            ActionState::Human => "human",
+            ActionState::Dead => "dead",
+            ActionState::Rejected => "rejected",
+            ActionState::Withdrawn => "withdrawn",
+            ActionState::Expired => "expired",
+            ActionState::Suppressed => "suppressed",
+        }
+    }
+
+    /// Nobody claimed it yet: deciding again may replace or withdraw it.
+    pub fn is_open(self) -> bool {
+        matches!(self, ActionState::AwaitingApproval | ActionState::Pending)
+    }
+
+    /// Claimed and not settled: it holds its exchange.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, ActionState::Claimed | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling | ActionState::Human)
+    }
+}
+
+/// One action of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Hash of interaction, rule and key.
+    pub id: ActionId,
+    /// Where it goes out.
+    pub channel: ChannelName,
+    /// What it is about.
+    pub interaction: InteractionId,
+    /// The revision of the interaction it was decided on.
+    pub seq: Seq,
+    /// The thread.
+    pub conversation: ConversationId,
+    /// Whom it answers where.
+    pub exchange: ExchangeId,
+    /// The exchange's version it was decided on.
+    pub exchange_version: u64,
+    /// The person answered.
+    pub identity: Option<IdentityId>,
+    /// Which rule asked.
+    pub rule: String,
+    /// What it asked for; `kind` is `reply`.
+    pub wanted: Wanted,
+    /// The text to go out; a person may have edited a draft's.
+    pub text: String,
+    /// A person edited the draft: deciding again does not replace it.
+    pub is_edited: bool,
+    /// Nobody looked at it before it goes out.
+    pub is_automatic: bool,
+    /// Teams of which one must approve.
+    pub review: Vec<String>,
+    /// Where it stands.
+    pub state: ActionState,
+    /// Rises by one with every change: changes compare and set it.
+    pub revision: u64,
+    /// Calls made.
+    pub attempts: u32,
+    /// When it is next worked on.
+    pub due: Timestamp,
+    /// When it was first decided; networks' records are dated with it.
+    pub created: Timestamp,
+    /// What the network calls it.
+    pub native: Option<NativeId>,
+    /// The last failure, in words.
+    pub error: Option<String>,
+    /// The build that claimed it.
+    pub digest: Option<Digest>,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Somebody must act.
+    Open,
+    /// For somebody else's answer.
+    Waiting,
+    /// Closed.
+    Done,
+    /// Decided again, and no longer wanted.
+    Withdrawn,
+}
+
+impl TaskState {
+    /// The glossary's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskState::Open => "open",
+            TaskState::Waiting => "waiting",
+            TaskState::Done => "done",
+            TaskState::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// Something a team must do by a deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// As its action's.
+    pub id: TaskId,
+    /// Where the interaction is.
+    pub channel: ChannelName,
+    /// What it is about.
+    pub interaction: InteractionId,
+    /// The revision it was last decided on.
+    pub seq: Seq,
+    /// Which rule asked.
+    pub rule: String,
+    /// The row that decided.
+    pub row: Option<String>,
+    /// What it asked for.
+    pub assignment: Assignment,
+    /// Where it stands.
+    pub state: TaskState,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// The deadline.
+    pub due: Option<Timestamp>,
+    /// Steps of the escalation that fired, by index.
+    pub escalated: Vec<u16>,
+    /// Rises by one with every change: changes compare and set it.
+    pub revision: u64,
+}
+
+/// Something that happens by itself at a time. Deleted in the commit that brings its fact.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timer {
+    /// When.
+    pub due: Timestamp,
+    /// Which channel's log gets the fact.
+    pub channel: ChannelName,
+    /// The task concerned.
+    pub task: TaskId,
+    /// What happens.
+    pub kind: TimerKind,
+}
+
+/// What a timer brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TimerKind {
+    /// A step of the escalation, by index.
+    Escalate(u16),
+    /// The deadline.
+    Deadline,
+}

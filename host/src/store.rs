@@ -1,0 +1,378 @@
+//! The durable memory: a log per channel and the records beside it. Domain-shaped, so that an SQL engine can honour it.
+//!
+//! A commit is one channel's, atomic and durable when the call returns. The store allots sequences; nobody else appends.
+//! It deliberately decides nothing: what is a repeat, who owns a task and when to retry is the stages' business.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey,
+    IdentityId, InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
+};
+
+/// Everything that must outlive the process. All lists have a bound given by the caller.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The key that ids are hashed with; random per store, never changed.
+    fn id_key(&self) -> &IdKey;
+
+    /// Names of channels that have any record, sorted.
+    async fn channels(&self) -> Result<Vec<ChannelName>, StoreError>;
+
+    /// Where a channel stands. A channel never seen is empty, not an error.
+    async fn channel(&self, channel: &ChannelName) -> Result<ChannelRecord, StoreError>;
+
+    /// Makes everything in `commit` durable, or nothing.
+    /// Errors: [`StoreError::Conflict`] where an expected revision is another by now; nothing is written then.
+    /// Cancel: not safe to rely on; the commit may or may not happen, atomically.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Makes raw items durable in order. Shape: one answer per item: its place, or `None` for a delivery seen inside its window.
+    async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError>;
+
+    /// Raw items from place `from` on, rising; at least one where there is one, then up to `bytes_max`.
+    async fn read_raw(&self, channel: &ChannelName, from: u64, items_max: usize, bytes_max: usize) -> Result<Vec<RawItem>, StoreError>;
+
+    /// Drops raw items received before `before` that the reader `raw` has passed and no dead letter names.
+    async fn drop_raw(&self, channel: &ChannelName, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Entries from `from` on, rising.
+    async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// Entries before `before`, newest first; `Seq(u64::MAX)` starts at the end.
+    async fn read_log_back(&self, channel: &ChannelName, before: Seq, items_max: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// What each id stands for, same order.
+    async fn resolve(&self, channel: &ChannelName, ids: &[InteractionId]) -> Result<Vec<Resolved>, StoreError>;
+
+    /// What is in force of each entry in `from..=to`, same order as the entries that have results; entries without are absent.
+    async fn annotated(&self, channel: &ChannelName, from: Seq, to: Seq) -> Result<Vec<(Seq, Annotated)>, StoreError>;
+
+    /// Decisions on entries in `from..=to`, rising, in file order within one entry.
+    async fn decisions(&self, channel: &ChannelName, from: Seq, to: Seq) -> Result<Vec<Decision>, StoreError>;
+
+    /// An exchange; one without a record has version 1 and no replies.
+    async fn exchange(&self, channel: &ChannelName, exchange: ExchangeId) -> Result<Exchange, StoreError>;
+
+    /// A conversation, its alias followed; `None` while it has one member only.
+    async fn conversation(&self, channel: &ChannelName, conversation: ConversationId) -> Result<Option<Conversation>, StoreError>;
+
+    /// All actions about one interaction, by id.
+    async fn actions_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Action>, StoreError>;
+
+    /// All tasks about one interaction, by id.
+    async fn tasks_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Task>, StoreError>;
+
+    /// Actions of this channel in `Pending`, `Retry`, `Unknown` or `Reconciling` with `due <= now`, and all `Claimed` ones, by due.
+    async fn actions_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError>;
+
+    /// Says whether an action of this exchange other than `except` is under way.
+    async fn exchange_is_busy(&self, channel: &ChannelName, exchange: ExchangeId, except: ActionId) -> Result<bool, StoreError>;
+
+    /// Timers of this channel with `due <= now`, by due.
+    async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError>;
+
+    /// Events that sink `sink` must try again with `due <= now`, by due.
+    async fn sink_retries_due(&self, channel: &ChannelName, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError>;
+
+    /// Actions of a channel after `after`, by (interaction, id).
+    async fn actions(&self, channel: &ChannelName, after: Option<(InteractionId, ActionId)>, items_max: usize) -> Result<Vec<Action>, StoreError>;
+
+    /// Tasks of a channel after `after`, by (interaction, id).
+    async fn tasks(&self, channel: &ChannelName, after: Option<(InteractionId, TaskId)>, items_max: usize) -> Result<Vec<Task>, StoreError>;
+
+    /// Dead letters of a channel after `after`, by id.
+    async fn dead_letters(&self, channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// The whole private state of a channel's plugin.
+    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
+
+    /// Reads everything once and names what is damaged.
+    async fn verify(&self) -> Result<Verified, StoreError>;
+
+    /// Makes everything durable and closes; later calls fail.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// One channel's changes, all or nothing.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Whose.
+    pub channel: ChannelName,
+    /// The lease this writer holds; 0 on an embedded store.
+    pub epoch: u64,
+    /// When, by the host's clock: the entries' `at`.
+    pub at: Timestamp,
+    /// Appended in order.
+    pub entries: Vec<NewEntry>,
+    /// Ids that stand for something else from now on.
+    pub links: Vec<(InteractionId, Link)>,
+    /// Conversations that turned out to be one: the first becomes an alias of the second.
+    pub merges: Vec<(ConversationId, ConversationId)>,
+    /// The connector's cursor.
+    pub cursor: Option<String>,
+    /// The plugin's state: key and value, `None` deletes.
+    pub state: Vec<(String, Option<Vec<u8>>)>,
+    /// Raw items handed over by `poll`, appended to the raw log.
+    pub raws: Vec<NewRaw>,
+    /// Readers that moved on.
+    pub positions: Vec<(Reader, u64)>,
+    /// Records a lineup that results name; writing the same again is free.
+    pub lineup: Option<Lineup>,
+    /// New runs.
+    pub results: Vec<Results>,
+    /// New decisions.
+    pub decisions: Vec<Decision>,
+    /// Actions written; `revision` is the new one, and 1 less is what must be stored (0: absent).
+    pub actions: Vec<Action>,
+    /// Tasks written, like actions.
+    pub tasks: Vec<Task>,
+    /// An automatic reply went out at `at` in these exchanges, or another reply (`false`).
+    pub replied: Vec<(ExchangeId, bool)>,
+    /// Timers set.
+    pub timers_set: Vec<Timer>,
+    /// Timers removed; absent ones are fine.
+    pub timers_gone: Vec<Timer>,
+    /// Sink events to be tried again, replacing what has the same id.
+    pub sink_retries: Vec<SinkRetry>,
+    /// Sink events delivered or given up: sink and id.
+    pub sink_retries_gone: Vec<(String, String)>,
+    /// Things set aside; the same id again replaces.
+    pub dead: Vec<DeadLetter>,
+    /// Dead letters taken back.
+    pub dead_gone: Vec<DeadId>,
+    /// Says in what state an admin or a fault left the channel.
+    pub status: Option<ChannelStatus>,
+}
+
+impl Commit {
+    /// A commit that changes nothing yet.
+    pub fn new(channel: ChannelName, at: Timestamp) -> Self {
+        Self {
+            channel,
+            epoch: 0,
+            at,
+            entries: Vec::new(),
+            links: Vec::new(),
+            merges: Vec::new(),
+            cursor: None,
+            state: Vec::new(),
+            raws: Vec::new(),
+            positions: Vec::new(),
+            lineup: None,
+            results: Vec::new(),
+            decisions: Vec::new(),
+            actions: Vec::new(),
+            tasks: Vec::new(),
+            replied: Vec::new(),
+            timers_set: Vec::new(),
+            timers_gone: Vec::new(),
+            sink_retries: Vec::new(),
+            sink_retries_gone: Vec::new(),
+            dead: Vec::new(),
+            dead_gone: Vec::new(),
+            status: None,
+        }
+    }
+}
+
+/// What a commit was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The place of the first entry appended; meaningless where none was.
+    pub first: Seq,
+    /// The last place of the channel's log now.
+    pub last: Seq,
+    /// The last place of the channel's raw log now.
+    pub raw_last: u64,
+}
+
+/// Who reads a channel's log, or its raw log, and how far it came.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reader {
+    /// Intake in the raw log.
+    Raw,
+    /// The analysis: everything up to here has its results, or is missing them for good.
+    Analysis,
+    /// The rules.
+    Rules,
+    /// A sink, by name.
+    Sink(String),
+    /// One catch-up pass, by analyzer.
+    CatchUp(String),
+}
+
+/// Where a channel stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelRecord {
+    /// The last place of its log; 0 where it is empty.
+    pub last: Seq,
+    /// The last place of its raw log.
+    pub raw_last: u64,
+    /// The connector's cursor.
+    pub cursor: Option<String>,
+    /// How far each reader came: the last place it is done with.
+    pub positions: BTreeMap<Reader, u64>,
+    /// In what state it was left.
+    pub status: Option<ChannelStatus>,
+}
+
+impl ChannelRecord {
+    /// How far this reader came; 0 where it never read.
+    pub fn position(&self, reader: &Reader) -> u64 {
+        self.positions.get(reader).copied().unwrap_or(0)
+    }
+}
+
+/// In what state a channel is, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// `connected backfilling degraded bad-config bad-credentials paused`.
+    pub state: String,
+    /// In words, for an admin.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What an id stands for, besides an interaction of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// Another native id of this interaction.
+    Interaction(InteractionId),
+    /// An ancestor that nobody saw yet, known to belong to this conversation.
+    Ancestor(ConversationId),
+    /// What our own action became on the network; with the interaction it is about.
+    Action(InteractionId, ActionId),
+}
+
+/// What an id resolves to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// Never heard of.
+    Unknown,
+    /// An interaction, links followed.
+    Interaction(Known),
+    /// An ancestor that nobody saw yet.
+    Ancestor(ConversationId),
+    /// What our own action became.
+    Action(InteractionId, ActionId),
+}
+
+/// What is kept of every interaction, beside the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Its id.
+    pub id: InteractionId,
+    /// The latest entry that brought content, or took it back.
+    pub latest: Seq,
+    /// The latest entry about it of any kind.
+    pub last: Seq,
+    /// Of the latest content.
+    pub fingerprint: Fingerprint,
+    /// The latest `edited`.
+    pub edited: Option<Timestamp>,
+    /// It was taken back.
+    pub is_gone: bool,
+    /// It arrived as backfill.
+    pub is_backfill: bool,
+    /// The thread, aliases followed.
+    pub conversation: ConversationId,
+}
+
+/// Whom we answer where, and how often we did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Rises with each entry by that identity and each reply of ours; 1 for the first entry.
+    pub version: u64,
+    /// The last automatic replies. Shape: at most 8, oldest first.
+    pub automatic_replies: Vec<Timestamp>,
+}
+
+/// A thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its id, aliases followed.
+    pub id: ConversationId,
+    /// Entries with content.
+    pub count: u64,
+    /// The last of them: place, identity, whether it is ours. Shape: at most 16, newest last.
+    pub recent: Vec<(Seq, Option<IdentityId>, bool)>,
+}
+
+/// An event that a sink refused for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkRetry {
+    /// Which sink.
+    pub sink: String,
+    /// The event's own id, constant over retries.
+    pub id: String,
+    /// The entry it derives from.
+    pub seq: Seq,
+    /// Which of the entry's events.
+    pub event: String,
+    /// Calls made.
+    pub attempts: u32,
+    /// When to try again.
+    pub due: Timestamp,
+    /// When it was first tried.
+    pub first: Timestamp,
+}
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Entries read.
+    pub n_entries: u64,
+    /// All records read.
+    pub n_records: u64,
+    /// What is damaged or missing, each with channel and range, in words.
+    pub damage: Vec<String>,
+}
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed an action or task first; read again.
+    #[error("{0} was changed by somebody else meanwhile")]
+    Conflict(String),
+    /// Another process holds the data.
+    #[error("the store in `{0}` is in use by another process")]
+    InUse(String),
+    /// Written by a newer build; untouched.
+    #[error("the store has format {found}, this build reads up to {known}; use the newer build")]
+    NewerFormat {
+        /// On disk.
+        found: u32,
+        /// Of this build.
+        known: u32,
+    },
+    /// Cannot be opened or read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The disk said no; nothing of the call is acknowledged.
+    #[error("cannot {step} the store")]
+    Io {
+        /// `open`, `write`, `sync`, `read`.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It was closed, or stopped after a failed sync.
+    #[error("the store is closed: {0}")]
+    Closed(String),
+    /// A record over its bound.
+    #[error("{what} of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Units: bytes.
+        size: usize,
+        /// Units: bytes.
+        limit: usize,
+    },
+}
