@@ -60,6 +60,12 @@ pub trait Store: Send + Sync + 'static {
     /// A conversation, its alias followed; `None` while it has one member only.
     async fn conversation(&self, channel: &ChannelName, conversation: ConversationId) -> Result<Option<Conversation>, StoreError>;
 
+    /// One action, wherever it stands.
+    async fn action(&self, channel: &ChannelName, id: ActionId) -> Result<Option<Action>, StoreError>;
+
+    /// One task, wherever it stands.
+    async fn task(&self, channel: &ChannelName, id: TaskId) -> Result<Option<Task>, StoreError>;
+
     /// All actions about one interaction, by id.
     async fn actions_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Action>, StoreError>;
 
@@ -254,7 +260,7 @@ pub enum Link {
 pub enum Resolved {
     /// Never heard of.
     Unknown,
-    /// An interaction, links followed.
+    /// An interaction, links of other names followed.
     Interaction(Known),
     /// An ancestor that nobody saw yet.
     Ancestor(ConversationId),
@@ -271,7 +277,7 @@ pub struct Known {
     pub latest: Seq,
     /// The latest entry about it of any kind.
     pub last: Seq,
-    /// Of the latest content.
+    /// Of the latest content; a part that a revision lacks keeps its earlier value.
     pub fingerprint: Fingerprint,
     /// The latest `edited`.
     pub edited: Option<Timestamp>,
