@@ -9,6 +9,7 @@ mod entry;
 mod fault;
 mod ids;
 mod interaction;
+pub mod shown;
 
 pub use action::{
     Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted,

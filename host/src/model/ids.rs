@@ -193,6 +193,11 @@ impl IdKey {
         DeadId(self.hash(b"d", &[channel.as_str(), stage, subject]))
     }
 
+    /// The id of an event for sinks: the same for a retry and a redo. Shape: `evt_` and 32 hexadecimal digits.
+    pub fn event(&self, channel: &ChannelName, seq: Seq, event: &str, rule: &str) -> String {
+        format!("evt_{}", DeadId(self.hash(b"e", &[channel.as_str(), &seq.to_string(), event, rule])))
+    }
+
     fn hash(&self, kind: &[u8], parts: &[&str]) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(kind);

@@ -1,0 +1,113 @@
+//! Takes in what networks push: verify over the bytes received, commit them raw, then answer 2xx.
+//!
+//! It understands nothing of what it takes; that is the connector's `receive`, later and one by one. Nothing is acknowledged
+//! before it is durable, and nothing unverified is stored.
+
+mod verify;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::{error, info};
+
+use crate::model::{ChannelName, NewRaw, RawOrigin};
+use crate::stage::Journal;
+use crate::telemetry::chain;
+
+pub use verify::{Scheme, Verifier};
+
+/// A repeat of a delivery's id inside this window has no effect. Units: milliseconds; three days, longer than any retry schedule here.
+const ONCE_WINDOW_MS: u64 = 72 * 3_600_000;
+/// Units: bytes. Larger bodies are refused with 413.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Headers kept with a raw item; the rest is dropped.
+const HEADERS_MAX: usize = 64;
+/// Never kept: they hold credentials.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-telegram-bot-api-secret-token"];
+
+/// The hooks in force, by channel. Routes belong to the host, so that a reload never loses one in between.
+pub struct Ingress {
+    journal: Journal,
+    hooks: ArcSwap<HashMap<String, Arc<Hook>>>,
+}
+
+/// One channel's hook.
+pub struct Hook {
+    /// Which channel's raw log it feeds.
+    pub channel: ChannelName,
+    /// How a request proves itself.
+    pub verifier: Verifier,
+    /// Upper case; empty: any.
+    pub methods: Vec<String>,
+}
+
+/// A request as received.
+pub struct Incoming {
+    /// Upper case.
+    pub method: String,
+    /// What follows `/hooks/{channel}`, with its query.
+    pub path_with_query: String,
+    /// Lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// As received.
+    pub body: Vec<u8>,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Durable.
+    Accepted,
+    /// Its id was seen inside its window: no effect, and no reason to send it again.
+    Repeat,
+    /// No such hook.
+    NotFound,
+    /// The hook does not take this method.
+    MethodNotAllowed,
+    /// It does not prove itself.
+    Unauthorized,
+    /// Not durable: try again soon.
+    Unavailable,
+}
+
+impl Ingress {
+    /// No hooks yet.
+    pub fn new(journal: Journal) -> Self {
+        Self { journal, hooks: ArcSwap::default() }
+    }
+
+    /// Puts these hooks in force at once.
+    pub fn set(&self, hooks: impl IntoIterator<Item = Hook>) {
+        let hooks = hooks.into_iter().map(|hook| (hook.channel.as_str().to_owned(), Arc::new(hook)));
+        self.hooks.store(Arc::new(hooks.collect()));
+    }
+
+    /// Verifies and makes durable. The answer may be given as soon as this returns.
+    pub async fn accept(&self, channel: &str, incoming: Incoming) -> Answer {
+        let Some(hook) = self.hooks.load().get(channel).cloned() else { return Answer::NotFound };
+        if !hook.methods.is_empty() && !hook.methods.contains(&incoming.method) {
+            return Answer::MethodNotAllowed;
+        }
+        let now = self.journal.clock.now();
+        let id = match hook.verifier.verify(&incoming, now) {
+            Ok(id) => id,
+            Err(why) => {
+                info!(%channel, error = %why, "Webhook refused.");
+                return Answer::Unauthorized;
+            }
+        };
+        let Incoming { method, path_with_query, headers, body } = incoming;
+        let headers = headers.into_iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str())).take(HEADERS_MAX).collect();
+        let origin = RawOrigin::Webhook { method, path_with_query, headers };
+        let raw = NewRaw { origin, body, once: id.map(|id| (id, ONCE_WINDOW_MS)) };
+        match self.journal.commit_raw(&hook.channel, now, vec![raw]).await {
+            Ok(places) if places.iter().all(Option::is_none) => Answer::Repeat,
+            Ok(_) => Answer::Accepted,
+            Err(failure) => {
+                error!(%channel, error = %chain(&failure), "Webhook not stored; the sender was told to try again.");
+                Answer::Unavailable
+            }
+        }
+    }
+}

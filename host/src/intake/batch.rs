@@ -1,0 +1,281 @@
+//! One batch of changes on its way into a channel's log: what is a repeat, what a revision, which thread it belongs to.
+//!
+//! The decisions are made against the store and against what the same batch already holds; nothing is written here.
+//! Bounded by the page that the connector returned.
+
+use std::collections::HashMap;
+
+use crate::model::{
+    ActionId, ActionState, ChannelName, ConversationId, EntryBody, ExchangeId, Fact, IdKey, IdentityId, Interaction, InteractionId, NativeId,
+    NewEntry, Ours, Seq,
+};
+use crate::stage::Journal;
+use crate::store::{Commit, Known, Link, Resolved, StoreError};
+
+/// Ancestors without a sight of them that one interaction leaves a mark for; longer threads meet by nearer ones.
+const UNSEEN_MARKS_MAX: usize = 16;
+
+/// Collects a commit's entries.
+pub(super) struct Batch<'a> {
+    journal: &'a Journal,
+    key: &'a IdKey,
+    channel: &'a ChannelName,
+    network: &'a str,
+    /// What the ids stand for once this batch is committed.
+    known: HashMap<InteractionId, Resolved>,
+    /// Where revisions inside this batch find whom they concern.
+    placed: HashMap<InteractionId, Placed>,
+    /// What goes to the store.
+    pub(super) commit: Commit,
+    /// Interactions that were there already, unchanged.
+    pub(super) n_repeats: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Placed {
+    identity: Option<IdentityId>,
+    exchange: Option<ExchangeId>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(journal: &'a Journal, channel: &'a ChannelName, network: &'a str) -> Self {
+        Self {
+            journal,
+            key: journal.store.id_key(),
+            channel,
+            network,
+            known: HashMap::new(),
+            placed: HashMap::new(),
+            commit: journal.begin(channel),
+            n_repeats: 0,
+        }
+    }
+
+    /// Looks up every id that these interactions name, in one call.
+    pub(super) async fn prepare(&mut self, interactions: impl Iterator<Item = &Interaction>, gone: impl Iterator<Item = &NativeId>) -> Result<(), StoreError> {
+        let (key, channel) = (self.key, self.channel);
+        let mut ids: Vec<InteractionId> = gone.map(|native| key.interaction(channel, native)).collect();
+        for interaction in interactions {
+            ids.extend(names_of(interaction).map(|native| key.interaction(channel, native)));
+            if let Ours::Yes(Some(action)) = &interaction.ours {
+                ids.extend(action.parse::<ActionId>().ok().map(|action| InteractionId(action.0)));
+            }
+        }
+        ids.retain(|id| !self.known.contains_key(id));
+        ids.sort_unstable();
+        ids.dedup();
+        let resolved = self.journal.store.resolve(channel, &ids).await?;
+        self.known.extend(ids.into_iter().zip(resolved));
+        Ok(())
+    }
+
+    /// Takes an interaction in: an arrival, a revision, an echo or a repeat.
+    pub(super) async fn upsert(&mut self, mut interaction: Box<Interaction>, is_backfill: bool) -> Result<(), StoreError> {
+        if interaction.occurred > self.commit.at {
+            interaction.occurred = self.commit.at;
+            interaction.attrs.push(("membrana.occurred-clamped".to_owned(), "true".to_owned()));
+        }
+        let id = self.id(&interaction.native);
+        if let Some(known) = self.stored(&interaction) {
+            return self.revise(known, interaction).await;
+        }
+        if interaction.is_ours() && self.settle_by_echo(&interaction).await? {
+            self.n_repeats += 1;
+            return Ok(());
+        }
+        let conversation = self.thread(id, &interaction).await?;
+        let identity = interaction.author.as_ref().map(|author| self.key.identity(self.network, &author.native));
+        let exchange = (!interaction.is_ours()).then(|| self.key.exchange(conversation, identity));
+        self.remember(id, &interaction, conversation, is_backfill);
+        self.placed.insert(id, Placed { identity, exchange });
+        self.append(Some(id), identity, Some(conversation), exchange, is_backfill, EntryBody::Arrived(interaction));
+        Ok(())
+    }
+
+    /// Takes a deletion in. One of something never seen, or gone already, is nothing.
+    pub(super) async fn gone(&mut self, native: &NativeId) -> Result<(), StoreError> {
+        let Some(Resolved::Interaction(known)) = self.known.get(&self.id(native)).cloned() else { return Ok(()) };
+        if known.is_gone {
+            return Ok(());
+        }
+        let Placed { identity, exchange } = self.place_of(&known).await?;
+        self.know(Known { is_gone: true, ..known.clone() });
+        self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, EntryBody::Gone);
+        Ok(())
+    }
+
+    /// Takes in what is about no interaction.
+    pub(super) fn other(&mut self, body: EntryBody, is_backfill: bool) {
+        self.append(None, None, None, None, is_backfill, body);
+    }
+
+    fn append(
+        &mut self,
+        interaction: Option<InteractionId>,
+        identity: Option<IdentityId>,
+        conversation: Option<ConversationId>,
+        exchange: Option<ExchangeId>,
+        is_backfill: bool,
+        body: EntryBody,
+    ) {
+        self.commit.entries.push(NewEntry { interaction, identity, conversation, exchange, is_backfill, body });
+    }
+
+    fn id(&self, native: &NativeId) -> InteractionId {
+        self.key.interaction(self.channel, native)
+    }
+
+    fn resolved(&self, native: &NativeId) -> &Resolved {
+        self.known.get(&self.id(native)).unwrap_or(&Resolved::Unknown)
+    }
+
+    /// The same thing under any of its names.
+    fn stored(&self, interaction: &Interaction) -> Option<Known> {
+        std::iter::once(&interaction.native).chain(&interaction.aka).find_map(|native| match self.resolved(native) {
+            Resolved::Interaction(known) => Some(known.clone()),
+            _ => None,
+        })
+    }
+
+    /// A revision, unless nothing that both dresses have differs, or it is older than what is stored, or our own.
+    async fn revise(&mut self, known: Known, interaction: Box<Interaction>) -> Result<(), StoreError> {
+        let fingerprint = interaction.fingerprint();
+        let is_later = interaction.edited > known.edited;
+        let is_older = interaction.edited.is_some() && interaction.edited < known.edited;
+        let is_repeat = fingerprint.is_repeat_of(known.fingerprint) && !known.is_gone;
+        if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
+            self.n_repeats += 1;
+            return Ok(());
+        }
+        let Placed { identity, exchange } = self.place_of(&known).await?;
+        self.know(Known { fingerprint, edited: interaction.edited.max(known.edited), is_gone: false, ..known.clone() });
+        self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, EntryBody::Edited(interaction));
+        Ok(())
+    }
+
+    /// Whom an interaction concerns that is stored, or stands earlier in this batch.
+    async fn place_of(&self, known: &Known) -> Result<Placed, StoreError> {
+        if let Some(placed) = self.placed.get(&known.id) {
+            return Ok(*placed);
+        }
+        let entries = self.journal.store.read_log(self.channel, known.latest, 1).await?;
+        let entry = entries.first().map(|entry| &entry.new);
+        Ok(Placed { identity: entry.and_then(|e| e.identity), exchange: entry.and_then(|e| e.exchange) })
+    }
+
+    /// An own entry that names its action's key, or the native id of a receipt, settles that action and is no news.
+    async fn settle_by_echo(&mut self, interaction: &Interaction) -> Result<bool, StoreError> {
+        let by_key = match &interaction.ours {
+            Ours::Yes(Some(key)) => key.parse::<ActionId>().ok().filter(|id| self.known.contains_key(&InteractionId(id.0))),
+            _ => None,
+        };
+        let by_receipt = std::iter::once(&interaction.native).chain(&interaction.aka).find_map(|native| match self.resolved(native) {
+            Resolved::Action(_, action) => Some(*action),
+            _ => None,
+        });
+        let Some(id) = by_receipt.or(by_key) else { return Ok(false) };
+        let Some(mut action) = self.journal.store.action(self.channel, id).await? else { return Ok(false) };
+        if action.state.is_under_way() && !self.commit.actions.iter().any(|a| a.id == id) {
+            action.state = ActionState::Sent;
+            action.native = Some(interaction.native.clone());
+            action.error = None;
+            action.revision += 1;
+            let fact = Fact::ActionSettled { action: id, state: ActionState::Sent, native: action.native.clone() };
+            self.append(Some(action.interaction), action.identity, Some(action.conversation), Some(action.exchange), false, EntryBody::Fact(fact));
+            self.commit.replied.push((action.exchange, action.is_automatic));
+            for native in std::iter::once(&interaction.native).chain(&interaction.aka) {
+                self.commit.links.push((self.id(native), Link::Action(action.interaction, id)));
+            }
+            self.commit.actions.push(action);
+        }
+        Ok(true)
+    }
+
+    /// Which conversation an arrival belongs to: that of any ancestor, seen or not (JWZ), else one of its own root.
+    /// Subjects never join.
+    async fn thread(&mut self, id: InteractionId, interaction: &Interaction) -> Result<ConversationId, StoreError> {
+        let ancestors: Vec<InteractionId> = ancestors_of(interaction).map(|native| self.id(native)).filter(|a| *a != id).collect();
+        let mut found: Vec<ConversationId> = Vec::new();
+        for name in std::iter::once(id).chain(ancestors.iter().copied()) {
+            let conversation = match self.known.get(&name) {
+                Some(Resolved::Interaction(known)) => Some(known.conversation),
+                Some(Resolved::Ancestor(conversation)) => Some(*conversation),
+                Some(Resolved::Action(about, _)) => self.conversation_of(*about).await?,
+                _ => None,
+            };
+            found.extend(conversation.filter(|c| !found.contains(c)));
+        }
+        let conversation = found.first().copied().unwrap_or_else(|| {
+            let root = interaction.conversation.as_ref().map(|native| self.id(native));
+            self.key.conversation(root.or(ancestors.last().copied()).unwrap_or(id))
+        });
+        for other in found.into_iter().skip(1) {
+            self.commit.merges.push((other, conversation));
+            self.rename(other, conversation);
+        }
+        let unseen = ancestors.into_iter().filter(|a| matches!(self.known.get(a), None | Some(Resolved::Unknown)));
+        for ancestor in unseen.take(UNSEEN_MARKS_MAX).collect::<Vec<_>>() {
+            self.commit.links.push((ancestor, Link::Ancestor(conversation)));
+            self.known.insert(ancestor, Resolved::Ancestor(conversation));
+        }
+        Ok(conversation)
+    }
+
+    async fn conversation_of(&self, interaction: InteractionId) -> Result<Option<ConversationId>, StoreError> {
+        let resolved = self.journal.store.resolve(self.channel, &[interaction]).await?;
+        Ok(resolved.into_iter().find_map(|resolved| match resolved {
+            Resolved::Interaction(known) => Some(known.conversation),
+            _ => None,
+        }))
+    }
+
+    fn rename(&mut self, from: ConversationId, into: ConversationId) {
+        for resolved in self.known.values_mut() {
+            match resolved {
+                Resolved::Interaction(known) if known.conversation == from => known.conversation = into,
+                Resolved::Ancestor(conversation) if *conversation == from => *conversation = into,
+                _ => {}
+            }
+        }
+    }
+
+    fn remember(&mut self, id: InteractionId, interaction: &Interaction, conversation: ConversationId, is_backfill: bool) {
+        for native in &interaction.aka {
+            let other = self.id(native);
+            if other != id {
+                self.commit.links.push((other, Link::Interaction(id)));
+            }
+        }
+        let known = Known {
+            id,
+            latest: Seq(0),
+            last: Seq(0),
+            fingerprint: interaction.fingerprint(),
+            edited: interaction.edited,
+            is_gone: false,
+            is_backfill,
+            conversation,
+        };
+        for native in std::iter::once(&interaction.native).chain(&interaction.aka) {
+            self.known.insert(self.id(native), Resolved::Interaction(known.clone()));
+        }
+    }
+
+    fn know(&mut self, known: Known) {
+        for resolved in self.known.values_mut() {
+            if matches!(resolved, Resolved::Interaction(other) if other.id == known.id) {
+                *resolved = Resolved::Interaction(known.clone());
+            }
+        }
+    }
+}
+
+/// Every native id that an interaction mentions.
+fn names_of(interaction: &Interaction) -> impl Iterator<Item = &NativeId> {
+    std::iter::once(&interaction.native).chain(&interaction.aka).chain(ancestors_of(interaction))
+}
+
+/// Nearest first, the root last.
+fn ancestors_of(interaction: &Interaction) -> impl Iterator<Item = &NativeId> {
+    interaction.parent.iter().chain(&interaction.refs).chain(&interaction.conversation)
+}

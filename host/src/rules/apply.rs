@@ -1,0 +1,290 @@
+//! From what the rules ask to what is done: pure, so that a redo, a backtest and a test give the same answer.
+//!
+//! Keys are stable over re-decisions: same key and content is kept, another content replaces what nobody claimed, an absent
+//! key is withdrawn. From the first claim on an action is fixed.
+
+use std::time::Duration;
+
+use crate::model::{
+    Action, ActionId, ActionState, Assignment, ChannelName, ConversationId, Decision, Digest, Entry, ExchangeId, IdKey, IdentityId, Interaction,
+    InteractionId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
+};
+use crate::store::{Commit, Exchange};
+
+/// More in one exchange within [`AUTOMATIC_WINDOW`] become drafts: two machines must not talk to each other.
+const AUTOMATIC_REPLIES_MAX: usize = 3;
+const AUTOMATIC_WINDOW: Duration = Duration::from_secs(3600);
+/// Asked for by one decision; the rest is dropped and said so.
+const ACTIONS_MAX: usize = 16;
+
+/// What one rule answered.
+pub(super) struct Answer {
+    /// Its name in the configuration.
+    pub(super) rule: String,
+    /// Its build.
+    pub(super) digest: Digest,
+    /// The row that decided.
+    pub(super) row: Option<String>,
+    /// In words.
+    pub(super) reasons: Vec<String>,
+    /// What it asks for.
+    pub(super) actions: Vec<Wanted>,
+}
+
+/// What the answers are about.
+pub(super) struct Subject<'a> {
+    pub(super) key: &'a IdKey,
+    pub(super) channel: &'a ChannelName,
+    /// The entry that asked.
+    pub(super) entry: &'a Entry,
+    /// The content in force.
+    pub(super) content: &'a Interaction,
+    pub(super) interaction: InteractionId,
+    pub(super) conversation: ConversationId,
+    pub(super) exchange_id: ExchangeId,
+    pub(super) identity: Option<IdentityId>,
+    pub(super) exchange: &'a Exchange,
+    /// When the interaction was first received.
+    pub(super) received: Timestamp,
+    /// Analyzers without an answer.
+    pub(super) missing: &'a [String],
+    /// The channel can carry a reply.
+    pub(super) can_reply: bool,
+    /// The answer replaces what was decided before; else it only adds.
+    pub(super) is_redecision: bool,
+    /// What stands about this interaction.
+    pub(super) actions: &'a [Action],
+    pub(super) tasks: &'a [Task],
+    pub(super) now: Timestamp,
+}
+
+/// Writes what follows from `answers`, in the order of the rules, into `commit`.
+pub(super) fn apply(subject: &Subject<'_>, answers: Vec<Answer>, commit: &mut Commit) {
+    let mut round = Round { subject, commit, reply_by: None, assigned_by: None, kept_actions: Vec::new(), kept_tasks: Vec::new() };
+    round.reply_by = subject.actions.iter().find(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(|a| a.rule.clone());
+    for answer in answers {
+        round.answer(answer);
+    }
+    if subject.is_redecision {
+        round.withdraw_the_rest();
+    }
+}
+
+struct Round<'a, 'c> {
+    subject: &'a Subject<'a>,
+    commit: &'c mut Commit,
+    reply_by: Option<String>,
+    assigned_by: Option<String>,
+    kept_actions: Vec<ActionId>,
+    kept_tasks: Vec<TaskId>,
+}
+
+impl Round<'_, '_> {
+    fn answer(&mut self, answer: Answer) {
+        let Answer { rule, digest, row, mut reasons, actions } = answer;
+        let (mut granted, mut dropped, mut unsendable) = (Vec::new(), Vec::new(), None);
+        let mut assignment = None;
+        for (n, wanted) in actions.into_iter().enumerate() {
+            let verdict = match wanted.kind.as_str() {
+                _ if n >= ACTIONS_MAX => Err(format!("more than {ACTIONS_MAX} actions in one decision")),
+                _ if self.subject.entry.new.is_backfill => Err("from before the channel was enabled".to_owned()),
+                "reply" => self.reply(&rule, &wanted, &mut unsendable, &mut reasons),
+                "assign" => self.may_assign(&rule, &wanted).map(|parsed| assignment = Some((wanted.clone(), parsed))),
+                "note" => Ok(()),
+                other => Err(format!("actions of kind `{other}` are not known to this host")),
+            };
+            match verdict {
+                Ok(()) => granted.push(wanted),
+                Err(why) => dropped.push((wanted, why)),
+            }
+        }
+        if let Some((wanted, mut parsed)) = assignment {
+            if let Some(text) = unsendable {
+                let before = parsed.note.take().map(|note| format!("{note}\n")).unwrap_or_default();
+                parsed.note = Some(format!("{before}{text}"));
+            }
+            self.assign(&rule, row.as_deref(), &wanted, parsed);
+        }
+        self.commit.decisions.push(Decision {
+            seq: self.subject.entry.seq,
+            interaction: self.subject.interaction,
+            rule,
+            digest,
+            row,
+            reasons,
+            actions: granted,
+            dropped,
+            missing: self.subject.missing.to_vec(),
+            at: self.subject.now,
+        });
+    }
+
+    fn reply(&mut self, rule: &str, wanted: &Wanted, unsendable: &mut Option<String>, reasons: &mut Vec<String>) -> Result<(), String> {
+        let body: ReplyBody = serde_json::from_str(&wanted.body).map_err(|e| format!("body of a reply: {e}"))?;
+        if let Some(first) = self.reply_by.as_ref().filter(|first| *first != rule) {
+            return Err(format!("the reply of `{first}` came first"));
+        }
+        if !self.subject.can_reply {
+            *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
+            return Err("this channel cannot carry a reply; the text went to the task".to_owned());
+        }
+        let is_machine = self.subject.content.automated != "no";
+        if is_machine && body.mode == ReplyMode::Send {
+            return Err(format!("nothing automatic answers what a machine wrote (`{}`)", self.subject.content.automated));
+        }
+        self.reply_by = Some(rule.to_owned());
+        let id = self.subject.key.action(self.subject.interaction, rule, &wanted.key);
+        self.kept_actions.push(id);
+        let mode = self.capped(body.mode, reasons);
+        match self.subject.actions.iter().find(|action| action.id == id) {
+            None => {
+                let action = self.fresh(id, rule, wanted, body, mode);
+                self.commit.actions.push(action);
+            }
+            Some(old) if old.state.is_open() || old.state == ActionState::Withdrawn => self.renew(old, wanted, body, mode),
+            // Claimed or settled: the content is fixed.
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Enough automatic replies to this person here: a person looks first.
+    fn capped(&self, mode: ReplyMode, reasons: &mut Vec<String>) -> ReplyMode {
+        let recent = self.subject.exchange.automatic_replies.iter().filter(|at| self.subject.now.since_ms(**at) < window_ms());
+        if mode == ReplyMode::Send && recent.count() >= AUTOMATIC_REPLIES_MAX {
+            reasons.push(format!("{AUTOMATIC_REPLIES_MAX} automatic replies in the last hour: this one waits for a person"));
+            return ReplyMode::Draft;
+        }
+        mode
+    }
+
+    fn fresh(&self, id: ActionId, rule: &str, wanted: &Wanted, body: ReplyBody, mode: ReplyMode) -> Action {
+        let subject = self.subject;
+        Action {
+            id,
+            channel: subject.channel.clone(),
+            interaction: subject.interaction,
+            seq: subject.entry.seq,
+            conversation: subject.conversation,
+            exchange: subject.exchange_id,
+            exchange_version: subject.exchange.version,
+            identity: subject.identity,
+            rule: rule.to_owned(),
+            wanted: wanted.clone(),
+            text: body.text,
+            is_edited: false,
+            is_automatic: mode == ReplyMode::Send,
+            review: body.review,
+            state: state_of(mode),
+            revision: 1,
+            attempts: 0,
+            due: subject.now,
+            created: subject.now,
+            native: None,
+            error: None,
+            digest: None,
+        }
+    }
+
+    /// Same content: kept, with the exchange's new version. Other content: replaced, unless a person edited the draft.
+    fn renew(&mut self, old: &Action, wanted: &Wanted, body: ReplyBody, mode: ReplyMode) {
+        let subject = self.subject;
+        let is_same = old.wanted == *wanted && old.state != ActionState::Withdrawn;
+        if is_same && old.exchange_version == subject.exchange.version {
+            return;
+        }
+        let mut action = old.clone();
+        action.revision += 1;
+        action.exchange_version = subject.exchange.version;
+        action.due = subject.now;
+        if !is_same && !(old.is_edited && old.state == ActionState::AwaitingApproval) {
+            action.seq = subject.entry.seq;
+            action.wanted = wanted.clone();
+            action.text = body.text;
+            action.review = body.review;
+            action.is_edited = false;
+            action.is_automatic = mode == ReplyMode::Send;
+            action.state = state_of(mode);
+        }
+        self.commit.actions.push(action);
+    }
+
+    fn may_assign(&mut self, rule: &str, wanted: &Wanted) -> Result<Assignment, String> {
+        let body: Assignment = serde_json::from_str(&wanted.body).map_err(|e| format!("body of an assignment: {e}"))?;
+        if let Some(first) = self.assigned_by.as_ref().filter(|first| *first != rule) {
+            return Err(format!("the assignment of `{first}` came first"));
+        }
+        self.assigned_by = Some(rule.to_owned());
+        Ok(body)
+    }
+
+    /// An open task is replaced in place: its opening time stays, its timers follow the new content.
+    fn assign(&mut self, rule: &str, row: Option<&str>, wanted: &Wanted, assignment: Assignment) {
+        let subject = self.subject;
+        let id = subject.key.task(subject.key.action(subject.interaction, rule, &wanted.key));
+        self.kept_tasks.push(id);
+        let old = subject.tasks.iter().find(|task| task.id == id);
+        if old.is_some_and(|task| task.state == TaskState::Done || (task.state == TaskState::Open && task.assignment == assignment)) {
+            return;
+        }
+        let opened = old.filter(|task| task.state == TaskState::Open).map_or(subject.now, |task| task.opened);
+        let task = Task {
+            id,
+            channel: subject.channel.clone(),
+            interaction: subject.interaction,
+            seq: subject.entry.seq,
+            rule: rule.to_owned(),
+            row: row.map(str::to_owned),
+            due: assignment.within_ms.map(|ms| subject.received.plus(Duration::from_millis(ms))),
+            assignment,
+            state: TaskState::Open,
+            opened,
+            escalated: old.filter(|task| task.state == TaskState::Open).map(|task| task.escalated.clone()).unwrap_or_default(),
+            revision: old.map_or(1, |task| task.revision + 1),
+        };
+        if let Some(old) = old {
+            self.commit.timers_gone.extend(timers_of(old));
+        }
+        self.commit.timers_set.extend(timers_of(&task));
+        self.commit.tasks.push(task);
+    }
+
+    fn withdraw_the_rest(&mut self) {
+        for action in self.subject.actions {
+            if action.state.is_open() && !self.kept_actions.contains(&action.id) {
+                let mut gone = action.clone();
+                gone.state = ActionState::Withdrawn;
+                gone.revision += 1;
+                self.commit.actions.push(gone);
+            }
+        }
+        for task in self.subject.tasks {
+            if matches!(task.state, TaskState::Open | TaskState::Waiting) && !self.kept_tasks.contains(&task.id) {
+                self.commit.timers_gone.extend(timers_of(task));
+                let mut gone = task.clone();
+                gone.state = TaskState::Withdrawn;
+                gone.revision += 1;
+                self.commit.tasks.push(gone);
+            }
+        }
+    }
+}
+
+fn state_of(mode: ReplyMode) -> ActionState {
+    match mode {
+        ReplyMode::Draft => ActionState::AwaitingApproval,
+        ReplyMode::Send => ActionState::Pending,
+    }
+}
+
+fn window_ms() -> u64 {
+    u64::try_from(AUTOMATIC_WINDOW.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The timers that an open task has: its deadline and the steps of its escalation that did not fire yet.
+pub(crate) fn timers_of(task: &Task) -> Vec<Timer> {
+    let timer = |due, kind| Timer { due, channel: task.channel.clone(), task: task.id, kind };
+    let steps = task.assignment.escalate.iter().zip(0u16..).filter(|(_, step)| !task.escalated.contains(step));
+    let escalations = steps.map(|(step, n)| timer(task.opened.plus(Duration::from_millis(step.after_ms)), TimerKind::Escalate(n)));
+    task.due.into_iter().map(|due| timer(due, TimerKind::Deadline)).chain(escalations).collect()
+}

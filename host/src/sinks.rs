@@ -1,0 +1,239 @@
+//! Tells the company's systems what happened: CloudEvents 1.0 in binary mode, signed by Standard Webhooks.
+//!
+//! Each sink is one more reader of each channel's log, behind the rules. A refused event leaves the reader as a retry record
+//! with its id, so that one refusal does not stop the rest; while nobody answers at all the reader waits where it is.
+//! Redirects are failures, never followed.
+
+mod events;
+mod sign;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use tracing::{info, warn};
+
+use crate::egress::{Door, HttpRequest};
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Seq, shown};
+use crate::stage::{Journal, StageError, Turn, Work};
+use crate::store::{Commit, Reader, SinkRetry};
+
+pub use events::{EVENTS, Event};
+pub use sign::{Secret, SecretError};
+
+/// Entries read in one turn.
+const ENTRIES_MAX: usize = 256;
+/// Events on their way at once, per channel and sink.
+const IN_FLIGHT_MAX: usize = 6;
+/// A receiver has so long to answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// While nobody answers, the reader looks again after this.
+const HOLD: Duration = Duration::from_secs(2);
+/// Source: the retry schedule of the Standard Webhooks specification.
+const SCHEDULE_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+
+/// One sink, as configured.
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Where events go.
+    pub url: String,
+    /// What they are signed with; the first signs, all are sent.
+    pub secrets: Vec<Secret>,
+    /// Which events: names, or `*`.
+    pub events: Vec<String>,
+    /// The way out.
+    pub door: Arc<Door>,
+    /// The receiver answered 410: nothing more is sent until the configuration is read again.
+    pub is_gone: AtomicBool,
+}
+
+/// One sink's reader of one channel.
+pub struct Sink {
+    /// Where events come from.
+    pub journal: Journal,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The sink.
+    pub target: Arc<Target>,
+}
+
+enum Outcome {
+    Delivered,
+    /// Nobody answered.
+    Unreachable(String),
+    /// Answered, and may take it later. Units: milliseconds to wait, where the answer says so.
+    Refused(String, Option<u64>),
+    /// Will never take it.
+    Never(String),
+}
+
+#[async_trait]
+impl Work for Sink {
+    fn stage(&self) -> &'static str {
+        "sinks"
+    }
+
+    fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    async fn turn(&self) -> Result<Turn, StageError> {
+        if self.target.is_gone.load(Ordering::Relaxed) {
+            return Ok(Turn::Idle);
+        }
+        match self.retry_due().await? {
+            Turn::Idle => self.read_on().await,
+            other => Ok(other),
+        }
+    }
+}
+
+impl Sink {
+    async fn read_on(&self) -> Result<Turn, StageError> {
+        let record = self.journal.store.channel(&self.channel).await?;
+        let reader = Reader::Sink(self.target.name.clone());
+        let (from, to) = (record.position(&reader) + 1, record.position(&Reader::Rules));
+        if from > to {
+            return Ok(Turn::Idle);
+        }
+        let n_entries = usize::try_from(to - from + 1).unwrap_or(usize::MAX).min(ENTRIES_MAX);
+        let entries = self.journal.store.read_log(&self.channel, Seq(from), n_entries).await?;
+        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
+        let events = events::of(&self.journal, &self.channel, &entries, |event| self.target.wants(event)).await?;
+        let outcomes = self.deliver_all(&events).await;
+        let mut commit = self.journal.begin(&self.channel);
+        let is_unreachable = outcomes.iter().any(|o| matches!(o, Outcome::Unreachable(_)));
+        if is_unreachable && !outcomes.iter().any(|o| matches!(o, Outcome::Delivered)) {
+            return Ok(Turn::Until(commit.at.plus(HOLD)));
+        }
+        for (event, outcome) in events.iter().zip(outcomes) {
+            self.note_outcome(&mut commit, event, outcome, None);
+        }
+        commit.positions.push((reader, last.0));
+        self.journal.store.commit(commit).await?;
+        Ok(Turn::Worked)
+    }
+
+    async fn retry_due(&self) -> Result<Turn, StageError> {
+        let now = self.journal.clock.now();
+        let retries = self.journal.store.sink_retries_due(&self.channel, &self.target.name, now, IN_FLIGHT_MAX).await?;
+        if retries.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let mut commit = self.journal.begin(&self.channel);
+        for retry in retries {
+            let entries = self.journal.store.read_log(&self.channel, retry.seq, 1).await?;
+            let events = events::of(&self.journal, &self.channel, &entries, |event| event == retry.event).await?;
+            match events.into_iter().find(|event| event.id == retry.id) {
+                Some(event) => {
+                    let outcome = self.deliver(&event).await;
+                    self.note_outcome(&mut commit, &event, outcome, Some(&retry));
+                }
+                // What it told is no longer so; there is nothing left to tell.
+                None => commit.sink_retries_gone.push((retry.sink.clone(), retry.id.clone())),
+            }
+        }
+        self.journal.store.commit(commit).await?;
+        Ok(Turn::Worked)
+    }
+
+    async fn deliver_all(&self, events: &[Event]) -> Vec<Outcome> {
+        stream::iter(events).map(|event| self.deliver(event)).buffered(IN_FLIGHT_MAX).collect().await
+    }
+
+    async fn deliver(&self, event: &Event) -> Outcome {
+        let now = self.journal.clock.now();
+        let body = event.data.to_string().into_bytes();
+        let request = HttpRequest {
+            method: "POST".to_owned(),
+            url: self.target.url.clone(),
+            headers: self.headers(event, now.0 / 1000, &body),
+            body,
+            auth: None,
+            timeout: Some(TIMEOUT),
+        };
+        match self.target.door.http(request).await {
+            Err(error) => Outcome::Unreachable(error.to_string()),
+            Ok(answer) => match answer.status {
+                200..=299 => Outcome::Delivered,
+                410 => {
+                    self.target.is_gone.store(true, Ordering::Relaxed);
+                    warn!(sink = %self.target.name, channel = %self.channel, "Receiver answered 410: sink disabled until the configuration is read again.");
+                    Outcome::Refused("the receiver answered 410 (gone)".to_owned(), None)
+                }
+                408 | 425 | 429 | 500..=599 => Outcome::Refused(format!("status {}", answer.status), retry_after_ms(&answer.headers)),
+                status => Outcome::Never(format!("status {status}")),
+            },
+        }
+    }
+
+    fn headers(&self, event: &Event, at_s: u64, body: &[u8]) -> Vec<(String, String)> {
+        let signature = sign::signature(&self.target.secrets, &event.id, at_s, body);
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("ce-specversion", "1.0".to_owned()),
+            ("ce-id", event.id.clone()),
+            ("ce-source", format!("/membrana/{}", self.channel)),
+            ("ce-type", format!("it.membrana.{}.v1", event.name)),
+            ("ce-time", shown::rfc3339(event.at)),
+            ("ce-sequence", format!("{:020}", event.seq.0)),
+            ("ce-subject", event.subject.clone()),
+            ("webhook-id", event.id.clone()),
+            ("webhook-timestamp", at_s.to_string()),
+            ("webhook-signature", signature),
+        ];
+        headers.extend(event.partition.clone().map(|partition| ("ce-partitionkey", partition)));
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn note_outcome(&self, commit: &mut Commit, event: &Event, outcome: Outcome, retry: Option<&SinkRetry>) {
+        let (sink, now) = (&self.target.name, commit.at);
+        let attempts = retry.map_or(1, |r| r.attempts + 1);
+        let (why, wait_ms) = match outcome {
+            Outcome::Delivered => {
+                commit.sink_retries_gone.extend(retry.map(|r| (sink.clone(), r.id.clone())));
+                return;
+            }
+            Outcome::Unreachable(why) => (why, None),
+            Outcome::Refused(why, wait_ms) => (why, wait_ms),
+            Outcome::Never(why) => return self.give_up(commit, event, &why, retry),
+        };
+        let Some(wait_s) = usize::try_from(attempts - 1).ok().and_then(|n| SCHEDULE_S.get(n)) else {
+            return self.give_up(commit, event, &format!("{why}, after {attempts} tries"), retry);
+        };
+        info!(sink = %sink, channel = %self.channel, event = event.name, attempt = attempts, error = %why, "Event refused; will try again.");
+        let due = now.plus(Duration::from_millis(wait_ms.unwrap_or(wait_s * 1000)));
+        let first = retry.map_or(now, |r| r.first);
+        commit.sink_retries.push(SinkRetry { sink: sink.clone(), id: event.id.clone(), seq: event.seq, event: event.name.to_owned(), attempts, due, first });
+    }
+
+    fn give_up(&self, commit: &mut Commit, event: &Event, why: &str, retry: Option<&SinkRetry>) {
+        let stage = format!("sink:{}", self.target.name);
+        commit.sink_retries_gone.extend(retry.map(|r| (r.sink.clone(), r.id.clone())));
+        commit.dead.push(DeadLetter {
+            id: self.journal.store.id_key().dead(&self.channel, &stage, &event.id),
+            channel: self.channel.clone(),
+            stage,
+            subject: DeadSubject::Event(event.seq, event.name.to_owned()),
+            plugin: None,
+            digest: None,
+            reason: why.to_owned(),
+            at: commit.at,
+        });
+    }
+}
+
+impl Target {
+    fn wants(&self, event: &str) -> bool {
+        self.events.iter().any(|wanted| wanted == "*" || wanted == event)
+    }
+}
+
+/// `Retry-After` in seconds; as a date it is not understood and the schedule counts.
+fn retry_after_ms(headers: &[(String, String)]) -> Option<u64> {
+    let value = headers.iter().find(|(name, _)| name == "retry-after").map(|(_, value)| value.trim())?;
+    value.parse::<u64>().ok().map(|s| s.min(86_400) * 1000)
+}

@@ -1,0 +1,164 @@
+//! The one durable loop that every stage is: claim, do, commit, woken by a bell and by a slow tick.
+//!
+//! One task per (stage, channel), so that a channel in trouble holds no other. Nothing is handed from stage to stage but
+//! through the store: a lost wake-up or a crash costs time, never work.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::clock::Clock;
+use crate::model::{ChannelName, NewRaw, Timestamp};
+use crate::store::{Commit, Committed, Store, StoreError};
+use crate::telemetry::chain;
+
+/// Between two looks for work that no bell announced.
+const TICK: Duration = Duration::from_secs(1);
+/// First wait after a failed turn; doubles up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Commits that found something changed under them are done again at once, so many times in a row.
+const CONFLICTS_MAX: u32 = 8;
+
+/// The store, the time, and the bells that tell stages of a channel that something was committed.
+#[derive(Clone)]
+pub struct Journal {
+    /// What is durable.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Clock,
+    bells: Arc<Mutex<HashMap<ChannelName, watch::Sender<u64>>>>,
+}
+
+impl Journal {
+    /// A journal over this store.
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, clock, bells: Arc::default() }
+    }
+
+    /// A commit for this channel, dated now.
+    pub fn begin(&self, channel: &ChannelName) -> Commit {
+        Commit::new(channel.clone(), self.clock.now())
+    }
+
+    /// Makes it durable, then wakes the channel's stages.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let channel = commit.channel.clone();
+        let committed = self.store.commit(commit).await?;
+        self.ring(&channel);
+        Ok(committed)
+    }
+
+    /// Makes raw items durable, then wakes the channel's intake.
+    pub async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+        let places = self.store.commit_raw(channel, at, raws).await?;
+        self.ring(channel);
+        Ok(places)
+    }
+
+    /// Wakes all stages of a channel.
+    pub fn ring(&self, channel: &ChannelName) {
+        self.bell(channel).send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// The bell of a channel, to wait on.
+    pub fn listen(&self, channel: &ChannelName) -> watch::Receiver<u64> {
+        self.bell(channel).subscribe()
+    }
+
+    fn bell(&self, channel: &ChannelName) -> watch::Sender<u64> {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.entry(channel.clone()).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+}
+
+/// What one turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something was done; look again at once.
+    Worked,
+    /// Nothing to do until the bell rings.
+    Idle,
+    /// Nothing to do until the bell rings or this moment.
+    Until(Timestamp),
+}
+
+/// One stage's work on one channel.
+#[async_trait]
+pub trait Work: Send + Sync + 'static {
+    /// The stage's name in logs.
+    fn stage(&self) -> &'static str;
+
+    /// The channel served.
+    fn channel(&self) -> &ChannelName;
+
+    /// Does one bounded piece of work. Called again at once after [`Turn::Worked`]; an error backs off, doubling.
+    async fn turn(&self) -> Result<Turn, StageError>;
+}
+
+/// Why a turn failed. Plugin faults are data and never come here.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The store said no.
+    #[error("cannot use the store")]
+    Store(#[from] StoreError),
+    /// Something else that time may mend, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs a stage on a channel until it is told to stop. A turn under way is finished first.
+pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken) {
+    let mut bell = journal.listen(work.channel());
+    let mut backoff = BACKOFF_MIN;
+    let mut conflicts = 0;
+    while !stop.is_cancelled() {
+        bell.mark_unchanged();
+        let wait = match work.turn().await {
+            Ok(Turn::Worked) => {
+                (backoff, conflicts) = (BACKOFF_MIN, 0);
+                // Gives way to the other channels on this thread.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Ok(Turn::Idle) => TICK,
+            Ok(Turn::Until(due)) => Duration::from_millis(due.since_ms(journal.clock.now())).min(TICK),
+            Err(StageError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                continue;
+            }
+            Err(failure) => {
+                report(work.as_ref(), &failure);
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+                rest(&stop, backoff).await;
+                continue;
+            }
+        };
+        (backoff, conflicts) = (BACKOFF_MIN, 0);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = bell.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn rest(stop: &CancellationToken, wait: Duration) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(wait) => {}
+    }
+}
+
+fn report(work: &dyn Work, failure: &StageError) {
+    let (stage, channel) = (work.stage(), work.channel());
+    match failure {
+        StageError::Store(_) => error!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
+        StageError::Other(_) => warn!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
+    }
+}
