@@ -1,0 +1,264 @@
+//! Polling a pretend IMAP server: pages, cursors, oversized mails, renumbered mailboxes, and servers that misbehave.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::testing::Host;
+use membrana_sdk::{Connector, Fault, Result};
+
+use crate::Mail;
+use crate::stand_in::{Say, Told, say, serve};
+
+const NOW: u64 = 1_772_500_000_000;
+
+/// One mailbox of the pretend server.
+#[derive(Clone)]
+struct Mailbox {
+    validity: u32,
+    next: u32,
+    mails: BTreeMap<u32, Vec<u8>>,
+    /// UIDs below this one are older than any SINCE.
+    old_below: u32,
+}
+
+type Shared = Arc<Mutex<Mailbox>>;
+
+fn mailbox(uids: &[u32]) -> Shared {
+    let mails: BTreeMap<u32, Vec<u8>> = uids.iter().map(|uid| (*uid, format!("Subject: {uid}\r\n\r\nx").into_bytes())).collect();
+    let next = uids.iter().max().map_or(1, |uid| uid + 1);
+    Arc::new(Mutex::new(Mailbox { validity: 7, next, mails, old_below: 0 }))
+}
+
+fn add(shared: &Shared, uid: u32, mail: &[u8]) {
+    let mut mailbox = shared.lock().unwrap();
+    mailbox.mails.insert(uid, mail.to_vec());
+    mailbox.next = uid + 1;
+}
+
+/// A server of this mailbox, whatever name is asked for; some commands may be answered otherwise, by a word they contain.
+fn imap(shared: &Shared, replaced: &'static [(&'static str, &'static str)]) -> Told {
+    let mailbox = shared.clone();
+    let (address, told) = serve("* OK ready\r\n", move |line| {
+        let (tag, command) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some((_, answer)) = replaced.iter().find(|(word, _)| command.contains(word)) {
+            return if answer.is_empty() { Say::HangUp } else { say(answer.replace("TAG", tag)) };
+        }
+        let mut bytes = data(&mailbox.lock().unwrap(), command);
+        bytes.extend_from_slice(format!("{tag} OK done\r\n").as_bytes());
+        Say::Bytes(bytes)
+    });
+    install(&address, "");
+    told
+}
+
+fn install(address: &str, more: &str) {
+    let mut host = Host::with_config(format!(r#"{{"imap":"{address}","imap_tls":"plain","user":"support"{more}}}"#));
+    host.secrets.insert("password".to_owned(), "hunter2".to_owned());
+    host.now = NOW;
+    host.install();
+}
+
+fn configure(more: &str) {
+    membrana_sdk::testing::with_host(|host| host.config = host.config.replace(r#""user""#, &format!("{more},\"user\"")));
+}
+
+fn data(mailbox: &Mailbox, command: &str) -> Vec<u8> {
+    let words: Vec<&str> = command.split(' ').collect();
+    match words.as_slice() {
+        ["CAPABILITY"] => b"* CAPABILITY IMAP4rev1 CONDSTORE\r\n".to_vec(),
+        ["EXAMINE", ..] => format!(
+            "* {} EXISTS\r\n* FLAGS (\\Seen)\r\n* OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n* OK [HIGHESTMODSEQ {}] ok\r\n",
+            mailbox.mails.len(),
+            mailbox.validity,
+            mailbox.next,
+            mailbox.next
+        )
+        .into_bytes(),
+        ["UID", "SEARCH", "UID", range, rest @ ..] => {
+            let (from, to) = range.split_once(':').unwrap();
+            let (from, to) = (from.parse::<u32>().unwrap(), to.parse::<u32>().unwrap());
+            let floor = if rest.is_empty() { 0 } else { mailbox.old_below };
+            let found = mailbox.mails.keys().filter(|uid| (from..=to).contains(*uid) && **uid >= floor);
+            let mut uids: Vec<String> = found.map(u32::to_string).collect();
+            if uids.is_empty() {
+                uids.extend(mailbox.mails.keys().last().map(u32::to_string));
+            }
+            format!("* SEARCH {} (MODSEQ 9)\r\n", uids.join(" ")).into_bytes()
+        }
+        ["UID", "FETCH", set, rest @ ..] => {
+            let wanted = set.split(',').filter_map(|uid| mailbox.mails.get_key_value(&uid.parse::<u32>().ok()?));
+            wanted.flat_map(|(uid, mail)| fetched(*uid, mail, &rest.join(" "))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn fetched(uid: u32, mail: &[u8], items: &str) -> Vec<u8> {
+    if items.contains("SIZE") {
+        return format!("* 1 FETCH (UID {uid} RFC822.SIZE {})\r\n", mail.len()).into_bytes();
+    }
+    let part = if items.contains("<0.") { &mail[..mail.len().min(65_536)] } else { mail };
+    let name = if items.contains("<0.") { "BODY[]<0>" } else { "BODY[]" };
+    let head = format!("* 1 FETCH (FLAGS (\\Recent) UID {uid} {name} {{{}}}\r\n", part.len());
+    [head.as_bytes(), part, b")\r\n"].concat()
+}
+
+fn poll(cursor: Option<&str>) -> Result<Page> {
+    Mail::poll(cursor.map(str::to_owned), 100, 1 << 20)
+}
+
+fn raws(page: &Page) -> Vec<String> {
+    let ids = page.changes.iter().filter_map(|change| match change {
+        Change::Raw((native, _)) => Some(format!("{}/{}", native.scope, native.id)),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn the_first_poll_starts_at_now_and_the_next_brings_what_came() {
+    let shared = mailbox(&[1, 2, 9]);
+    let told = imap(&shared, &[]);
+    let first = poll(None).unwrap();
+    assert_eq!((first.changes.len(), first.more, first.backfill), (0, false, false));
+    assert_eq!(told.count("SEARCH"), 0);
+    add(&shared, 12, b"Subject: new\r\n\r\nx");
+    let second = poll(Some(&first.cursor)).unwrap();
+    assert_eq!(raws(&second), ["INBOX;7/12"]);
+    let third = poll(Some(&second.cursor)).unwrap();
+    assert_eq!((third.changes.len(), third.cursor == second.cursor), (0, true));
+    assert!(told.lines().iter().any(|line| line.ends_with("LOGIN \"support\" \"hunter2\"")));
+}
+
+#[test]
+fn pages_are_bounded_by_items_and_bytes_and_lose_nothing() {
+    let shared = mailbox(&[]);
+    imap(&shared, &[]);
+    let mut cursor = poll(None).unwrap().cursor;
+    for uid in [3, 5, 7, 8, 20_000_000] {
+        add(&shared, uid, &[b"Subject: x\r\n\r\n".as_slice(), &[b'x'; 400]].concat());
+    }
+    let mut seen = Vec::new();
+    for (items, bytes) in [(2, 1 << 20), (100, 500), (100, 1 << 20)] {
+        let page = Mail::poll(Some(cursor.clone()), items, bytes).unwrap();
+        cursor = page.cursor.clone();
+        seen.push((raws(&page), page.more));
+    }
+    let names = |uids: &[u32]| uids.iter().map(|uid| format!("INBOX;7/{uid}")).collect::<Vec<_>>();
+    assert_eq!(seen, [(names(&[3, 5]), true), (names(&[7]), true), (names(&[8, 20_000_000]), false)]);
+}
+
+#[test]
+fn an_import_brings_the_younger_mails_as_history_and_then_the_news() {
+    let shared = mailbox(&[1, 2, 3, 4]);
+    shared.lock().unwrap().old_below = 3;
+    let told = imap(&shared, &[]);
+    configure(r#""first_fetch":"import","import_days":10"#);
+    let first = Mail::poll(None, 1, 1 << 20).unwrap();
+    assert_eq!((raws(&first), first.backfill, first.more), (vec!["INBOX;7/3".to_owned()], true, true));
+    add(&shared, 5, b"Subject: news\r\n\r\nx");
+    let second = poll(Some(&first.cursor)).unwrap();
+    assert_eq!((raws(&second), second.backfill, second.more), (vec!["INBOX;7/4".to_owned()], true, true));
+    let third = poll(Some(&second.cursor)).unwrap();
+    assert_eq!((raws(&third), third.backfill, third.more), (vec!["INBOX;7/5".to_owned()], false, false));
+    assert_eq!(told.count("SINCE 20-Feb-2026"), 2);
+}
+
+#[test]
+fn a_renumbered_mailbox_is_read_again_only_where_it_may_be_new() {
+    let shared = mailbox(&[1, 2]);
+    let told = imap(&shared, &[]);
+    let cursor = poll(None).unwrap().cursor;
+    {
+        let mut mailbox = shared.lock().unwrap();
+        mailbox.validity = 8;
+        mailbox.old_below = 2;
+    }
+    add(&shared, 3, b"Subject: came in between\r\n\r\nx");
+    let page = poll(Some(&cursor)).unwrap();
+    assert_eq!((raws(&page), page.backfill), (vec!["INBOX;8/2".to_owned(), "INBOX;8/3".to_owned()], false));
+    assert_eq!(told.count("SINCE"), 1);
+    assert_eq!(poll(Some(&page.cursor)).unwrap().changes.len(), 0);
+}
+
+#[test]
+fn an_oversized_mail_is_kept_by_its_head_and_blocks_nobody() {
+    let shared = mailbox(&[]);
+    imap(&shared, &[]);
+    configure(r#""max_message_bytes":65536"#);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 1, &[b"Subject: big\r\n\r\n".as_slice(), &[b'x'; 100_000]].concat());
+    add(&shared, 2, b"Subject: small\r\n\r\nx");
+    let page = poll(Some(&cursor)).unwrap();
+    let [Change::Unreadable((native, reason, head)), Change::Raw(_)] = page.changes.as_slice() else { panic!("{:?}", raws(&page)) };
+    assert_eq!((native.id.as_str(), head.len()), ("1", 65_536));
+    assert!(reason.contains("100016 bytes"), "{reason}");
+}
+
+#[test]
+fn a_mail_that_the_server_will_not_give_blocks_nobody() {
+    let shared = mailbox(&[]);
+    imap(&shared, &[("FETCH 1 (UID BODY", "TAG NO some mails could not be read\r\n")]);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 1, b"x");
+    add(&shared, 2, b"Subject: fine\r\n\r\nx");
+    let page = poll(Some(&cursor)).unwrap();
+    assert!(matches!(page.changes.as_slice(), [Change::Unreadable(_), Change::Raw(_)]));
+}
+
+#[test]
+fn a_mail_longer_than_announced_ends_the_page_but_not_the_channel() {
+    let shared = mailbox(&[]);
+    imap(&shared, &[("FETCH 1 (UID BODY", "* 1 FETCH (UID 1 BODY[] {4000000000}\r\n")]);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 1, b"x");
+    add(&shared, 2, b"Subject: fine\r\n\r\nx");
+    let page = poll(Some(&cursor)).unwrap();
+    assert!(matches!(page.changes.as_slice(), [Change::Unreadable(_)]));
+    assert!(page.more);
+    assert_eq!(raws(&poll(Some(&page.cursor)).unwrap()), ["INBOX;7/2"]);
+}
+
+#[test]
+fn several_mailboxes_are_read_each_with_its_own_place() {
+    let shared = mailbox(&[]);
+    let told = imap(&shared, &[]);
+    configure(r#""mailbox":["INBOX","Perché"]"#);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 1, b"Subject: x\r\n\r\nx");
+    let page = poll(Some(&cursor)).unwrap();
+    assert_eq!(raws(&page), ["INBOX;7/1", "Perché;7/1"]);
+    assert!(told.count("EXAMINE \"Perch&AOk-\" (CONDSTORE)") == 2);
+}
+
+#[test]
+fn refusals_of_the_server_are_told_apart() {
+    let fault = |replaced| {
+        imap(&mailbox(&[]), replaced);
+        poll(None).unwrap_err()
+    };
+    assert!(matches!(fault(&[("LOGIN", "TAG NO [AUTHENTICATIONFAILED] wrong\r\n")]), Fault::Auth(_)));
+    assert!(matches!(fault(&[("LOGIN", "TAG NO [UNAVAILABLE] later\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault(&[("LOGIN", "TAG NO Too many simultaneous connections\r\n")]), Fault::RateLimited(_)));
+    assert!(matches!(fault(&[("LOGIN", "* BYE shutting down\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault(&[("LOGIN", "")]), Fault::Transient(_)));
+    assert!(matches!(fault(&[("EXAMINE", "TAG NO [NONEXISTENT] no such mailbox\r\n")]), Fault::Config(_)));
+    assert!(matches!(fault(&[("CAPABILITY", "* CAPABILITY IMAP4rev1 LOGINDISABLED\r\nTAG OK x\r\n")]), Fault::Config(_)));
+}
+
+#[test]
+fn nothing_goes_out_in_clear_where_starttls_vanished() {
+    let told = imap(&mailbox(&[]), &[("STARTTLS", "TAG BAD unknown command\r\n")]);
+    membrana_sdk::testing::with_host(|host| host.config = host.config.replace("\"plain\"", "\"starttls\""));
+    assert!(matches!(poll(None), Err(Fault::Config(_))));
+    assert_eq!(told.count("LOGIN"), 0);
+}
+
+#[test]
+fn a_server_that_never_ends_its_line_is_left() {
+    let endless: &'static str = Box::leak(format!("* {}", "x".repeat(200_000)).into_boxed_str());
+    let replaced: &'static [(&str, &str)] = Box::leak(Box::new([("CAPABILITY", endless)]));
+    imap(&mailbox(&[]), replaced);
+    assert!(matches!(poll(None), Err(Fault::Transient(_))));
+}

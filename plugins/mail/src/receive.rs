@@ -1,0 +1,245 @@
+//! One raw mail → one interaction. Never fails on what a mail holds: an empty, broken or hostile one is still somebody's
+//! mail and arrives with what could be read.
+
+mod assurance;
+mod automated;
+mod body;
+mod bounce;
+pub(crate) mod context;
+mod html;
+pub(crate) mod ids;
+mod quote;
+mod tame;
+#[cfg(test)]
+mod tests;
+
+use mail_parser::{Addr, Message, MessageParser, MimeHeaders};
+use membrana_sdk::connector::{Author, Change, Interaction, Origin, Ours, Raw};
+use membrana_sdk::{Attachment, Attrs, Fault, NativeId, Result};
+
+use crate::address::{Address, cut};
+use crate::settings::Settings;
+use assurance::Assurance;
+use context::ReplyContext;
+
+const TEXT_BYTES_MAX: usize = 128 << 10;
+const QUOTED_BYTES_MAX: usize = 64 << 10;
+const SUBJECT_BYTES_MAX: usize = 1000;
+const ATTACHMENTS_MAX: usize = 64;
+const FILE_NAME_BYTES_MAX: usize = 255;
+const ATTR_BYTES_MAX: usize = 1000;
+const DAY_MS: u64 = 86_400_000;
+/// No mail is older than the first one.
+const OLDEST_MS: u64 = 31_536_000_000;
+
+/// Understands what `poll` handed over. Errors: `unsupported` for anything that is no mail of a mailbox.
+pub(crate) fn receive(settings: &Settings, raw: &Raw) -> Result<Vec<Change>> {
+    let Origin::Item(native) = &raw.origin else { return Err(Fault::unsupported("receive of a webhook or a stream")) };
+    let bytes = tame::tame(&raw.body);
+    let parsed = MessageParser::default().parse(bytes.as_ref()).filter(|message| !message.parts.is_empty());
+    let Some(message) = parsed else {
+        return Ok(vec![Change::Upsert(without_headers(native, &bytes, raw.received))]);
+    };
+    let mail = Mail::read(settings, &message, &bytes);
+    let mut changes: Vec<Change> = delivery_note(settings, &mail).into_iter().collect();
+    changes.insert(0, Change::Upsert(mail.interaction(native, raw.received)));
+    Ok(changes)
+}
+
+/// A parsed mail with what several fields depend on.
+struct Mail<'a> {
+    message: &'a Message<'a>,
+    id: String,
+    from: Option<Address>,
+    automated: &'static str,
+    assurance: Assurance,
+    ours: bool,
+    report: Option<bounce::Report>,
+}
+
+impl<'a> Mail<'a> {
+    fn read(settings: &Settings, message: &'a Message<'a>, bytes: &[u8]) -> Self {
+        let from = [message.from(), message.sender()].into_iter().flatten().find_map(first_usable);
+        let id = ids::own_id(Some(message), bytes);
+        let automated = automated::classify(message, from.as_ref());
+        let domain = from.as_ref().map(Address::domain).unwrap_or_default();
+        let assurance = assurance::of(message, &domain, settings.auth_server.as_deref());
+        // Somebody else who writes under our address must not be taken for us: what is ours is not analysed.
+        let ours = assurance != Assurance::Failed
+            && automated != "bounce"
+            && settings.from.as_ref().zip(from.as_ref()).is_some_and(|(we, from)| {
+                we.key() == from.key() || (we.domain() == from.domain() && ids::is_derived(&id, &we.domain()))
+            });
+        let report = (automated == "bounce").then(|| bounce::report(message)).flatten();
+        Self { message, id, from, automated, assurance, ours, report }
+    }
+
+    fn interaction(&self, native: &NativeId, received: u64) -> Interaction {
+        let message = self.message;
+        let mut ancestors = ids::ancestors(message, &self.id);
+        if ancestors.parent.is_none() {
+            ancestors.parent = self.report.as_ref().and_then(|report| report.about.clone());
+        }
+        let split = quote::split(&body::text(message));
+        Interaction {
+            native: native.clone(),
+            aka: vec![ids::native(self.id.as_str())],
+            kind: "mail".to_owned(),
+            visibility: "direct".to_owned(),
+            author: self.from.as_ref().map(|from| self.author(from)),
+            ours: if self.ours { Ours::Yes(None) } else { Ours::No },
+            automated: self.automated.to_owned(),
+            conversation: None,
+            reply_context: self.reply_context(&ancestors),
+            parent: ancestors.parent.map(ids::native),
+            refs: ancestors.refs.into_iter().map(ids::native).collect(),
+            subject: message.subject().map(one_line).filter(|subject| !subject.is_empty()),
+            text: cut(&split.visible, TEXT_BYTES_MAX).to_owned(),
+            quoted: split.quoted.map(|quoted| cut(&quoted, QUOTED_BYTES_MAX).to_owned()),
+            language: language(message),
+            url: None,
+            attachments: attachments(message),
+            place: None,
+            side: None,
+            campaign: None,
+            occurred: occurred(message, received),
+            edited: None,
+            attrs: self.attrs(native),
+        }
+    }
+
+    fn author(&self, from: &Address) -> Author {
+        let assurance = if self.assurance == Assurance::Authenticated { "authenticated" } else { "stated" };
+        Author {
+            native: ids::native(from.key()),
+            handle: Some(from.key()),
+            name: from.name.clone(),
+            url: None,
+            email: Some(from.key()),
+            phone: None,
+            assurance: Some(assurance.to_owned()),
+            automated: matches!(self.automated, "bounce" | "bot" | "notification"),
+            metrics: Vec::new(),
+        }
+    }
+
+    fn reply_context(&self, ancestors: &ids::Ancestors) -> Option<String> {
+        if self.ours {
+            return None;
+        }
+        let to = self.message.reply_to().and_then(first_usable).or_else(|| self.from.clone())?;
+        let mut references: Vec<String> = ancestors.parent.iter().chain(&ancestors.refs).cloned().collect();
+        references.reverse();
+        let context = ReplyContext {
+            name: to.name,
+            to: to.address,
+            subject: self.message.subject().map(one_line).unwrap_or_default(),
+            message_id: self.id.clone(),
+            references,
+            automated: self.automated.to_owned(),
+            null_return: self.message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>"),
+        };
+        context.text()
+    }
+
+    fn attrs(&self, native: &NativeId) -> Attrs {
+        let mut attrs = Attrs::new();
+        let mut add = |key: &str, value: Option<String>| {
+            attrs.extend(value.filter(|value| !value.is_empty()).map(|value| (key.to_owned(), cut(&value, ATTR_BYTES_MAX).to_owned())));
+        };
+        add("mail.mailbox", native.scope.rsplit_once(';').map(|(mailbox, _)| mailbox.to_owned()));
+        let to = self.message.to().into_iter().chain(self.message.cc()).flat_map(|list| list.iter().take(16).filter_map(Address::of));
+        add("mail.to", Some(to.map(|address| address.key()).take(16).collect::<Vec<_>>().join(", ")));
+        add("mail.list", self.message.header_raw("List-Id").map(one_line));
+        add("mail.bounce-action", self.report.as_ref().and_then(|report| report.action.clone()));
+        add("mail.bounce-status", self.report.as_ref().and_then(|report| report.status.clone()));
+        attrs
+    }
+}
+
+/// A bounce of what we sent is news about that action too.
+fn delivery_note(settings: &Settings, mail: &Mail<'_>) -> Option<Change> {
+    let (we, report) = (settings.from.as_ref()?, mail.report.as_ref()?);
+    let about = report.about.as_ref().filter(|id| ids::is_derived(id, &we.domain()))?;
+    let json = serde_json::json!({
+        "native": { "scope": "", "id": about },
+        "state": report.action.as_deref().unwrap_or("failed"),
+        "status": report.status,
+    });
+    Some(Change::Note(("delivery".to_owned(), json.to_string())))
+}
+
+/// Bytes in which not even a header was found.
+fn without_headers(native: &NativeId, bytes: &[u8], received: u64) -> Interaction {
+    let text = body::printable(&String::from_utf8_lossy(bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes)));
+    Interaction {
+        native: native.clone(),
+        aka: vec![ids::native(ids::own_id(None, bytes))],
+        kind: "mail".to_owned(),
+        visibility: "direct".to_owned(),
+        author: None,
+        ours: Ours::No,
+        automated: "no".to_owned(),
+        conversation: None,
+        parent: None,
+        refs: Vec::new(),
+        subject: None,
+        text: text.trim().to_owned(),
+        quoted: None,
+        language: None,
+        url: None,
+        attachments: Vec::new(),
+        place: None,
+        side: None,
+        campaign: None,
+        occurred: received,
+        edited: None,
+        reply_context: None,
+        attrs: Attrs::new(),
+    }
+}
+
+fn first_usable(list: &mail_parser::Address<'_>) -> Option<Address> {
+    list.iter().take(16).find_map(|address: &Addr<'_>| Address::of(address))
+}
+
+fn one_line(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    cut(&flat.split_whitespace().collect::<Vec<_>>().join(" "), SUBJECT_BYTES_MAX).to_owned()
+}
+
+/// The first tag of Content-Language, if it looks like one.
+fn language(message: &Message<'_>) -> Option<String> {
+    let declared = message.header_raw("Content-Language")?.split(',').next()?.trim();
+    let mut parts = declared.split('-');
+    let primary = parts.next().is_some_and(|tag| (2..=3).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphabetic()));
+    let rest = parts.all(|tag| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric()));
+    (primary && rest && declared.len() <= 35).then(|| declared.to_owned())
+}
+
+fn attachments(message: &Message<'_>) -> Vec<Attachment> {
+    let parts = message.attachments().filter(|part| !part.is_multipart());
+    let described = parts.map(|part| {
+        let name = part.attachment_name().map(one_line).map(|name| {
+            let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+            cut(file, FILE_NAME_BYTES_MAX).to_owned()
+        });
+        Attachment {
+            name: name.filter(|name| !name.is_empty()),
+            media_type: part.content_type().map_or_else(|| if part.is_message() { "message/rfc822".to_owned() } else { "text/plain".to_owned() }, body::media_type),
+            size: Some(part.len() as u64),
+            url: None,
+            media_ref: None,
+        }
+    });
+    described.take(ATTACHMENTS_MAX).collect()
+}
+
+/// The date that the mail bears, if it can be; else when our server received it; else when we did.
+fn occurred(message: &Message<'_>, received: u64) -> u64 {
+    let at = |date: &mail_parser::DateTime| date.is_valid().then(|| u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)).flatten();
+    let possible = |at: &u64| (OLDEST_MS..=received.saturating_add(DAY_MS)).contains(at);
+    let dated = message.date().and_then(at).filter(possible);
+    let arrived = || message.received().and_then(|line| line.date()).as_ref().and_then(at).filter(possible);
+    dated.or_else(arrived).unwrap_or(received).min(received)
+}

@@ -1,0 +1,193 @@
+//! A table of mails in `fixtures/` and what must be read out of them.
+
+use membrana_sdk::connector::{Change, Interaction, Origin, Ours, Raw};
+use membrana_sdk::testing::Host;
+use membrana_sdk::{Connector, NativeId};
+
+use super::context::ReplyContext;
+use crate::Mail;
+
+const RECEIVED: u64 = 1_772_500_000_000;
+
+fn changes(body: &[u8]) -> Vec<Change> {
+    let config = r#"{"imap":"127.0.0.1:143","smtp":"127.0.0.1:587","user":"support","from":"Acme <support@acme.test>"}"#;
+    Host::with_config(config).install();
+    let native = NativeId { scope: "INBOX;7".to_owned(), id: "42".to_owned() };
+    Mail::receive(Raw { origin: Origin::Item(native), body: body.to_vec(), received: RECEIVED }).unwrap()
+}
+
+fn read(body: &[u8]) -> Interaction {
+    match changes(body).swap_remove(0) {
+        Change::Upsert(interaction) => interaction,
+        other => panic!("{other:?}"),
+    }
+}
+
+macro_rules! fixture {
+    ($name:literal) => {
+        read(include_bytes!(concat!("../../fixtures/", $name, ".eml")))
+    };
+}
+
+fn context(interaction: &Interaction) -> ReplyContext {
+    serde_json::from_str(interaction.reply_context.as_deref().unwrap()).unwrap()
+}
+
+#[test]
+fn a_plain_mail_becomes_an_interaction() {
+    let mail = fixture!("plain");
+    assert_eq!((mail.native.scope.as_str(), mail.native.id.as_str()), ("INBOX;7", "42"));
+    assert_eq!(mail.aka, [super::ids::native("<plain@customers.test>")]);
+    assert_eq!((mail.kind.as_str(), mail.visibility.as_str(), mail.automated.as_str()), ("mail", "direct", "no"));
+    assert_eq!(mail.subject.as_deref(), Some("Bolletta doppia"));
+    assert_eq!(mail.text, "Buongiorno,\n\nho pagato due volte. Sono furiosa: è già la terza volta!");
+    assert_eq!((mail.quoted, mail.language.as_deref()), (None, Some("it")));
+    assert_eq!(mail.occurred, 1_772_438_400_000);
+    assert_eq!(mail.ours, Ours::No);
+    let author = mail.author.unwrap();
+    assert_eq!((author.native.id.as_str(), author.name.as_deref()), ("anna@customers.test", Some("Anna Bianchi")));
+    assert_eq!((author.assurance.as_deref(), author.automated), (Some("stated"), false));
+    assert!(mail.attrs.contains(&("mail.mailbox".to_owned(), "INBOX".to_owned())));
+}
+
+#[test]
+fn the_plain_alternative_is_read_and_attachments_are_described() {
+    let mail = fixture!("multipart");
+    assert_eq!((mail.subject.as_deref(), mail.text.as_str()), (Some("Offerta è"), "Ecco l’offerta."));
+    let [file] = mail.attachments.as_slice() else { panic!("{:?}", mail.attachments) };
+    assert_eq!(file.name.as_deref(), Some("offerta è.pdf"));
+    assert_eq!((file.media_type.as_str(), file.size), ("application/pdf", Some(13)));
+}
+
+#[test]
+fn html_alone_is_read_as_text_with_its_quote_apart() {
+    let mail = fixture!("html-only");
+    assert_eq!(mail.text, "Die Lieferung ist kaputt angekommen – schade!");
+    assert!(mail.quoted.unwrap().ends_with("> Ihre Lieferung ist da."));
+}
+
+#[test]
+fn charsets_are_read_even_where_the_label_is_wrong() {
+    assert_eq!(fixture!("iso-8859-1").text, "Perché non funziona più?");
+    assert_eq!(fixture!("iso-8859-1").subject.as_deref(), Some("Perché"));
+    assert_eq!(fixture!("windows-1252-as-latin1").text, "Costa 5 € “troppo”");
+    assert_eq!(fixture!("windows-1252-as-utf-8").text, "Perché così caro?");
+    assert_eq!(fixture!("utf-8-undeclared").text, "Perché così caro?");
+    assert_eq!(fixture!("iso-2022-jp").text, "商品が壊れていました。");
+    assert_eq!(fixture!("iso-2022-jp").subject.as_deref(), Some("苦情"));
+    assert_eq!(fixture!("unknown-charset").text, "caffè");
+    assert_eq!(fixture!("wrong-transfer-encoding").text, "This is not base64 at all, è vero!");
+}
+
+#[test]
+fn a_bounce_hangs_on_what_bounced_and_tells_its_delivery() {
+    let all = changes(include_bytes!("../../fixtures/bounce.eml"));
+    let [Change::Upsert(mail), Change::Note((kind, json))] = all.as_slice() else { panic!("{all:?}") };
+    let sent = "<membrana.0123456789abcdef0123456789abcdef@acme.test>";
+    assert_eq!((mail.automated.as_str(), mail.parent.as_ref().map(|p| p.id.as_str())), ("bounce", Some(sent)));
+    assert!(mail.attrs.contains(&("mail.bounce-status".to_owned(), "5.1.1".to_owned())));
+    let note: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!((kind.as_str(), note["native"]["id"].as_str(), note["state"].as_str()), ("delivery", Some(sent), Some("failed")));
+}
+
+#[test]
+fn machines_are_told_from_people() {
+    for (mail, expected) in [
+        (fixture!("plain"), "no"),
+        (fixture!("bounce"), "bounce"),
+        (fixture!("auto-reply"), "auto-reply"),
+        (fixture!("list"), "list"),
+        (fixture!("notification"), "notification"),
+    ] {
+        assert_eq!(mail.automated, expected, "{:?}", mail.subject);
+        assert_eq!(context(&mail).automated, expected);
+    }
+}
+
+#[test]
+fn an_outlook_reply_is_cut_above_its_header_block() {
+    let mail = fixture!("outlook-reply");
+    assert_eq!(mail.text, "Nessuno mi risponde. Disdico.");
+    assert!(mail.quoted.unwrap().contains("Stiamo verificando."));
+    assert_eq!(mail.parent.unwrap().id, "<m1@acme.test>");
+    let refs: Vec<&str> = mail.refs.iter().map(|id| id.id.as_str()).collect();
+    assert_eq!(refs, ["<m0@acme.test>", "<root@customers.test>"]);
+}
+
+#[test]
+fn an_italian_gmail_reply_is_cut_above_its_attribution() {
+    let mail = fixture!("gmail-reply-italian");
+    assert_eq!(mail.text, "Grazie mille!");
+    assert!(mail.quoted.unwrap().contains(">> Ho pagato due volte."));
+}
+
+#[test]
+fn flowed_text_is_joined() {
+    let mail = fixture!("format-flowed");
+    assert!(mail.text.starts_with("This is one long paragraph.\n\nThe end."), "{}", mail.text);
+    assert_eq!(mail.quoted.as_deref(), Some("> quoted words"));
+}
+
+#[test]
+fn a_missing_message_id_is_made_up_and_stable() {
+    let (one, two) = (fixture!("missing-message-id"), fixture!("missing-message-id"));
+    assert!(one.aka[0].id.starts_with("<membrana-made-up."));
+    assert_eq!(one.aka, two.aka);
+    assert_ne!(one.aka, fixture!("empty").aka);
+}
+
+#[test]
+fn headers_beyond_reason_stay_within_bounds() {
+    let mail = fixture!("huge-header");
+    assert_eq!(mail.text, "Still here.");
+    assert_eq!((mail.parent.unwrap().id.as_str(), mail.refs.len()), ("<r299@customers.test>", 64));
+    assert!(mail.reply_context.unwrap().len() <= 4096);
+    let flood = format!("From: bob@customers.test\r\nX-Flood: {}\r\n\r\nbody", "y ".repeat(2 << 20));
+    assert_eq!(read(flood.as_bytes()).text, "body");
+}
+
+#[test]
+fn enclosed_mails_are_attachments() {
+    let mail = fixture!("nested");
+    assert_eq!(mail.text, "See the enclosed mail.");
+    assert_eq!(mail.attachments.len(), 1);
+    assert_eq!((mail.attachments[0].media_type.as_str(), mail.attachments[0].name.as_deref()), ("message/rfc822", Some("old.eml")));
+}
+
+#[test]
+fn a_line_end_inside_an_encoded_word_becomes_a_blank() {
+    let mail = fixture!("header-injection");
+    assert_eq!(mail.subject.as_deref(), Some("Ciao Bcc: all@customers.test è"));
+    let context = context(&mail);
+    assert_eq!(context.to, "eve@customers.test");
+    for value in [context.subject.as_str(), context.name.as_deref().unwrap_or_default(), mail.author.unwrap().name.as_deref().unwrap()] {
+        assert!(!value.contains(['\r', '\n']), "{value:?}");
+    }
+}
+
+#[test]
+fn hostile_and_empty_mails_arrive_all_the_same() {
+    assert_eq!(fixture!("empty").text, "");
+    assert_eq!(fixture!("nul").text, "xy[31mz");
+    assert_eq!(fixture!("unclosed").text, "Never closed");
+    assert_eq!(fixture!("garbage").kind, "mail");
+    let mut nested = String::from("From: a@b.test\r\n");
+    for depth in 0..20_000 {
+        nested.push_str(&format!("Content-Type: multipart/mixed; boundary=\"b{depth}\"\r\n\r\n--b{depth}\r\n"));
+    }
+    assert_eq!(read(nested.as_bytes()).kind, "mail");
+    assert_eq!(read("Content-Type: message/rfc822\r\n\r\n".repeat(50_000).as_bytes()).kind, "mail");
+}
+
+#[test]
+fn an_impossible_date_gives_way_to_the_servers() {
+    assert_eq!(fixture!("date-in-the-future").occurred, 1_772_359_200_000);
+    assert_eq!(fixture!("nul").occurred, RECEIVED);
+}
+
+#[test]
+fn our_own_mail_is_recognised_and_not_answered() {
+    let mail = fixture!("own");
+    assert_eq!((mail.ours, mail.reply_context), (Ours::Yes(None), None));
+    assert_eq!(mail.parent.unwrap().id, "<plain@customers.test>");
+}

@@ -1,0 +1,194 @@
+//! Replies as they cross the wire, and what becomes of each refusal.
+
+use mail_parser::MessageParser;
+use membrana_sdk::connector::{Message, Sent, Target};
+use membrana_sdk::testing::Host;
+use membrana_sdk::{Connector, Fault, NativeId};
+
+use crate::Mail;
+use crate::stand_in::{Say, Told, say, serve};
+
+fn reply(text: &str, context: &str) -> Message {
+    Message {
+        kind: "reply".to_owned(),
+        automatic: true,
+        text: text.to_owned(),
+        to: Some(Target {
+            native: NativeId { scope: "INBOX;7".to_owned(), id: "42".to_owned() },
+            author: None,
+            reply_context: Some(context.to_owned()),
+            visibility: "direct".to_owned(),
+            subject: None,
+            language: None,
+        }),
+        created: 1_772_442_000_000,
+        attrs: Vec::new(),
+    }
+}
+
+const ANNA: &str = r#"{"to":"anna@customers.test","name":"Anna \"B\" Nuñez","subject":"R: Perché?","message_id":"<m2@customers.test>",
+    "references":["<m0@customers.test>","<m1@acme.test>"],"automated":"no"}"#;
+
+fn install(smtp: &str, more: &str) {
+    let config = format!(r#"{{"imap":"127.0.0.1:1","smtp":"{smtp}","smtp_tls":"plain","user":"support","from":"Acme <support@acme.test>"{more}}}"#);
+    let mut host = Host::with_config(config);
+    host.secrets.insert("password".to_owned(), "hunter2".to_owned());
+    host.install();
+}
+
+/// A submission server whose answers may be replaced by the first word of the command, or `.` for the message.
+fn submission(replaced: &'static [(&'static str, &'static str)]) -> Told {
+    let mut in_data = false;
+    let (address, told) = serve("220 mx ready\r\n", move |line| {
+        let word = if in_data { line } else { line.split([' ', ':']).next().unwrap_or_default() };
+        if in_data && line != "." {
+            return say("");
+        }
+        in_data = word == "DATA";
+        match replaced.iter().find(|(command, _)| *command == word) {
+            Some((_, "")) => Say::HangUp,
+            Some((_, answer)) => say(*answer),
+            None => say(match word {
+                "EHLO" => "250-mx\r\n250-SIZE 1000\r\n250 AUTH LOGIN PLAIN\r\n",
+                "AUTH" | "c3VwcG9ydA==" => "334 VXNlcm5hbWU6\r\n",
+                "hunter2" => "235 2.7.0 ok\r\n",
+                "DATA" => "354 go on\r\n",
+                "QUIT" => "221 bye\r\n",
+                _ => "250 2.0.0 ok\r\n",
+            }),
+        }
+    });
+    install(&address, "");
+    told
+}
+
+#[test]
+fn a_reply_is_threaded_marked_and_stuffed() {
+    let told = submission(&[]);
+    let receipt = Mail::send("k1", &reply("Ciao Anna,\n.nascosto\nperché sì.", ANNA)).unwrap();
+    let lines = told.lines();
+    assert!(lines.contains(&"MAIL FROM:<support@acme.test>".to_owned()) && lines.contains(&"RCPT TO:<anna@customers.test>".to_owned()));
+    assert!(lines.contains(&"..nascosto".to_owned()));
+    let start = lines.iter().position(|line| line == "DATA").unwrap() + 1;
+    let end = lines.iter().position(|line| line == ".").unwrap();
+    let mail = lines[start..end].join("\r\n").replace("\r\n..", "\r\n.");
+    let mail = MessageParser::default().parse(mail.as_bytes()).unwrap();
+    assert_eq!(format!("<{}>", mail.message_id().unwrap()), receipt.native.id);
+    assert!(receipt.native.id.ends_with("@acme.test>"));
+    assert_eq!(mail.subject(), Some("Re: Perché?"));
+    assert_eq!(mail.to().unwrap().first().unwrap().name(), Some("Anna \"B\" Nuñez"));
+    assert_eq!(mail.in_reply_to().as_text(), Some("m2@customers.test"));
+    assert_eq!(mail.references().as_text_list().unwrap(), ["m0@customers.test", "m1@acme.test", "m2@customers.test"]);
+    assert_eq!(mail.header_raw("Auto-Submitted").map(str::trim), Some("auto-replied"));
+    assert_eq!(mail.header_raw("X-Auto-Response-Suppress").map(str::trim), Some("All"));
+    assert_eq!(mail.date().unwrap().to_timestamp(), 1_772_442_000);
+    assert_eq!(mail.body_text(0).unwrap().trim_end(), "Ciao Anna,\r\n.nascosto\r\nperché sì.");
+}
+
+#[test]
+fn a_repeat_is_the_same_mail_and_another_key_another() {
+    let told = submission(&[]);
+    let send = |key: &str| Mail::send(key, &reply("Ciao", ANNA)).unwrap().native.id;
+    assert_eq!(send("k1"), send("k1"));
+    assert_ne!(send("k1"), send("k2"));
+    assert_eq!(told.count("Message-ID: "), 4);
+}
+
+#[test]
+fn what_a_person_wrote_is_not_marked_as_automatic() {
+    let told = submission(&[]);
+    Mail::send("k1", &Message { automatic: false, ..reply("Ciao", ANNA) }).unwrap();
+    assert_eq!(told.count("Auto-Submitted"), 0);
+}
+
+fn fault_of(replaced: &'static [(&'static str, &'static str)]) -> Fault {
+    submission(replaced);
+    Mail::send("k1", &reply("Ciao", ANNA)).unwrap_err()
+}
+
+fn code(fault: &Fault) -> &str {
+    match fault {
+        Fault::Config(d) | Fault::Auth(d) | Fault::Transient(d) | Fault::Permanent(d) | Fault::Unsupported(d) | Fault::RateLimited((d, _)) => &d.code,
+    }
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    assert!(matches!(fault_of(&[("hunter2", "535 5.7.8 no\r\n")]), Fault::Auth(_)));
+    assert!(matches!(fault_of(&[("hunter2", "454 4.7.0 later\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault_of(&[("MAIL", "530 5.7.0 auth first\r\n")]), Fault::Auth(_)));
+    assert!(matches!(fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]), Fault::Permanent(_)));
+    assert!(matches!(fault_of(&[("RCPT", "450 4.7.1 greylisted\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault_of(&[(".", "554 5.7.1 spam\r\n")]), Fault::Permanent(_)));
+    assert!(matches!(fault_of(&[(".", "451 4.3.0 later\r\n")]), Fault::Transient(_)));
+    let Fault::Permanent(detail) = fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]) else { panic!() };
+    assert!(!detail.message.contains("anna"), "{}", detail.message);
+}
+
+#[test]
+fn only_a_cut_after_the_final_dot_is_an_unknown_outcome() {
+    assert_eq!(code(&fault_of(&[(".", "")])), "outcome-unknown");
+    assert_eq!(code(&fault_of(&[(".", "hello\r\n")])), "outcome-unknown");
+    assert_eq!(code(&fault_of(&[("DATA", "")])), "smtp.closed");
+    assert_eq!(code(&fault_of(&[("MAIL", "")])), "smtp.closed");
+}
+
+#[test]
+fn nothing_goes_out_in_clear_where_starttls_vanished() {
+    let (address, told) = serve("220 mx\r\n", |_| say("250-mx\r\n250 AUTH LOGIN\r\n"));
+    install(&address, "");
+    membrana_sdk::testing::with_host(|host| host.config = host.config.replace("\"plain\"", "\"starttls\""));
+    assert_eq!(code(&Mail::send("k1", &reply("Ciao", ANNA)).unwrap_err()), "smtp.no-starttls");
+    assert_eq!(told.count("hunter2"), 0);
+}
+
+#[test]
+fn nobody_is_answered_who_must_not_be() {
+    install("127.0.0.1:1", "");
+    for (context, expected) in [
+        (r#"{"to":"anna@customers.test\r\nBcc: x@y.test","message_id":"<a@b>"}"#, "mail.header-injection"),
+        (r#"{"to":"anna@customers.test","subject":"x\r\nBcc: y@z.test","message_id":"<a@b>"}"#, "mail.header-injection"),
+        (r#"{"to":"anna@customers.test","name":"x\ny","message_id":"<a@b>"}"#, "mail.header-injection"),
+        (r#"{"to":"anna@customers.test","message_id":"<a@b>\r\nX: y"}"#, "mail.header-injection"),
+        (r#"{"to":"anna@customers.test","message_id":"<a@b>","references":["<c\r\n d>\nX: y"]}"#, "mail.header-injection"),
+        (r#"{"to":"a@b.test> SIZE=1","message_id":"<a@b>"}"#, "mail.no-recipient"),
+        (r#"{"to":"MAILER-DAEMON@b.test","message_id":"<a@b>"}"#, "mail.null-return"),
+        (r#"{"to":"a@b.test","message_id":"<a@b>","null_return":true}"#, "mail.null-return"),
+        (r#"{"to":"a@b.test","message_id":"<a@b>","automated":"list"}"#, "mail.automated"),
+        (r#"{"to":"Support@acme.test","message_id":"<a@b>"}"#, "mail.own-address"),
+        ("[]", "mail.bad-context"),
+    ] {
+        let fault = Mail::send("k1", &reply("Ciao", context)).unwrap_err();
+        assert!(matches!(fault, Fault::Permanent(_)), "{context}");
+        assert_eq!(code(&fault), expected, "{context}");
+    }
+}
+
+#[test]
+fn an_unknown_outcome_is_looked_up_in_the_sent_mailbox() {
+    let message = reply("Ciao", ANNA);
+    let target = message.to.as_ref().unwrap();
+    let id = crate::receive::ids::derived("k1", &target.native, "acme.test");
+    let (address, _told) = serve("* OK ready\r\n", move |line| {
+        let (tag, command) = line.split_once(' ').unwrap();
+        let found = command.contains("SEARCH") && (command.contains(&id) || command.ends_with("\"<membrana.\""));
+        let data = match command {
+            c if c.starts_with("EXAMINE") => "* 1 EXISTS\r\n* OK [UIDVALIDITY 1] x\r\n* OK [UIDNEXT 2] x\r\n",
+            _ if found => "* SEARCH 1\r\n",
+            _ => "",
+        };
+        say(format!("{data}{tag} OK done\r\n"))
+    });
+    let config = format!(
+        r#"{{"imap":"{address}","imap_tls":"plain","smtp":"127.0.0.1:1","user":"u","from":"support@acme.test","sent_mailbox":"Sent"}}"#
+    );
+    let mut host = Host::with_config(config);
+    host.secrets.insert("password".to_owned(), "x".to_owned());
+    host.install();
+    let (sent, receipt) = Mail::probe("k1", &message).unwrap();
+    assert_eq!(sent, Sent::Yes);
+    assert!(receipt.unwrap().native.id.starts_with("<membrana."));
+    assert_eq!(Mail::probe("k2", &message).unwrap().0, Sent::No);
+    install("127.0.0.1:1", "");
+    assert_eq!(Mail::probe("k1", &message).unwrap().0, Sent::Unknown);
+}
