@@ -1,0 +1,176 @@
+//! Asks the rules about each entry, in order, and commits what they decide with all that follows from it.
+//!
+//! Entries of one exchange never share a batch, so that a rule sees what it decided before. Nothing is carried out here: a
+//! decision is a record, and what it asks for are records that the outbox and the timers find.
+
+mod apply;
+mod events;
+mod timers;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, Seq};
+use crate::plugin::{RuleDecision, RuleEvent, Slot};
+use crate::stage::{Journal, StageError, Turn, Work};
+use crate::store::{Commit, Reader};
+
+use apply::{Answer, Subject, apply};
+use events::{Asked, Questions};
+
+pub use timers::Timers;
+pub(crate) use apply::timers_of;
+
+/// Entries read in one turn.
+const ENTRIES_MAX: usize = 256;
+/// Events in one call of a rule.
+const EVENTS_MAX: usize = 64;
+
+/// One configured rule.
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Its build in force.
+    pub plugin: Arc<Slot>,
+}
+
+/// The rules in force for all channels, in file order.
+pub type RulesInForce = ArcSwap<Vec<Rule>>;
+
+/// The rules' work on one channel.
+pub struct Rules {
+    /// Where the log is.
+    pub journal: Journal,
+    /// The channel.
+    pub channel: ChannelName,
+    /// Who is asked.
+    pub rules: Arc<RulesInForce>,
+    /// The channel's capability record, JSON.
+    pub capabilities: Arc<str>,
+    /// It can carry a reply.
+    pub can_reply: bool,
+}
+
+#[async_trait]
+impl Work for Rules {
+    fn stage(&self) -> &'static str {
+        "rules"
+    }
+
+    fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    async fn turn(&self) -> Result<Turn, StageError> {
+        let record = self.journal.store.channel(&self.channel).await?;
+        let (position, analysed) = (record.position(&Reader::Rules), record.position(&Reader::Analysis));
+        if position >= analysed {
+            return Ok(Turn::Idle);
+        }
+        let n_entries = usize::try_from(analysed - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
+        let mut entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
+        let mut seen = HashSet::new();
+        let repeats = entries.iter().position(|entry| entry.new.exchange.is_some_and(|exchange| !seen.insert(exchange)));
+        entries.truncate(repeats.unwrap_or(entries.len()));
+        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
+        let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities };
+        let asked = questions.about(&entries).await?;
+        let mut commit = self.journal.begin(&self.channel);
+        self.decide(asked, &mut commit).await;
+        commit.positions.push((Reader::Rules, last.0));
+        self.journal.commit(commit).await?;
+        Ok(Turn::Worked)
+    }
+}
+
+impl Rules {
+    async fn decide(&self, asked: Vec<Asked>, commit: &mut Commit) {
+        let rules = self.rules.load_full();
+        let mut answers: Vec<Vec<Answer>> = asked.iter().map(|_| Vec::new()).collect();
+        for rule in rules.iter() {
+            let generation = rule.plugin.current();
+            let events: Vec<RuleEvent> = asked.iter().map(|one| one.event.clone()).collect();
+            for (n, answer) in self.ask(rule, events).await.into_iter().enumerate() {
+                match (answer, answers.get_mut(n), asked.get(n)) {
+                    (Ok(RuleDecision { actions, row, reasons }), Some(list), _) => {
+                        list.push(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions });
+                    }
+                    (Err(fault), _, Some(one)) => commit.dead.push(self.letter(rule, one, &fault)),
+                    _ => {}
+                }
+            }
+        }
+        let now = commit.at;
+        for (one, answers) in asked.iter().zip(answers) {
+            let subject = Subject {
+                key: self.journal.store.id_key(),
+                channel: &self.channel,
+                entry: &one.entry,
+                content: &one.content,
+                interaction: one.interaction,
+                conversation: one.conversation,
+                exchange_id: one.exchange_id,
+                identity: one.entry.new.identity,
+                exchange: &one.exchange,
+                received: one.received,
+                missing: &one.missing,
+                can_reply: self.can_reply,
+                is_redecision: one.is_redecision,
+                actions: &one.actions,
+                tasks: &one.tasks,
+                now,
+            };
+            apply(&subject, answers, commit);
+        }
+    }
+
+    /// One answer per event, same order; a batch that fails for good is halved until the event at fault stands alone.
+    async fn ask(&self, rule: &Rule, mut events: Vec<RuleEvent>) -> Vec<Result<RuleDecision, Fault>> {
+        let mut answers = Vec::with_capacity(events.len());
+        let mut waiting: Vec<Vec<RuleEvent>> = Vec::new();
+        while events.len() > EVENTS_MAX {
+            let rest = events.split_off(EVENTS_MAX);
+            waiting.push(std::mem::replace(&mut events, rest));
+        }
+        waiting.push(events);
+        waiting.reverse();
+        let generation = rule.plugin.current();
+        while let Some(mut batch) = waiting.pop() {
+            if batch.is_empty() {
+                continue;
+            }
+            match generation.decide(batch.clone()).await {
+                Ok(decisions) if decisions.len() == batch.len() => answers.extend(decisions.into_iter().map(Ok)),
+                Ok(_) => answers.extend(batch.iter().map(|_| Err(wrong_count()))),
+                Err(_) if batch.len() > 1 => {
+                    let second = batch.split_off(batch.len() / 2);
+                    waiting.push(second);
+                    waiting.push(batch);
+                }
+                Err(fault) => answers.push(Err(fault)),
+            }
+        }
+        answers
+    }
+
+    fn letter(&self, rule: &Rule, asked: &Asked, fault: &Fault) -> DeadLetter {
+        let subject = format!("{}/{}", rule.name, asked.entry.seq);
+        DeadLetter {
+            id: self.journal.store.id_key().dead(&self.channel, "rules", &subject),
+            channel: self.channel.clone(),
+            stage: "rules".to_owned(),
+            subject: DeadSubject::Entry(asked.entry.seq),
+            plugin: Some(rule.name.clone()),
+            digest: Some(rule.plugin.current().digest()),
+            reason: fault.to_string(),
+            at: self.journal.clock.now(),
+        }
+    }
+}
+
+fn wrong_count() -> Fault {
+    Fault::Permanent(Detail { code: "contract".to_owned(), message: "another number of decisions than of events".to_owned() })
+}

@@ -1,0 +1,113 @@
+//! Analyzer `language`: annotation `language`, a BCP 47 tag, where a text has enough letters to tell.
+//!
+//! What a network wraps around words (addresses, mentions, hashtags' signs) is left out first, for it is English to any
+//! detector. It looks at the first 4 KiB: more says nothing new.
+
+use std::borrow::Cow;
+
+use membrana_sdk::analyzer::{Batch, Item};
+use membrana_sdk::{Analyzer, Annotation, Result, Value, register_analyzer};
+use whichlang::{Lang, detect_language};
+
+/// Units: bytes.
+const LOOKED_AT_MAX: usize = 4096;
+/// Shorter texts could be anything.
+const LETTERS_MIN: usize = 3;
+
+/// The analyzer.
+pub struct Language;
+
+impl Analyzer for Language {
+    fn analyze(batch: &Batch) -> Result<Vec<Vec<Annotation>>> {
+        Ok(batch.items.iter().map(annotations).collect())
+    }
+}
+
+register_analyzer!(Language);
+
+fn annotations(item: &Item) -> Vec<Annotation> {
+    let subject = item.subject.as_deref().filter(|_| item.text.len() < 40);
+    let whole = match subject {
+        Some(subject) => Cow::Owned(format!("{subject} {}", item.text)),
+        None => Cow::Borrowed(item.text.as_str()),
+    };
+    language(&whole).map(|tag| Annotation { key: "language".to_owned(), value: Value::Text(tag.to_owned()), confidence: None }).into_iter().collect()
+}
+
+/// The language of a text; none where it has too few letters.
+pub fn language(text: &str) -> Option<&'static str> {
+    let text = head(text, LOOKED_AT_MAX);
+    let words = words_of(text);
+    let n_letters = words.chars().filter(|c| c.is_alphabetic()).take(LETTERS_MIN).count();
+    (n_letters >= LETTERS_MIN).then(|| tag(detect_language(&words)))
+}
+
+/// The longest start of at most `bytes` bytes that ends between characters.
+fn head(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+/// The text without addresses and mentions; the usual text has none and is not copied.
+fn words_of(text: &str) -> Cow<'_, str> {
+    let is_noise = |word: &str| word.starts_with('@') || word.contains("://") || word.starts_with("www.");
+    if !text.bytes().any(|byte| matches!(byte, b'@' | b'/' | b'#')) && !text.contains("www.") {
+        return Cow::Borrowed(text);
+    }
+    let kept: Vec<&str> = text.split_whitespace().filter(|word| !is_noise(word)).map(|word| word.trim_start_matches('#')).collect();
+    Cow::Owned(kept.join(" "))
+}
+
+fn tag(lang: Lang) -> &'static str {
+    match lang {
+        Lang::Ara => "ar",
+        Lang::Cmn => "zh",
+        Lang::Deu => "de",
+        Lang::Eng => "en",
+        Lang::Fra => "fr",
+        Lang::Hin => "hi",
+        Lang::Ita => "it",
+        Lang::Jpn => "ja",
+        Lang::Kor => "ko",
+        Lang::Nld => "nl",
+        Lang::Por => "pt",
+        Lang::Rus => "ru",
+        Lang::Spa => "es",
+        Lang::Swe => "sv",
+        Lang::Tur => "tr",
+        Lang::Vie => "vi",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_of_several_languages_are_told_apart() {
+        let cases = [
+            ("Ho pagato due volte la bolletta e nessuno risponde, che vergogna!", "it"),
+            ("I have been waiting for my parcel for three weeks now.", "en"),
+            ("Ich warte seit drei Wochen auf mein Paket.", "de"),
+            ("Hola, ¿cuánto cuesta la fibra de 1 Gbps?", "es"),
+            ("Где моя посылка? Я жду уже неделю.", "ru"),
+            ("@acme https://social.example/x Non funziona più niente da ieri sera", "it"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(language(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn it_abstains_where_there_is_nothing_to_read() {
+        for text in ["", "🙂🙂🙂", "42 - 17", "@acme https://a.example/b", "\0\0\0", "ok"] {
+            assert_eq!(language(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_megabyte_is_cut_between_characters() {
+        let text = "perché la bolletta è così alta? ".repeat(40_000);
+        assert_eq!(language(&text), Some("it"));
+    }
+}
