@@ -64,6 +64,10 @@ impl Work for Outbox {
     }
 
     async fn turn(&self) -> Result<Turn, StageError> {
+        let record = self.journal.store.channel(&self.channel).await?;
+        if record.status.is_some_and(|status| status.state == "paused") {
+            return Ok(Turn::Idle);
+        }
         let now = self.journal.clock.now();
         let due = self.journal.store.actions_due(&self.channel, now, ACTIONS_MAX).await?;
         let mut has_worked = false;

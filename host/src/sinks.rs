@@ -217,7 +217,7 @@ impl Sink {
             id: self.journal.store.id_key().dead(&self.channel, &stage, &event.id),
             channel: self.channel.clone(),
             stage,
-            subject: DeadSubject::Event(event.seq, event.name.to_owned()),
+            subject: DeadSubject::Event { seq: event.seq, event: event.name.to_owned(), id: event.id.clone() },
             plugin: None,
             digest: None,
             reason: why.to_owned(),

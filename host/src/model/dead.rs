@@ -34,6 +34,13 @@ pub enum DeadSubject {
     Entry(Seq),
     /// An action of the outbox.
     Action(ActionId),
-    /// An event for a sink: its sequence and the rest of its id.
-    Event(Seq, String),
+    /// An event for a sink.
+    Event {
+        /// The entry it derives from.
+        seq: Seq,
+        /// Which of the entry's events.
+        event: String,
+        /// The event's own id.
+        id: String,
+    },
 }

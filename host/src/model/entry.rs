@@ -119,6 +119,8 @@ pub enum Fact {
         /// Its name.
         analyzer: String,
     },
+    /// An admin asked the rules again about an item that one of them could not decide.
+    AskedAgain,
 }
 
 /// Where raw bytes came from.

@@ -153,7 +153,7 @@ pub fn dead_letter(letter: &DeadLetter) -> Json {
         DeadSubject::Raw(seq) => json!({ "raw": seq }),
         DeadSubject::Entry(Seq(seq)) => json!({ "entry": seq }),
         DeadSubject::Action(id) => json!({ "action": id.to_string() }),
-        DeadSubject::Event(Seq(seq), event) => json!({ "entry": seq, "event": event }),
+        DeadSubject::Event { seq: Seq(seq), event, id } => json!({ "entry": seq, "event": event, "event_id": id }),
     };
     json!({
         "id": letter.id.to_string(),

@@ -174,6 +174,7 @@ fn kind_of(body: &EntryBody) -> Option<Kind> {
         EntryBody::Edited(_) => ("interaction.edited", true, json!({})),
         EntryBody::Gone => ("interaction.gone", true, json!({})),
         EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", true, json!({ "analyzer": analyzer })),
+        EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", true, json!({})),
         EntryBody::Fact(Fact::ExchangeMoved { action }) => ("exchange.moved", true, json!({ "by": "author", "action": action.to_string() })),
         EntryBody::Fact(Fact::ActionSettled { action, state, .. }) => {
             ("action.settled", false, json!({ "action": action.to_string(), "state": state.word() }))

@@ -1,0 +1,132 @@
+//! HTTP: webhooks, health, metrics, and the API that the command line and the web console speak.
+//!
+//! The handlers work on the store alone, so that the command line runs the same ones in process where no host runs. What an
+//! admin orders is a record in the store; nothing here calls a stage.
+
+mod auth;
+mod hooks;
+mod lists;
+mod metrics;
+mod openapi;
+mod orders;
+mod read;
+mod refusal;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+
+use crate::ingress::Ingress;
+use crate::model::{ChannelName, Digest};
+use crate::stage::Journal;
+
+pub use refusal::Refusal;
+
+/// What the handlers work on.
+pub struct Desk {
+    /// Store, time and bells.
+    pub journal: Journal,
+    /// What the configuration in force names.
+    pub sections: ArcSwap<Sections>,
+    /// Asks a channel's connector for news now; `None` where no host runs.
+    pub poll: Option<PollNow>,
+    /// What callers of the API must show; `None`: whoever reaches the loopback address may call.
+    pub token: Option<auth::Token>,
+}
+
+/// Asks a channel to poll at once. Says whether there is such a channel.
+pub type PollNow = Box<dyn Fn(&ChannelName) -> bool + Send + Sync>;
+
+pub use auth::Token;
+
+/// The configuration in force, as far as surfaces show it.
+#[derive(Debug, Clone, Default)]
+pub struct Sections {
+    /// In file order.
+    pub channels: Vec<Section>,
+    /// In file order.
+    pub analyzers: Vec<Section>,
+    /// In file order.
+    pub rules: Vec<Section>,
+    /// Names.
+    pub teams: Vec<String>,
+    /// Names.
+    pub sinks: Vec<String>,
+}
+
+/// One plugin's section.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The plugin it names.
+    pub plugin: String,
+    /// The build in force, where a host runs.
+    pub digest: Option<Digest>,
+}
+
+impl Desk {
+    /// Every channel that is configured or has records, sorted.
+    async fn channels(&self) -> Result<Vec<ChannelName>, Refusal> {
+        let mut names = self.journal.store.channels().await?;
+        names.extend(self.sections.load().channels.iter().map(|section| ChannelName::from(section.name.as_str())));
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The channel of this name, or a refusal that names those there are.
+    async fn channel(&self, name: &str) -> Result<ChannelName, Refusal> {
+        let names = self.channels().await?;
+        names.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = names.iter().map(ChannelName::as_str).collect();
+            Refusal::not_found(format!("there is no channel `{name}`"), format!("channels: {}", known.join(", ")))
+        })
+    }
+}
+
+/// The API alone: what the command line runs in process.
+pub fn api(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/api/v1/status", get(read::status))
+        .route("/api/v1/channels", get(read::channels))
+        .route("/api/v1/channels/{name}/pause", post(orders::pause))
+        .route("/api/v1/channels/{name}/resume", post(orders::resume))
+        .route("/api/v1/channels/{name}/poll", post(orders::poll))
+        .route("/api/v1/interactions", get(lists::interactions))
+        .route("/api/v1/interactions/{id}", get(read::interaction))
+        .route("/api/v1/interactions/{id}/explain", get(read::explain))
+        .route("/api/v1/tasks", get(lists::tasks))
+        .route("/api/v1/tasks/{id}", get(read::task))
+        .route("/api/v1/tasks/{id}/close", post(orders::close_task))
+        .route("/api/v1/actions", get(lists::actions))
+        .route("/api/v1/actions/{id}", get(read::action))
+        .route("/api/v1/actions/{id}/approve", post(orders::approve))
+        .route("/api/v1/actions/{id}/reject", post(orders::reject))
+        .route("/api/v1/actions/{id}/retry", post(orders::retry))
+        .route("/api/v1/dead", get(lists::dead))
+        .route("/api/v1/dead/{id}", get(read::dead))
+        .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
+        .route("/api/v1/verify", post(read::verify))
+        .fallback(refusal::no_such_path)
+        .with_state(desk)
+}
+
+/// Everything on `listen`. `with_hooks` is false where webhooks have an address of their own.
+pub fn router(desk: Arc<Desk>, ingress: Arc<Ingress>, with_hooks: bool) -> Router {
+    let guarded = api(Arc::clone(&desk))
+        .merge(Router::new().route("/metrics", get(metrics::text)).with_state(Arc::clone(&desk)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), auth::guard));
+    let open = Router::new().route("/", get(read::front)).route("/healthz", get(read::healthz)).route("/readyz", get(read::readyz)).with_state(desk);
+    let all = open.merge(guarded);
+    if with_hooks { all.merge(hooks(ingress)) } else { all }
+}
+
+/// Webhooks alone.
+pub fn hooks(ingress: Arc<Ingress>) -> Router {
+    hooks::router(ingress)
+}

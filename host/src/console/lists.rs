@@ -1,0 +1,242 @@
+//! Lists, as one JSON object a line, streamed: nothing is collected first, so that a list of millions needs no memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::model::{ActionId, ChannelName, DeadId, Entry, EntryBody, InteractionId, Seq, TaskId, Timestamp, shown};
+use crate::store::{Store, StoreError, view};
+
+use super::{Desk, Refusal};
+
+/// Records read at once.
+const PAGE: usize = 128;
+
+/// What a list may be narrowed by.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Narrow {
+    /// One channel.
+    channel: Option<String>,
+    /// At most so many.
+    limit: Option<usize>,
+    /// Interactions: a kind.
+    kind: Option<String>,
+    /// Interactions: received at or after this moment, RFC 3339.
+    since: Option<String>,
+    /// Interactions: our own as well.
+    #[serde(default)]
+    own: bool,
+    /// Tasks and actions: a state.
+    state: Option<String>,
+    /// Tasks: a team.
+    team: Option<String>,
+}
+
+impl Narrow {
+    async fn channels(&self, desk: &Desk) -> Result<Vec<ChannelName>, Refusal> {
+        match &self.channel {
+            Some(name) => Ok(vec![desk.channel(name).await?]),
+            None => desk.channels().await,
+        }
+    }
+
+    fn since(&self) -> Result<Timestamp, Refusal> {
+        let Some(text) = &self.since else { return Ok(Timestamp::default()) };
+        let moment: jiff::Timestamp = text.parse().map_err(|_| Refusal::bad_request(format!("`since` is `{text}`"), "write a time like 2026-11-24T12:00:00Z"))?;
+        Ok(Timestamp(u64::try_from(moment.as_millisecond()).unwrap_or(0)))
+    }
+}
+
+/// Newest first over all channels.
+pub(super) async fn interactions(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+    let (channels, since) = (narrow.channels(&desk).await?, narrow.since()?);
+    let store = Arc::clone(&desk.journal.store);
+    let heads = channels.into_iter().map(Head::new).collect();
+    let merge = Merge { store, heads, since, own: narrow.own, kind: narrow.kind };
+    Ok(lines(stream::unfold(merge, Merge::next), narrow.limit))
+}
+
+/// The logs of several channels, read backwards and merged by time.
+struct Merge {
+    store: Arc<dyn Store>,
+    heads: Vec<Head>,
+    since: Timestamp,
+    own: bool,
+    kind: Option<String>,
+}
+
+struct Head {
+    channel: ChannelName,
+    before: Seq,
+    read: VecDeque<Arc<Entry>>,
+    is_done: bool,
+}
+
+impl Head {
+    fn new(channel: ChannelName) -> Self {
+        Self { channel, before: Seq(u64::MAX), read: VecDeque::new(), is_done: false }
+    }
+
+    async fn fill(&mut self, store: &dyn Store, merge: &Wanted<'_>) -> Result<(), StoreError> {
+        while self.read.is_empty() && !self.is_done {
+            let entries = store.read_log_back(&self.channel, self.before, PAGE).await?;
+            let oldest = entries.last().map(|entry| (entry.seq, entry.at));
+            self.is_done = oldest.is_none_or(|(seq, at)| seq.0 <= 1 || at < merge.since);
+            self.before = oldest.map_or(Seq(0), |(seq, _)| seq);
+            self.read.extend(entries.into_iter().filter(|entry| merge.takes(entry)));
+        }
+        Ok(())
+    }
+}
+
+struct Wanted<'a> {
+    since: Timestamp,
+    own: bool,
+    kind: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn takes(&self, entry: &Entry) -> bool {
+        let EntryBody::Arrived(content) = &entry.new.body else { return false };
+        entry.at >= self.since && (self.own || !content.is_ours()) && self.kind.is_none_or(|kind| kind == content.kind)
+    }
+}
+
+impl Merge {
+    async fn next(mut self) -> Option<(Result<Json, StoreError>, Self)> {
+        loop {
+            match self.newest().await {
+                Ok(None) => return None,
+                Ok(Some((channel, id))) => match view::interaction(self.store.as_ref(), &channel, id).await {
+                    Ok(Some(found)) => return Some((Ok(found.json()), self)),
+                    Ok(None) => {}
+                    Err(failure) => return Some((Err(failure), self)),
+                },
+                Err(failure) => return Some((Err(failure), self)),
+            }
+        }
+    }
+
+    async fn newest(&mut self) -> Result<Option<(ChannelName, InteractionId)>, StoreError> {
+        let wanted = Wanted { since: self.since, own: self.own, kind: self.kind.as_deref() };
+        for head in &mut self.heads {
+            head.fill(self.store.as_ref(), &wanted).await?;
+        }
+        let newest = self.heads.iter_mut().filter(|head| !head.read.is_empty()).max_by_key(|head| head.read.front().map(|entry| entry.at));
+        let Some(head) = newest else { return Ok(None) };
+        let entry = head.read.pop_front();
+        Ok(entry.and_then(|entry| entry.new.interaction).map(|id| (head.channel.clone(), id)))
+    }
+}
+
+/// By channel.
+pub(super) async fn tasks(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+    let channels = narrow.channels(&desk).await?;
+    let (state, team) = (narrow.state.clone(), narrow.team.clone());
+    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Tasks { state, team } };
+    Ok(lines(pages.stream(), narrow.limit))
+}
+
+/// By channel.
+pub(super) async fn actions(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+    let channels = narrow.channels(&desk).await?;
+    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Actions { state: narrow.state.clone() } };
+    Ok(lines(pages.stream(), narrow.limit))
+}
+
+/// By channel.
+pub(super) async fn dead(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+    let channels = narrow.channels(&desk).await?;
+    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Dead };
+    Ok(lines(pages.stream(), narrow.limit))
+}
+
+/// Pages of one kind of record, channel after channel.
+struct Pages {
+    store: Arc<dyn Store>,
+    channels: VecDeque<ChannelName>,
+    after: After,
+    of: Of,
+}
+
+enum Of {
+    Tasks { state: Option<String>, team: Option<String> },
+    Actions { state: Option<String> },
+    Dead,
+}
+
+enum After {
+    Start,
+    Task(InteractionId, TaskId),
+    Action(InteractionId, ActionId),
+    Dead(DeadId),
+}
+
+impl Pages {
+    fn stream(self) -> impl Stream<Item = Result<Json, StoreError>> {
+        stream::unfold(self, Self::next).flat_map(|page| {
+            let items: Vec<Result<Json, StoreError>> = match page {
+                Ok(items) => items.into_iter().map(Ok).collect(),
+                Err(failure) => vec![Err(failure)],
+            };
+            stream::iter(items)
+        })
+    }
+
+    async fn next(mut self) -> Option<(Result<Vec<Json>, StoreError>, Self)> {
+        let channel = self.channels.front().cloned()?;
+        match self.page(&channel).await {
+            Ok((n_read, items)) => {
+                if n_read < PAGE {
+                    self.channels.pop_front();
+                    self.after = After::Start;
+                }
+                Some((Ok(items), self))
+            }
+            Err(failure) => {
+                self.channels.clear();
+                Some((Err(failure), self))
+            }
+        }
+    }
+
+    async fn page(&mut self, channel: &ChannelName) -> Result<(usize, Vec<Json>), StoreError> {
+        let is = |wanted: &Option<String>, word: &str| wanted.as_deref().is_none_or(|wanted| wanted == word);
+        match &self.of {
+            Of::Tasks { state, team } => {
+                let after = if let After::Task(about, id) = self.after { Some((about, id)) } else { None };
+                let read = self.store.tasks(channel, after, PAGE).await?;
+                self.after = read.last().map_or(After::Start, |task| After::Task(task.interaction, task.id));
+                let wanted = read.iter().filter(|task| is(state, task.state.word()) && is(team, &task.assignment.team));
+                Ok((read.len(), wanted.map(shown::task).collect()))
+            }
+            Of::Actions { state } => {
+                let after = if let After::Action(about, id) = self.after { Some((about, id)) } else { None };
+                let read = self.store.actions(channel, after, PAGE).await?;
+                self.after = read.last().map_or(After::Start, |action| After::Action(action.interaction, action.id));
+                Ok((read.len(), read.iter().filter(|action| is(state, action.state.word())).map(shown::action).collect()))
+            }
+            Of::Dead => {
+                let after = if let After::Dead(id) = self.after { Some(id) } else { None };
+                let read = self.store.dead_letters(channel, after, PAGE).await?;
+                self.after = read.last().map_or(After::Start, |letter| After::Dead(letter.id));
+                Ok((read.len(), read.iter().map(shown::dead_letter).collect()))
+            }
+        }
+    }
+}
+
+/// One JSON object a line.
+fn lines(items: impl Stream<Item = Result<Json, StoreError>> + Send + 'static, limit: Option<usize>) -> Response {
+    let body = items.take(limit.unwrap_or(usize::MAX)).map(|item| item.map(|json| Bytes::from(format!("{json}\n"))));
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+}

@@ -1,0 +1,64 @@
+//! Metrics in the text form that Prometheus reads, put together from the store when they are asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::read::behind;
+use super::{Desk, Refusal};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfChannel {
+    channel: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReader {
+    channel: String,
+    reader: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    channel: String,
+    state: String,
+}
+
+type PerChannel = Family<OfChannel, Gauge<u64, AtomicU64>>;
+
+/// `/metrics`.
+pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refusal> {
+    let (entries, raw) = (PerChannel::default(), PerChannel::default());
+    let lag = Family::<OfReader, Gauge<u64, AtomicU64>>::default();
+    let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
+    for name in desk.channels().await? {
+        let record = desk.journal.store.channel(&name).await?;
+        let channel = name.as_str().to_owned();
+        entries.get_or_create(&OfChannel { channel: channel.clone() }).set(record.last.0);
+        raw.get_or_create(&OfChannel { channel: channel.clone() }).set(record.raw_last);
+        for (reader, n) in behind(&record, &desk.sections.load().sinks) {
+            lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
+        }
+        if let Some(status) = record.status {
+            states.get_or_create(&OfState { channel, state: status.state }).set(1);
+        }
+    }
+    let mut registry = Registry::with_prefix("membrana");
+    registry.register("log_entries", "Entries in a channel's log", entries);
+    registry.register("raw_items", "Items ever appended to a channel's raw log", raw);
+    registry.register("reader_lag", "Records that a reader of a channel has not done yet", lag);
+    registry.register("channel_state", "1 for the state that a channel is in", states);
+    let mut body = String::new();
+    // Writing to a string cannot fail.
+    if encode(&mut body, &registry).is_err() {
+        body.clear();
+    }
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response())
+}

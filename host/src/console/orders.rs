@@ -1,0 +1,223 @@
+//! What an admin orders: each order is one commit, compared and set against what the admin saw.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::model::{
+    Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, NewEntry, NewRaw, Task, TaskState, shown,
+};
+use crate::rules::timers_of;
+use crate::store::{ChannelStatus, Commit, Reader, Resolved, SinkRetry};
+
+use super::read::{find_action, find_dead, find_task};
+use super::{Desk, Refusal};
+
+/// Who is recorded where the caller does not say.
+const SOMEBODY: &str = "admin";
+
+type Done = Result<Answer<Json>, Refusal>;
+
+/// Body of an order; an empty body is one, too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    /// The team or person that orders.
+    by: Option<String>,
+    /// An approval's edited text.
+    text: Option<String>,
+    /// Why.
+    reason: Option<String>,
+}
+
+impl Order {
+    fn parse(body: &Bytes) -> Result<Self, Refusal> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing"))
+    }
+
+    fn by(&self) -> String {
+        self.by.clone().unwrap_or_else(|| SOMEBODY.to_owned())
+    }
+}
+
+/// Holds a channel: nothing is polled, understood or sent; webhooks are still made durable.
+pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, body: Bytes) -> Done {
+    let order = Order::parse(&body)?;
+    let reason = order.reason.clone().unwrap_or_else(|| format!("paused by {}", order.by()));
+    set_state(&desk, &name, "paused", Some(reason)).await
+}
+
+/// Lets it go on from where it stood.
+pub(super) async fn resume(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Done {
+    set_state(&desk, &name, "connected", None).await
+}
+
+async fn set_state(desk: &Desk, name: &str, state: &str, reason: Option<String>) -> Done {
+    let channel = desk.channel(name).await?;
+    let mut commit = desk.journal.begin(&channel);
+    commit.status = Some(ChannelStatus { state: state.to_owned(), reason, since: commit.at });
+    desk.journal.commit(commit).await?;
+    Ok(Answer(json!({ "name": name, "state": state })))
+}
+
+/// Asks the network now instead of at the next turn.
+pub(super) async fn poll(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Done {
+    let channel = desk.channel(&name).await?;
+    match &desk.poll {
+        None => Err(Refusal::conflict("no host runs here", "start one with `membrana run`; it polls by itself")),
+        Some(poll) if poll(&channel) => Ok(Answer(json!({ "name": name, "polled": true }))),
+        Some(_) => Err(Refusal::conflict(format!("channel `{name}` is not enabled"), "add its [[channel]] section and reload")),
+    }
+}
+
+/// Closes a task.
+pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
+    let order = Order::parse(&body)?;
+    let task = find_task(&desk, &id).await?;
+    if !matches!(task.state, TaskState::Open | TaskState::Waiting) {
+        return Err(Refusal::conflict(format!("task `{id}` is {}", task.state.word()), "only open tasks can be closed"));
+    }
+    let mut commit = desk.journal.begin(&task.channel);
+    commit.timers_gone.extend(timers_of(&task));
+    let done = Task { state: TaskState::Done, revision: task.revision + 1, ..task };
+    commit.entries.push(fact(&desk, &done.channel, done.interaction, Fact::TaskClosed { task: done.id, by: order.by() }).await?);
+    commit.tasks.push(done.clone());
+    desk.journal.commit(commit).await?;
+    Ok(Answer(shown::task(&done)))
+}
+
+/// Lets a draft go out; by one of the reviewing teams where the rule names some.
+pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
+    let order = Order::parse(&body)?;
+    let action = find_action(&desk, &id).await?;
+    waits(&action)?;
+    let by = order.by();
+    if !action.review.is_empty() && !action.review.contains(&by) {
+        let teams = action.review.join("`, `");
+        return Err(Refusal::conflict(format!("this reply is to be reviewed by `{teams}`, not by `{by}`"), format!("membrana outbox approve {id} --as {}", action.review.first().map_or("TEAM", String::as_str))));
+    }
+    let text = order.text.filter(|text| *text != action.text);
+    let mut commit = desk.journal.begin(&action.channel);
+    let approved = Action {
+        state: ActionState::Pending,
+        is_automatic: false,
+        is_edited: action.is_edited || text.is_some(),
+        text: text.unwrap_or(action.text),
+        due: commit.at,
+        revision: action.revision + 1,
+        ..action
+    };
+    commit.entries.push(about(&approved, Fact::ActionApproved { action: approved.id, by }));
+    commit.actions.push(approved.clone());
+    desk.journal.commit(commit).await?;
+    Ok(Answer(shown::action(&approved)))
+}
+
+/// Keeps a draft from going out.
+pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
+    let order = Order::parse(&body)?;
+    let action = find_action(&desk, &id).await?;
+    waits(&action)?;
+    let mut commit = desk.journal.begin(&action.channel);
+    let error = Some(order.reason.clone().unwrap_or_else(|| format!("rejected by {}", order.by())));
+    let rejected = Action { state: ActionState::Rejected, revision: action.revision + 1, error, ..action };
+    commit.entries.push(about(&rejected, Fact::ActionSettled { action: rejected.id, state: ActionState::Rejected, native: None }));
+    commit.actions.push(rejected.clone());
+    desk.journal.commit(commit).await?;
+    Ok(Answer(shown::action(&rejected)))
+}
+
+fn waits(action: &Action) -> Result<(), Refusal> {
+    if action.state == ActionState::AwaitingApproval {
+        return Ok(());
+    }
+    Err(Refusal::conflict(format!("action `{}` is {}", action.id, action.state.word()), "only drafts that await approval can be approved or rejected"))
+}
+
+/// Sends again what a person looked at: dead, or uncertain and surely not out.
+pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
+    let action = find_action(&desk, &id).await?;
+    if !matches!(action.state, ActionState::Dead | ActionState::Human | ActionState::Retry) {
+        return Err(Refusal::conflict(format!("action `{id}` is {}", action.state.word()), "only `dead`, `human` and `retry` actions can be tried again"));
+    }
+    let mut commit = desk.journal.begin(&action.channel);
+    commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
+    let again = tried_again(action, &mut commit);
+    desk.journal.commit(commit).await?;
+    Ok(Answer(shown::action(&again)))
+}
+
+fn tried_again(action: Action, commit: &mut Commit) -> Action {
+    let again = Action { state: ActionState::Retry, attempts: 0, due: commit.at, revision: action.revision + 1, error: None, ..action };
+    commit.actions.push(again.clone());
+    again
+}
+
+/// Puts what was set aside back on its way; it becomes a dead letter again if it fails again.
+pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
+    let letter = find_dead(&desk, &id).await?;
+    let mut commit = desk.journal.begin(&letter.channel);
+    commit.dead_gone.push(letter.id);
+    match &letter.subject {
+        DeadSubject::Raw(place) => commit.raws.push(raw_again(&desk, &letter, *place).await?),
+        DeadSubject::Entry(seq) if letter.stage == "analysis" => {
+            let record = desk.journal.store.channel(&letter.channel).await?;
+            let reader = Reader::CatchUp("missing".to_owned());
+            commit.positions.push((reader.clone(), record.position(&reader).min(seq.0.saturating_sub(1))));
+        }
+        DeadSubject::Entry(seq) => {
+            let entries = desk.journal.store.read_log(&letter.channel, *seq, 1).await?;
+            let Some(entry) = entries.first() else { return Err(gone(&letter)) };
+            commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() });
+        }
+        DeadSubject::Action(action) => {
+            let action = find_action(&desk, &action.to_string()).await?;
+            tried_again(action, &mut commit);
+        }
+        DeadSubject::Event { seq, event, id } => {
+            let sink = letter.stage.strip_prefix("sink:").unwrap_or_default().to_owned();
+            let (due, first) = (commit.at, commit.at);
+            commit.sink_retries.push(SinkRetry { sink, id: id.clone(), seq: *seq, event: event.clone(), attempts: 0, due, first });
+        }
+    }
+    desk.journal.commit(commit).await?;
+    Ok(Answer(json!({ "id": id, "redriven": true })))
+}
+
+/// The bytes once more, at the end of the raw log.
+async fn raw_again(desk: &Desk, letter: &DeadLetter, place: u64) -> Result<NewRaw, Refusal> {
+    let raws = desk.journal.store.read_raw(&letter.channel, place, 1, 0).await?;
+    let raw = raws.into_iter().next().filter(|raw| raw.seq == place).ok_or_else(|| gone(letter))?;
+    Ok(NewRaw { origin: raw.origin, body: raw.body, once: None })
+}
+
+fn gone(letter: &DeadLetter) -> Refusal {
+    Refusal::not_found(format!("what dead letter `{}` is about is no longer kept", letter.id), "raw items are kept for `raw_keep` of [host]")
+}
+
+async fn fact(desk: &Desk, channel: &ChannelName, interaction: InteractionId, fact: Fact) -> Result<NewEntry, Refusal> {
+    let resolved = desk.journal.store.resolve(channel, &[interaction]).await?;
+    let conversation = resolved.into_iter().find_map(|resolved| match resolved {
+        Resolved::Interaction(known) => Some(known.conversation),
+        _ => None,
+    });
+    Ok(NewEntry { interaction: Some(interaction), identity: None, conversation, exchange: None, is_backfill: false, body: EntryBody::Fact(fact) })
+}
+
+fn about(action: &Action, fact: Fact) -> NewEntry {
+    NewEntry {
+        interaction: Some(action.interaction),
+        identity: action.identity,
+        conversation: Some(action.conversation),
+        exchange: Some(action.exchange),
+        is_backfill: false,
+        body: EntryBody::Fact(fact),
+    }
+}

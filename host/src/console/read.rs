@@ -1,0 +1,224 @@
+//! Single things: status, an interaction with its story, a task, an action, a dead letter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Html;
+use serde_json::{Value as Json, json};
+
+use crate::model::{Action, ActionId, ChannelName, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, shown};
+use crate::store::{ChannelRecord, Reader, Resolved, view};
+
+use super::{Desk, Refusal};
+
+/// How far back the story of one interaction is told.
+const STORY_MAX: usize = 64;
+/// Dead letters looked through for one id, a page.
+const PAGE: usize = 256;
+
+type Found = Result<Answer<Json>, Refusal>;
+
+/// The host in one object.
+pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
+    let mut channels = Vec::new();
+    for name in desk.channels().await? {
+        channels.push(channel_json(&desk, &name).await?);
+    }
+    let sections = desk.sections.load();
+    let plugin = |section: &super::Section| json!({ "name": section.name, "plugin": section.plugin, "digest": section.digest.map(|d| d.to_string()) });
+    Ok(Answer(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "running": desk.poll.is_some(),
+        "channels": channels,
+        "analyzers": sections.analyzers.iter().map(plugin).collect::<Vec<_>>(),
+        "rules": sections.rules.iter().map(plugin).collect::<Vec<_>>(),
+        "teams": sections.teams,
+        "sinks": sections.sinks,
+    })))
+}
+
+/// One JSON object a line.
+pub(super) async fn channels(State(desk): State<Arc<Desk>>) -> Result<String, Refusal> {
+    let mut lines = String::new();
+    for name in desk.channels().await? {
+        lines.push_str(&channel_json(&desk, &name).await?.to_string());
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> {
+    let record = desk.journal.store.channel(name).await?;
+    let sections = desk.sections.load();
+    let section = sections.channels.iter().find(|section| section.name == name.as_str());
+    let state = match (&record.status, section) {
+        (_, None) => "removed",
+        (Some(status), _) => status.state.as_str(),
+        (None, Some(_)) => "waiting",
+    };
+    Ok(json!({
+        "name": name.as_str(),
+        "plugin": section.map(|section| section.plugin.as_str()),
+        "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
+        "state": state,
+        "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
+        "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
+        "entries": record.last.0,
+        "behind": behind(&record, &sections.sinks),
+    }))
+}
+
+/// Per reader, how many records it has not done yet.
+pub(super) fn behind(record: &ChannelRecord, sinks: &[String]) -> BTreeMap<String, u64> {
+    let mut behind = BTreeMap::from([("intake".to_owned(), record.raw_last.saturating_sub(record.position(&Reader::Raw)))]);
+    let mut note = |name: String, reader: &Reader| behind.insert(name, record.last.0.saturating_sub(record.position(reader)));
+    note("analysis".to_owned(), &Reader::Analysis);
+    note("rules".to_owned(), &Reader::Rules);
+    for sink in sinks {
+        note(format!("sink:{sink}"), &Reader::Sink(sink.clone()));
+    }
+    behind
+}
+
+/// With annotations and decisions.
+pub(super) async fn interaction(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
+    let (_, found) = find_interaction(&desk, &id).await?;
+    Ok(Answer(found.json()))
+}
+
+async fn find_interaction(desk: &Desk, id: &str) -> Result<(ChannelName, shown::InteractionView), Refusal> {
+    let id: InteractionId = parse(id)?;
+    for channel in desk.journal.store.channels().await? {
+        if let Some(found) = view::interaction(desk.journal.store.as_ref(), &channel, id).await? {
+            return Ok((channel, found));
+        }
+    }
+    Err(Refusal::not_found(format!("there is no interaction `{id}`"), "`membrana interaction list` shows ids"))
+}
+
+/// The interaction, its actions and tasks, and everything that happened to it, oldest first.
+pub(super) async fn explain(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
+    let (channel, found) = find_interaction(&desk, &id).await?;
+    let store = &desk.journal.store;
+    let known = store.resolve(&channel, &[found.id]).await?;
+    let mut next = known.iter().find_map(|resolved| match resolved {
+        Resolved::Interaction(known) => Some(known.last),
+        _ => None,
+    });
+    let mut story = Vec::new();
+    while let (Some(seq), true) = (next, story.len() < STORY_MAX) {
+        let Some(entry) = store.read_log(&channel, seq, 1).await?.into_iter().next().filter(|entry| entry.seq == seq) else { break };
+        story.push(json!({ "sequence": seq.0, "at": shown::rfc3339(entry.at), "what": what(&entry.new.body) }));
+        next = entry.previous;
+    }
+    story.reverse();
+    Ok(Answer(json!({
+        "interaction": found.json(),
+        "story": story,
+        "tasks": found.tasks.iter().map(shown::task).collect::<Vec<_>>(),
+        "actions": found.actions.iter().map(shown::action).collect::<Vec<_>>(),
+    })))
+}
+
+/// In words.
+fn what(body: &EntryBody) -> String {
+    match body {
+        EntryBody::Fact(Fact::TaskEscalated { step, .. }) => format!("task escalated, step {}", step + 1),
+        EntryBody::Fact(Fact::TaskOverdue { .. }) => "task overdue".to_owned(),
+        EntryBody::Fact(Fact::TaskClosed { by, .. }) => format!("task closed by {by}"),
+        EntryBody::Fact(Fact::ActionSettled { state, .. }) => format!("reply {}", state.word()),
+        EntryBody::Fact(Fact::ActionApproved { by, .. }) => format!("reply approved by {by}"),
+        EntryBody::Fact(Fact::ExchangeMoved { .. }) => "somebody spoke while a reply waited: decided again".to_owned(),
+        EntryBody::Fact(Fact::AnnotationLate { analyzer }) => format!("late answer of `{analyzer}`: decided again"),
+        EntryBody::Fact(Fact::AskedAgain) => "an admin asked the rules again".to_owned(),
+        other => shown::entry_word(other).to_owned(),
+    }
+}
+
+/// One task.
+pub(super) async fn task(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
+    Ok(Answer(shown::task(&find_task(&desk, &id).await?)))
+}
+
+pub(super) async fn find_task(desk: &Desk, id: &str) -> Result<Task, Refusal> {
+    let id: TaskId = parse(id)?;
+    for channel in desk.journal.store.channels().await? {
+        if let Some(task) = desk.journal.store.task(&channel, id).await? {
+            return Ok(task);
+        }
+    }
+    Err(Refusal::not_found(format!("there is no task `{id}`"), "`membrana task list` shows ids"))
+}
+
+/// One action of the outbox.
+pub(super) async fn action(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
+    Ok(Answer(shown::action(&find_action(&desk, &id).await?)))
+}
+
+pub(super) async fn find_action(desk: &Desk, id: &str) -> Result<Action, Refusal> {
+    let id: ActionId = parse(id)?;
+    for channel in desk.journal.store.channels().await? {
+        if let Some(action) = desk.journal.store.action(&channel, id).await? {
+            return Ok(action);
+        }
+    }
+    Err(Refusal::not_found(format!("there is no action `{id}`"), "`membrana outbox list` shows ids"))
+}
+
+/// One dead letter.
+pub(super) async fn dead(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
+    Ok(Answer(shown::dead_letter(&find_dead(&desk, &id).await?)))
+}
+
+pub(super) async fn find_dead(desk: &Desk, id: &str) -> Result<DeadLetter, Refusal> {
+    let id: DeadId = parse(id)?;
+    for channel in desk.journal.store.channels().await? {
+        let mut after = None;
+        loop {
+            let page = desk.journal.store.dead_letters(&channel, after, PAGE).await?;
+            let (is_last, next) = (page.len() < PAGE, page.last().map(|letter| letter.id));
+            if let Some(letter) = page.into_iter().find(|letter| letter.id == id) {
+                return Ok(letter);
+            }
+            if is_last {
+                break;
+            }
+            after = next;
+        }
+    }
+    Err(Refusal::not_found(format!("there is no dead letter `{id}`"), "`membrana dead list` shows ids"))
+}
+
+/// Reads the whole store once.
+pub(super) async fn verify(State(desk): State<Arc<Desk>>) -> Found {
+    let found = desk.journal.store.verify().await?;
+    Ok(Answer(json!({ "entries": found.n_entries, "records": found.n_records, "damage": found.damage, "sound": found.damage.is_empty() })))
+}
+
+/// The process answers.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The store answers, so that webhooks can be taken.
+pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> Result<&'static str, (StatusCode, String)> {
+    match desk.journal.store.channels().await {
+        Ok(_) => Ok("ready\n"),
+        Err(failure) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", crate::telemetry::chain(&failure)))),
+    }
+}
+
+/// Where to go from here.
+pub(super) async fn front() -> Html<&'static str> {
+    Html(include_str!("front.html"))
+}
+
+fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Refusal>
+where
+    T::Err: std::fmt::Display,
+{
+    id.parse().map_err(|error: T::Err| Refusal::bad_request(error.to_string(), "the lists show ids"))
+}

@@ -1,0 +1,73 @@
+//! How the API says no: a status, a stable code, a sentence and the next step.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tracing::error;
+
+use crate::store::StoreError;
+use crate::telemetry::chain;
+
+/// An answer that is not what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// HTTP's word.
+    pub status: StatusCode,
+    /// Stable, for machines.
+    pub code: &'static str,
+    /// What is the matter.
+    pub message: String,
+    /// The next step.
+    pub cure: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), cure: cure.into() }
+    }
+
+    pub(super) fn not_found(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message, cure)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message, cure)
+    }
+
+    pub(super) fn conflict(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message, cure)
+    }
+
+    pub(super) fn unauthorized(cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API needs a valid token", cure)
+    }
+
+    pub(super) fn forbidden(cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "without `admin_token` only this machine may call the API", cure)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(failure: StoreError) -> Self {
+        match &failure {
+            StoreError::Conflict(what) => Self::conflict(format!("{what} was changed by somebody else meanwhile"), "look at it again and repeat the order"),
+            _ => {
+                error!(error = %chain(&failure), "The store failed a call of the API.");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", chain(&failure).to_string(), "look at the host's log; `membrana verify` checks the store")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message, "cure": self.cure } });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+pub(super) async fn no_such_path() -> Refusal {
+    Refusal::not_found("there is nothing at this path", "see /api/v1/openapi.json")
+}
