@@ -4,5 +4,6 @@
 
 pub mod clock;
 pub mod model;
+pub mod plugin;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,5 @@
+//! x
+mod bindings;
+pub mod host { 
+/// c
+pub struct Conn; }

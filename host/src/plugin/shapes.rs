@@ -1,0 +1,258 @@
+//! What goes into a plugin and what comes out of it, in the model's words. No type of the contract leaves this room.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Annotation, Attachment, Author, Claimed, Fault, Interaction, NativeId, Place, Timestamp, Wanted,
+};
+
+/// What a call brought, and the state that it leaves: to be committed together, or not at all.
+#[derive(Debug)]
+pub struct Called<T> {
+    /// The answer.
+    pub result: Result<T, Fault>,
+    /// Keys written (`Some`) and deleted (`None`); empty where the call failed.
+    pub state: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// A plugin's private state as one call sees it.
+#[derive(Debug, Clone, Default)]
+pub struct PluginState {
+    pub(super) stored: BTreeMap<String, Vec<u8>>,
+    pub(super) quota: usize,
+}
+
+impl PluginState {
+    /// `quota` in bytes over keys and values; 0: the call may only read.
+    pub fn new(stored: BTreeMap<String, Vec<u8>>, quota: usize) -> Self {
+        Self { stored, quota }
+    }
+}
+
+/// One thing that a connector tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// New or revised.
+    Upsert(Box<Interaction>),
+    /// Not parsed yet.
+    Raw(NativeId, Vec<u8>),
+    /// Taken back.
+    Gone(NativeId),
+    /// Could not be understood.
+    Unreadable {
+        /// Which.
+        native: NativeId,
+        /// In words.
+        reason: String,
+        /// Its first bytes.
+        head: Vec<u8>,
+    },
+    /// Something else, an open kind with a JSON body.
+    Note {
+        /// Dotted.
+        kind: String,
+        /// JSON.
+        json: String,
+    },
+}
+
+/// What a poll brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Within the bounds asked for.
+    pub changes: Vec<Change>,
+    /// Where to go on.
+    pub cursor: String,
+    /// There is more at once.
+    pub more: bool,
+    /// From before the channel was enabled.
+    pub backfill: bool,
+    /// The connector's own wish.
+    pub next_poll: Option<Duration>,
+}
+
+/// What is to be said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// `reply`.
+    pub kind: String,
+    /// Nobody looked at it.
+    pub is_automatic: bool,
+    /// What is said.
+    pub text: String,
+    /// What it answers.
+    pub to: Option<Target>,
+    /// What the network's record is dated with.
+    pub created: Timestamp,
+    /// Free.
+    pub attrs: Vec<(String, String)>,
+}
+
+/// What a reply answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its id.
+    pub native: NativeId,
+    /// Who said it.
+    pub author: Option<Author>,
+    /// As the connector left it.
+    pub reply_context: Option<String>,
+    /// Who could see it.
+    pub visibility: String,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Its language.
+    pub language: Option<String>,
+}
+
+impl Target {
+    /// This interaction as a target.
+    pub fn of(interaction: &Interaction) -> Self {
+        Self {
+            native: interaction.native.clone(),
+            author: interaction.author.clone(),
+            reply_context: interaction.reply_context.clone(),
+            visibility: interaction.visibility.clone(),
+            subject: interaction.subject.clone(),
+            language: interaction.language.clone(),
+        }
+    }
+}
+
+/// What the network made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its id there.
+    pub native: NativeId,
+    /// Other ids of the same thing.
+    pub aka: Vec<NativeId>,
+}
+
+/// Whether something went out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is there.
+    Yes,
+    /// It surely is not.
+    No,
+    /// The network does not tell.
+    Unknown,
+}
+
+/// Items of one channel and kind, for an analyzer.
+#[derive(Debug)]
+pub struct AnalyzeBatch<'a> {
+    /// Which channel.
+    pub channel: &'a str,
+    /// Which kind of interaction.
+    pub kind: &'a str,
+    /// Shape: 1 to 512.
+    pub items: Vec<AnalyzeItem<'a>>,
+}
+
+/// One item for an analyzer.
+#[derive(Debug)]
+pub struct AnalyzeItem<'a> {
+    /// Of a mail or post.
+    pub subject: Option<&'a str>,
+    /// What was said.
+    pub text: &'a str,
+    /// Declared.
+    pub language: Option<&'a str>,
+    /// When.
+    pub occurred: Timestamp,
+    /// What those it comes `after` said.
+    pub earlier: Vec<&'a Annotation>,
+    /// Identity and handle, where granted.
+    pub author: Option<(String, Option<String>)>,
+    /// Where granted.
+    pub attachments: &'a [Attachment],
+}
+
+/// One event for a rule.
+#[derive(Debug, Clone)]
+pub struct RuleEvent {
+    /// `interaction.arrived`...
+    pub kind: String,
+    /// When the entry was appended.
+    pub at: Timestamp,
+    /// What it is about.
+    pub interaction: Option<RuleInteraction>,
+    /// What was claimed before.
+    pub done: Vec<Claimed>,
+    /// The channel's capability record, JSON.
+    pub capabilities: Arc<str>,
+    /// How the exchange stands.
+    pub exchange: Option<RuleExchange>,
+    /// How the conversation stands.
+    pub conversation: Option<RuleConversation>,
+    /// JSON, by kind.
+    pub body: String,
+}
+
+/// An interaction as a rule sees it.
+#[derive(Debug, Clone)]
+pub struct RuleInteraction {
+    pub id: String,
+    pub channel: String,
+    pub kind: String,
+    pub visibility: String,
+    pub subject: Option<String>,
+    pub text: String,
+    pub language: Option<String>,
+    pub automated: String,
+    pub identity: String,
+    pub author_name: Option<String>,
+    pub author_metrics: Vec<(String, f64)>,
+    pub place: Option<Place>,
+    pub occurred: Timestamp,
+    pub received: Timestamp,
+    pub backfill: bool,
+    pub attrs: Vec<(String, String)>,
+    pub annotations: Vec<Annotation>,
+    pub missing: Vec<String>,
+}
+
+/// An exchange as a rule sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleExchange {
+    /// Rises with each word.
+    pub version: u32,
+    /// Replies that no person looked at.
+    pub automatic_replies_last_hour: u32,
+}
+
+/// A conversation as a rule sees it.
+#[derive(Debug, Clone)]
+pub struct RuleConversation {
+    /// Its id.
+    pub id: String,
+    /// Entries with content.
+    pub count: u32,
+}
+
+/// What a rule answers to one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDecision {
+    /// What it asks for.
+    pub actions: Vec<Wanted>,
+    /// The row that decided.
+    pub row: Option<String>,
+    /// In words.
+    pub reasons: Vec<String>,
+}
+
+/// What the rest of the configuration holds, for `validate`.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Names.
+    pub teams: Vec<String>,
+    /// Names.
+    pub channels: Vec<String>,
+    /// Names.
+    pub analyzers: Vec<String>,
+    /// Names.
+    pub calendars: Vec<String>,
+}
