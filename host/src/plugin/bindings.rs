@@ -1,7 +1,7 @@
 //! The contract as Rust types, generated from `wit/`, and the only conversions between them and the model.
 
-pub(super) mod convert;
-pub(super) mod judge;
+pub(super) mod give;
+pub(super) mod take;
 
 /// What guests may call, generated once for all worlds.
 pub(super) mod host {

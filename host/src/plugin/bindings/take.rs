@@ -1,0 +1,247 @@
+//! What a guest returned, on its way into the model. Nothing of it is trusted: sizes, counts and numbers are checked here.
+
+use std::time::Duration;
+
+use crate::model::{
+    Annotation, Attachment, Author, Detail, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted,
+};
+use crate::plugin::shapes::{Change, Page, Receipt, RuleDecision, Sent};
+
+use super::{api::types, connect, decide};
+
+/// Units: bytes.
+const ID_MAX: usize = 1024;
+const TEXT_MAX: usize = 1 << 20;
+const WORD_MAX: usize = 4096;
+const BODY_MAX: usize = 64 << 10;
+const RAW_MAX: usize = 32 << 20;
+const CURSOR_MAX: usize = 64 << 10;
+/// Counts.
+const ATTRS_MAX: usize = 64;
+const REFS_MAX: usize = 64;
+const ATTACHMENTS_MAX: usize = 64;
+const ANNOTATIONS_MAX: usize = 32;
+const ACTIONS_MAX: usize = 16;
+const REASONS_MAX: usize = 32;
+const CHANGES_MAX: usize = 4096;
+const MESSAGE_MAX: usize = 500;
+/// A plugin may ask to be left alone for so long.
+const WAIT_MS_MAX: u64 = 24 * 3_600_000;
+
+/// What is wrong with an answer, in words.
+type Checked<T> = Result<T, String>;
+
+/// The fault of an answer that breaks the contract.
+pub(in crate::plugin) fn broken(why: String) -> Fault {
+    Fault::Permanent(Detail { code: "contract".to_owned(), message: why })
+}
+
+fn within(what: &str, text: String, max: usize) -> Checked<String> {
+    if text.len() > max { Err(format!("{what} of {} bytes is over {max}", text.len())) } else { Ok(text) }
+}
+
+fn optional(what: &str, text: Option<String>, max: usize) -> Checked<Option<String>> {
+    text.map(|text| within(what, text, max)).transpose()
+}
+
+fn at_most<T>(what: &str, list: Vec<T>, max: usize) -> Checked<Vec<T>> {
+    if list.len() > max { Err(format!("{} {what} are over {max}", list.len())) } else { Ok(list) }
+}
+
+fn native(id: types::NativeId) -> Checked<NativeId> {
+    if id.id.is_empty() {
+        return Err("a native id is empty".to_owned());
+    }
+    Ok(NativeId { scope: within("scope of a native id", id.scope, ID_MAX)?, id: within("native id", id.id, ID_MAX)? })
+}
+
+fn natives(what: &str, ids: Vec<types::NativeId>) -> Checked<Vec<NativeId>> {
+    at_most(what, ids, REFS_MAX)?.into_iter().map(native).collect()
+}
+
+fn attrs(attrs: Vec<(String, String)>) -> Checked<Vec<(String, String)>> {
+    let each = at_most("attrs", attrs, ATTRS_MAX)?.into_iter();
+    each.map(|(key, value)| Ok((within("key of attrs", key, ID_MAX)?, within("value of attrs", value, ID_MAX)?))).collect()
+}
+
+/// Cut to a bound and freed of control characters, so that it can be shown to an admin.
+pub(in crate::plugin) fn shown(text: &str, max: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max).collect()
+}
+
+pub(in crate::plugin) fn fault(fault: types::Fault) -> Fault {
+    let detail = |d: types::Detail| Detail { code: shown(&d.code, 64), message: shown(&d.message, MESSAGE_MAX) };
+    match fault {
+        types::Fault::Config(d) => Fault::Config(detail(d)),
+        types::Fault::Auth(d) => Fault::Auth(detail(d)),
+        types::Fault::RateLimited((d, ms)) => Fault::RateLimited(detail(d), ms.min(WAIT_MS_MAX)),
+        types::Fault::Transient(d) => Fault::Transient(detail(d)),
+        types::Fault::Permanent(d) => Fault::Permanent(detail(d)),
+        types::Fault::Unsupported(d) => Fault::Unsupported(detail(d)),
+    }
+}
+
+pub(in crate::plugin) fn findings(findings: Vec<types::Finding>) -> Vec<Finding> {
+    let severity = |severity| match severity {
+        types::Severity::Error => Severity::Error,
+        types::Severity::Warning => Severity::Warning,
+        types::Severity::Info => Severity::Info,
+    };
+    let each = findings.into_iter().take(1000);
+    each.map(|f| Finding {
+        severity: severity(f.severity),
+        key: shown(&f.key, 200),
+        line: f.line,
+        column: f.column,
+        message: shown(&f.message, MESSAGE_MAX),
+        cure: shown(&f.cure, MESSAGE_MAX),
+    })
+    .collect()
+}
+
+pub(in crate::plugin) fn annotations(lists: Vec<Vec<types::Annotation>>, n_items: usize) -> Checked<Vec<Vec<Annotation>>> {
+    if lists.len() != n_items {
+        return Err(format!("{} lists of annotations for {n_items} items", lists.len()));
+    }
+    lists.into_iter().map(|list| at_most("annotations", list, ANNOTATIONS_MAX)?.into_iter().map(annotation).collect()).collect()
+}
+
+fn annotation(said: types::Annotation) -> Checked<Annotation> {
+    let value = match said.value {
+        types::Value::Text(text) => Value::Text(within("text of an annotation", text, WORD_MAX)?),
+        types::Value::Number(number) if number.is_finite() => Value::Number(number),
+        types::Value::Number(_) => return Err(format!("annotation `{}` is no finite number", shown(&said.key, 64))),
+        types::Value::Boolean(flag) => Value::Boolean(flag),
+        types::Value::Json(json) => Value::Json(checked_json("annotation", json, WORD_MAX)?),
+    };
+    let confidence = said.confidence.filter(|c| c.is_finite()).map(|c| c.clamp(0.0, 1.0));
+    Ok(Annotation { key: within("key of an annotation", said.key, 128)?, value, confidence })
+}
+
+fn checked_json(what: &str, json: String, max: usize) -> Checked<String> {
+    let json = within(what, json, max)?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&json).map_err(|error| format!("{what} is no JSON: {error}"))?;
+    Ok(json)
+}
+
+pub(in crate::plugin) fn decisions(decisions: Vec<decide::Decision>, n_events: usize) -> Checked<Vec<RuleDecision>> {
+    if decisions.len() != n_events {
+        return Err(format!("{} decisions for {n_events} events", decisions.len()));
+    }
+    decisions.into_iter().map(decision).collect()
+}
+
+fn decision(decision: decide::Decision) -> Checked<RuleDecision> {
+    let actions = at_most("actions", decision.actions, ACTIONS_MAX)?.into_iter().map(|action| {
+        let key = within("key of an action", action.key, 128)?;
+        let kind = within("kind of an action", action.kind, 64)?;
+        Ok(Wanted { key, kind, body: checked_json("body of an action", action.body, BODY_MAX)? })
+    });
+    Ok(RuleDecision {
+        actions: actions.collect::<Checked<_>>()?,
+        row: decision.row.map(|row| shown(&row, 200)),
+        reasons: decision.reasons.iter().take(REASONS_MAX).map(|reason| shown(reason, MESSAGE_MAX)).collect(),
+    })
+}
+
+pub(in crate::plugin) fn page(page: connect::Page) -> Checked<Page> {
+    Ok(Page {
+        changes: changes(page.changes)?,
+        cursor: within("cursor", page.cursor, CURSOR_MAX)?,
+        more: page.more,
+        backfill: page.backfill,
+        next_poll: page.next_poll_ms.map(|ms| Duration::from_millis(ms.min(WAIT_MS_MAX))),
+    })
+}
+
+pub(in crate::plugin) fn changes(changes: Vec<connect::Change>) -> Checked<Vec<Change>> {
+    at_most("changes", changes, CHANGES_MAX)?.into_iter().map(change).collect()
+}
+
+fn change(change: connect::Change) -> Checked<Change> {
+    Ok(match change {
+        connect::Change::Upsert(about) => Change::Upsert(Box::new(interaction(about)?)),
+        connect::Change::Raw((id, body)) if body.len() <= RAW_MAX => Change::Raw(native(id)?, body),
+        connect::Change::Raw((_, body)) => return Err(format!("raw item of {} bytes is over {RAW_MAX}", body.len())),
+        connect::Change::Gone(id) => Change::Gone(native(id)?),
+        connect::Change::Unreadable((id, reason, mut head)) => {
+            head.truncate(64 << 10);
+            Change::Unreadable { native: native(id)?, reason: shown(&reason, MESSAGE_MAX), head }
+        }
+        connect::Change::Note((kind, json)) => Change::Note { kind: within("kind of a note", kind, 128)?, json: checked_json("note", json, WORD_MAX)? },
+    })
+}
+
+fn interaction(about: connect::Interaction) -> Checked<Interaction> {
+    Ok(Interaction {
+        native: native(about.native)?,
+        aka: natives("aka", about.aka)?,
+        kind: within("kind", about.kind, 64)?,
+        visibility: within("visibility", about.visibility, 64)?,
+        author: about.author.map(author).transpose()?,
+        ours: match about.ours {
+            connect::Ours::No => Ours::No,
+            connect::Ours::Yes(key) => Ours::Yes(optional("action's key", key, 128)?),
+        },
+        automated: within("automated", about.automated, 64)?,
+        conversation: about.conversation.map(native).transpose()?,
+        parent: about.parent.map(native).transpose()?,
+        refs: natives("refs", about.refs)?,
+        subject: optional("subject", about.subject, WORD_MAX)?,
+        text: within("text", about.text, TEXT_MAX)?,
+        quoted: optional("quoted text", about.quoted, TEXT_MAX)?,
+        language: optional("language", about.language, 64)?,
+        url: optional("url", about.url, WORD_MAX)?,
+        attachments: at_most("attachments", about.attachments, ATTACHMENTS_MAX)?.into_iter().map(attachment).collect::<Checked<_>>()?,
+        place: about.place.map(place).transpose()?,
+        side: optional("side", about.side, 64)?,
+        campaign: optional("campaign", about.campaign, ID_MAX)?,
+        occurred: Timestamp(about.occurred),
+        edited: about.edited.map(Timestamp),
+        reply_context: optional("reply context", about.reply_context, WORD_MAX)?,
+        attrs: attrs(about.attrs)?,
+    })
+}
+
+fn author(author: connect::Author) -> Checked<Author> {
+    let metrics = at_most("metrics", author.metrics, ATTRS_MAX)?.into_iter().filter(|(key, value)| key.len() <= 128 && value.is_finite());
+    Ok(Author {
+        native: native(author.native)?,
+        handle: optional("handle", author.handle, ID_MAX)?,
+        name: optional("name", author.name, ID_MAX)?,
+        url: optional("url of an author", author.url, WORD_MAX)?,
+        email: optional("email", author.email, ID_MAX)?,
+        phone: optional("phone", author.phone, 64)?,
+        assurance: optional("assurance", author.assurance, 64)?,
+        automated: author.automated,
+        metrics: metrics.collect(),
+    })
+}
+
+fn attachment(attachment: types::Attachment) -> Checked<Attachment> {
+    Ok(Attachment {
+        name: optional("name of an attachment", attachment.name, ID_MAX)?,
+        media_type: within("media type", attachment.media_type, 256)?,
+        size: attachment.size,
+        url: optional("url of an attachment", attachment.url, WORD_MAX)?,
+        media_ref: optional("media ref", attachment.media_ref, ID_MAX)?,
+    })
+}
+
+fn place(place: types::Place) -> Checked<Place> {
+    let position = place.position.filter(|(lat, lon)| lat.abs() <= 90.0 && lon.abs() <= 180.0);
+    Ok(Place { name: optional("name of a place", place.name, ID_MAX)?, native: place.native.map(native).transpose()?, position })
+}
+
+pub(in crate::plugin) fn receipt(receipt: connect::Receipt) -> Checked<Receipt> {
+    Ok(Receipt { native: native(receipt.native)?, aka: natives("aka", receipt.aka)? })
+}
+
+pub(in crate::plugin) fn probed((sent, receipt_of): (connect::Sent, Option<connect::Receipt>)) -> Checked<(Sent, Option<Receipt>)> {
+    let sent = match sent {
+        connect::Sent::Yes => Sent::Yes,
+        connect::Sent::No => Sent::No,
+        connect::Sent::Unknown => Sent::Unknown,
+    };
+    Ok((sent, receipt_of.map(receipt).transpose()?))
+}

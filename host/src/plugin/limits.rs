@@ -1,0 +1,107 @@
+//! What a guest may use: memory over all its instances, tables, processor time, log. On by default for every plugin.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::manifest::{Kind, ManifestLimits};
+
+/// Between two looks at a running guest.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+/// Copied across the boundary in one call, beyond a raw body. Units: bytes.
+pub(super) const FUEL: usize = 16 << 20;
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Limits of one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Over all memories of an instance. Units: bytes.
+    pub memory_bytes: usize,
+    /// Per call.
+    pub cpu: Duration,
+    /// Per call, waiting included.
+    pub wall: Duration,
+}
+
+impl Limits {
+    /// The host's own, by kind.
+    pub fn of(kind: Kind) -> Self {
+        let cpu = if kind == Kind::Connector { 2_000 } else { 1_000 };
+        Self { memory_bytes: 64 << 20, cpu: Duration::from_millis(cpu), wall: Duration::from_secs(30) }
+    }
+
+    /// With what the manifest says; the contract's ceilings hold: 512 MiB, 30 s, 120 s.
+    pub fn with_manifest(self, manifest: ManifestLimits) -> Self {
+        self.with(manifest.memory_bytes, manifest.cpu_ms, manifest.wall_ms)
+    }
+
+    /// With what an admin says.
+    pub fn with(self, memory_bytes: Option<usize>, cpu_ms: Option<u64>, wall_ms: Option<u64>) -> Self {
+        Self {
+            memory_bytes: memory_bytes.unwrap_or(self.memory_bytes).min(512 << 20),
+            cpu: cpu_ms.map_or(self.cpu, Duration::from_millis).min(Duration::from_secs(30)),
+            wall: wall_ms.map_or(self.wall, Duration::from_millis).min(Duration::from_secs(120)),
+        }
+    }
+
+    /// Shape: at least 2, so that a call that begins between two ticks gets its time.
+    pub(super) fn ticks(&self) -> u64 {
+        u64::try_from(self.cpu.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).saturating_add(2)
+    }
+}
+
+/// Why a guest was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Cpu,
+    Memory,
+}
+
+/// Sums memories and tables over a store.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    memory_max: usize,
+    memory: usize,
+    elements: usize,
+    pub(super) is_over: bool,
+}
+
+impl Limiter {
+    pub(super) fn new(memory_max: usize) -> Self {
+        Self { memory_max, memory: 0, elements: 0, is_over: false }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let sum = self.memory.saturating_add(desired.saturating_sub(current));
+        if sum > self.memory_max {
+            self.is_over = true;
+            return Err(wasmtime::Error::msg("memory limit reached"));
+        }
+        self.memory = sum;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let sum = self.elements.saturating_add(desired.saturating_sub(current));
+        if sum > TABLE_ELEMENTS_MAX {
+            self.is_over = true;
+            return Err(wasmtime::Error::msg("table limit reached"));
+        }
+        self.elements = sum;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        64
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        16
+    }
+}
