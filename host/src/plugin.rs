@@ -1,5 +1,51 @@
-//! x
+//! The plugin engine: from one file to calls that cannot hurt the host.
+//!
+//! A file is read and judged before anything is compiled; compiled code is kept under this machine's key; every call has a
+//! budget of time, memory and bytes. What a guest returns is checked in `bindings::take`; no type of the contract leaves here.
+
 mod bindings;
-pub mod host { 
-/// c
-pub struct Conn; }
+mod cache;
+mod engine;
+mod generation;
+mod host;
+mod inspect;
+mod limits;
+mod manifest;
+mod pool;
+mod shapes;
+
+pub use engine::{Engine, EngineConfig, Load};
+pub use generation::{Generation, Slot};
+pub use inspect::{Asked, Inspection, MissingGrant, inspect, missing_grants};
+pub use limits::Limits;
+pub use manifest::{Kind, Manifest, SECTION, WantsCredential, embed};
+pub use shapes::{
+    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, PluginState, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
+    RuleInteraction, Sent, Surroundings, Target,
+};
+
+/// Why a plugin is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// Not a Wasm component at all, or a damaged one.
+    #[error("not a plugin: {0}")]
+    NotAComponent(String),
+    /// The manifest is missing or wrong.
+    #[error("manifest: {0}")]
+    Manifest(String),
+    /// It does not export what its kind must.
+    #[error("it does not fit the contract: {0}; rebuild it with the SDK of this version")]
+    Contract(String),
+    /// The engine itself.
+    #[error("cannot start the plugin engine: {0}")]
+    Engine(String),
+    /// The folder of compiled plugins.
+    #[error("cannot {step} the folder of compiled plugins")]
+    Cache {
+        /// `create`, `write`.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}

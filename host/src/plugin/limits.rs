@@ -8,8 +8,6 @@ use super::manifest::{Kind, ManifestLimits};
 
 /// Between two looks at a running guest.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-/// Copied across the boundary in one call, beyond a raw body. Units: bytes.
-pub(super) const FUEL: usize = 16 << 20;
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Limits of one plugin.

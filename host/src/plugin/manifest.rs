@@ -12,7 +12,7 @@ use super::PluginError;
 /// Where the manifest lies in a component.
 pub const SECTION: &str = "membrana:manifest";
 /// The version of the contract that this host speaks.
-pub const CONTRACT: &str = "0.1";
+pub(super) const CONTRACT: &str = "0.1";
 /// Units: bytes.
 const MANIFEST_BYTES_MAX: usize = 256 << 10;
 const STATE_BYTES_DEFAULT: usize = 256 << 10;

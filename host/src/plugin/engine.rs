@@ -1,0 +1,161 @@
+//! Compiles and links: from a file's bytes to a generation that is proved to start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use tokio::runtime::{Builder, Runtime};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::Config;
+
+use crate::clock::Clock;
+use crate::egress::Door;
+use crate::model::Digest;
+
+use super::bindings::host::Everything;
+use super::cache::Cache;
+use super::generation::Generation;
+use super::host::{HostState, Who};
+use super::limits::TICK;
+use super::pool::{Pool, Prepared};
+use super::{Kind, Limits, PluginError, inspect};
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where compiled plugins are kept; none: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// What guests read.
+    pub clock: Clock,
+    /// Threads that guests run on.
+    pub workers: usize,
+}
+
+/// The engine: one a process.
+pub struct Engine {
+    inner: wasmtime::Engine,
+    linker: Linker<HostState>,
+    cache: Option<Cache>,
+    clock: Clock,
+    hash: u64,
+    runtime: Option<Runtime>,
+}
+
+/// What is loaded, and with what.
+pub struct Load {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The plugin's file.
+    pub bytes: Arc<[u8]>,
+    /// Its section, JSON.
+    pub config: String,
+    /// Its way out, if it has one.
+    pub door: Option<Arc<Door>>,
+    /// What it may use; the manifest's own limits are applied before an admin's.
+    pub limits: Limits,
+}
+
+impl Engine {
+    /// Starts the engine: its own threads for guests, and the ticker that counts their time.
+    pub fn new(config: EngineConfig) -> Result<Arc<Self>, PluginError> {
+        let failed = |error: wasmtime::Error| PluginError::Engine(error.to_string());
+        let inner = wasmtime::Engine::new(&wasmtime_config()).map_err(failed)?;
+        let mut linker = Linker::new(&inner);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
+        Everything::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(failed)?;
+        let cache = config.cache_dir.as_deref().map(Cache::open).transpose()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(config.workers.max(1))
+            .thread_name("guest")
+            .enable_all()
+            .build()
+            .map_err(|error| PluginError::Engine(error.to_string()))?;
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(inner.precompile_compatibility_hash());
+        tick(&inner)?;
+        Ok(Arc::new(Self { inner, linker, cache, clock: config.clock, hash, runtime: Some(runtime) }))
+    }
+
+    /// Reads, compiles, links and starts a plugin once. It is proved to work, not yet in force.
+    pub async fn load(self: &Arc<Self>, load: Load) -> Result<Arc<Generation>, PluginError> {
+        let inspection = inspect(&load.bytes)?;
+        let manifest = inspection.manifest;
+        let (component, pre) = self.compile(Arc::clone(&load.bytes), inspection.digest).await?;
+        let who = Arc::new(Who {
+            name: load.name.clone(),
+            kind: manifest.kind,
+            digest: inspection.digest.to_string(),
+            config: load.config,
+            door: load.door,
+            clock: self.clock.clone(),
+            limits: load.limits,
+        });
+        let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;
+        drop(component);
+        let size = if manifest.kind == Kind::Connector { 1 } else { 2 };
+        let pool = Pool::new(self.inner.clone(), prepared, who, size);
+        let generation = Arc::new(Generation::new(Arc::clone(self), load.name, inspection.digest, manifest, pool));
+        generation.try_once().await?;
+        Ok(generation)
+    }
+
+    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<(Component, InstancePre<HostState>), PluginError> {
+        let engine = Arc::clone(self);
+        let work = move || {
+            let cached = engine.cache.as_ref().and_then(|cache| cache.load(&engine.inner, digest, engine.hash));
+            let component = match cached {
+                Some(component) => component,
+                None => {
+                    let component = Component::from_binary(&engine.inner, &bytes).map_err(|error| PluginError::NotAComponent(chain(&error)))?;
+                    if let Some(cache) = &engine.cache {
+                        cache.keep(&component, digest, engine.hash);
+                    }
+                    component
+                }
+            };
+            let pre = engine.linker.instantiate_pre(&component).map_err(|error| PluginError::Contract(chain(&error)))?;
+            Ok((component, pre))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| PluginError::Engine(error.to_string()))?
+    }
+
+    /// Where guests run.
+    pub(super) fn spawn<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> Option<tokio::task::JoinHandle<T>> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(call))
+    }
+}
+
+impl Drop for Engine {
+    /// An engine may be dropped on an async thread, where a runtime must not wait for its own.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn wasmtime_config() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.async_stack_size(2 << 20);
+    config.max_wasm_stack(1 << 20);
+    config.concurrency_support(false);
+    config
+}
+
+/// Counts time for all guests until the engine is dropped.
+fn tick(engine: &wasmtime::Engine) -> Result<(), PluginError> {
+    let weak = engine.weak();
+    let count = move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new().name("guest-ticker".to_owned()).spawn(count).map(|_| ()).map_err(|error| PluginError::Engine(error.to_string()))
+}
+
+/// An error of wasmtime with all its causes.
+pub(super) fn chain(error: &wasmtime::Error) -> String {
+    format!("{error:#}")
+}

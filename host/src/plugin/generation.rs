@@ -1,0 +1,230 @@
+//! One loaded build of a plugin, and the slot that says which build is in force.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use wasmtime::Store;
+
+use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
+
+use super::bindings::{api::types, give, take};
+use super::engine::Engine;
+use super::host::HostState;
+use super::pool::{Exports, Pool, transient};
+use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, PluginState, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
+use super::{Manifest, PluginError};
+
+/// The build of a plugin that is in force. Callers keep the generation they began with.
+pub struct Slot(ArcSwap<Generation>);
+
+impl Slot {
+    /// Puts this build in force.
+    pub fn new(generation: Arc<Generation>) -> Self {
+        Self(ArcSwap::new(generation))
+    }
+
+    /// The build in force.
+    pub fn current(&self) -> Arc<Generation> {
+        self.0.load_full()
+    }
+
+    /// Puts another build in force and gives back the one before; calls under way end where they began.
+    pub fn swap(&self, generation: Arc<Generation>) -> Arc<Generation> {
+        self.0.swap(generation)
+    }
+}
+
+/// One loaded build of a plugin with its configuration.
+pub struct Generation {
+    engine: Arc<Engine>,
+    name: String,
+    digest: Digest,
+    manifest: Manifest,
+    pool: Arc<Pool>,
+}
+
+/// An answer of a guest, not yet checked: wasmtime's failure, or the guest's fault, or a value.
+type Raw<T> = wasmtime::Result<Result<T, types::Fault>>;
+
+/// Ends a call that nobody waits for any more.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Generation {
+    pub(super) fn new(engine: Arc<Engine>, name: String, digest: Digest, manifest: Manifest, pool: Pool) -> Self {
+        Self { engine, name, digest, manifest, pool: Arc::new(pool) }
+    }
+
+    /// The plugin's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Of the component.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Starts one instance, so that what only instantiation shows is seen before the build is in force.
+    pub(super) async fn try_once(&self) -> Result<(), PluginError> {
+        let pool = Arc::clone(&self.pool);
+        let start = async move {
+            let instance = pool.take().await?;
+            pool.give_back(instance);
+            Ok(())
+        };
+        let started: Result<(), Fault> = match self.engine.spawn(start) {
+            Some(handle) => handle.await.unwrap_or_else(|error| Err(transient("stopped", &error.to_string()))),
+            None => Err(transient("stopped", "the engine is stopping")),
+        };
+        started.map_err(|fault| PluginError::Contract(fault.to_string()))
+    }
+
+    /// One call: a turn, an instance, the budget, and what the guest left in its state.
+    async fn call<T: Send + 'static>(
+        &self,
+        state: PluginState,
+        call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
+    ) -> Called<T> {
+        let pool = Arc::clone(&self.pool);
+        let wall = pool.who().limits.wall;
+        let work = async move {
+            let _turn = pool.turn().await?;
+            let mut instance = pool.take().await?;
+            instance.store.data_mut().begin(state);
+            instance.store.set_epoch_deadline(1);
+            let answer = tokio::time::timeout(wall, call(&mut instance.store, &instance.exports)).await;
+            match answer {
+                Err(_) => Err(transient("timeout", &format!("no answer within {} s", wall.as_secs()))),
+                Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
+                Ok(Ok(answer)) => {
+                    let changed = instance.store.data_mut().end();
+                    pool.give_back(instance);
+                    answer.map(|value| (value, changed)).map_err(take::fault)
+                }
+            }
+        };
+        let Some(handle) = self.engine.spawn(work) else {
+            return Called { result: Err(transient("stopped", "the engine is stopping")), state: Vec::new() };
+        };
+        let mut handle = AbortOnDrop(handle);
+        match (&mut handle.0).await {
+            Ok(Ok((value, state))) => Called { result: Ok(value), state },
+            Ok(Err(fault)) => Called { result: Err(fault), state: Vec::new() },
+            Err(error) => Called { result: Err(transient("stopped", &error.to_string())), state: Vec::new() },
+        }
+    }
+
+    /// Asks the plugin what is wrong with its section.
+    pub async fn validate(&self, around: &Surroundings) -> Result<Vec<Finding>, Fault> {
+        let (config, around) = (self.pool.who().config.clone(), give::surroundings(around));
+        let called = self.call(PluginState::default(), move |store, exports| {
+            Box::pin(async move {
+                let findings = match exports {
+                    Exports::Connector(plugin) => plugin.membrana_plugin_connector().call_validate(store, &config, &around).await?,
+                    Exports::Analyzer(plugin) => plugin.membrana_plugin_analyzer().call_validate(store, &config, &around).await?,
+                    Exports::Rule(plugin) => plugin.membrana_plugin_rule().call_validate(store, &config, &around).await?,
+                };
+                Ok(Ok(findings))
+            })
+        });
+        called.await.result.map(take::findings)
+    }
+
+    /// What is new since `cursor`.
+    pub async fn poll(&self, state: PluginState, cursor: Option<String>, items_max: u32, bytes_max: u32) -> Called<Page> {
+        let called = self.call(state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
+                plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
+            })
+        });
+        checked(called.await, take::page)
+    }
+
+    /// What one raw item means.
+    pub async fn receive(&self, state: PluginState, raw: &RawItem) -> Called<Vec<Change>> {
+        let raw = give::raw(raw);
+        let called = self.call(state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
+                plugin.membrana_plugin_connector().call_receive(store, &raw).await
+            })
+        });
+        checked(called.await, take::changes)
+    }
+
+    /// Carries a message to the network.
+    pub async fn send(&self, state: PluginState, key: &str, message: &Message) -> Called<Receipt> {
+        let (key, message) = (key.to_owned(), give::message(message));
+        let called = self.call(state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
+                plugin.membrana_plugin_connector().call_send(store, &key, &message).await
+            })
+        });
+        checked(called.await, take::receipt)
+    }
+
+    /// Says whether a message is there.
+    pub async fn probe(&self, state: PluginState, key: &str, message: &Message) -> Called<(Sent, Option<Receipt>)> {
+        let (key, message) = (key.to_owned(), give::message(message));
+        let called = self.call(state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
+                plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
+            })
+        });
+        checked(called.await, take::probed)
+    }
+
+    /// One list of annotations per item, same order.
+    pub async fn analyze(&self, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
+        let (n_items, batch) = (batch.items.len(), give::batch(batch));
+        let called = self.call(PluginState::default(), move |store, exports| {
+            Box::pin(async move {
+                let Exports::Analyzer(plugin) = exports else { return Ok(Err(not_a("analyzer"))) };
+                plugin.membrana_plugin_analyzer().call_analyze(store, &batch).await
+            })
+        });
+        checked(called.await, |lists| take::annotations(lists, n_items)).result
+    }
+
+    /// One decision per event, same order.
+    pub async fn decide(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
+        let n_events = events.len();
+        let events: Vec<_> = events.into_iter().map(give::event).collect();
+        let called = self.call(PluginState::default(), move |store, exports| {
+            Box::pin(async move {
+                let Exports::Rule(plugin) = exports else { return Ok(Err(not_a("rule"))) };
+                plugin.membrana_plugin_rule().call_decide(store, &events).await
+            })
+        });
+        checked(called.await, |decisions| take::decisions(decisions, n_events)).result
+    }
+}
+
+fn not_a(kind: &str) -> types::Fault {
+    types::Fault::Unsupported(types::Detail { code: "kind".to_owned(), message: format!("this plugin is no {kind}") })
+}
+
+/// A call whose answer breaks the contract is a call that failed: its state is dropped.
+fn checked<T, U>(called: Called<T>, check: impl FnOnce(T) -> Result<U, String>) -> Called<U> {
+    match called.result.and_then(|value| check(value).map_err(take::broken)) {
+        Ok(value) => Called { result: Ok(value), state: called.state },
+        Err(fault) => Called { result: Err(fault), state: Vec::new() },
+    }
+}
+

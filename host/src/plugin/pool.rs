@@ -1,0 +1,161 @@
+//! Instances of one generation: reused for speed, thrown away after so many calls, so much time, or any trap.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use crate::model::{Detail, Fault};
+
+use super::bindings::{analyzer::AnalyzerPlugin, analyzer::AnalyzerPluginPre};
+use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginPre};
+use super::bindings::{rule::RulePlugin, rule::RulePluginPre};
+use super::engine::chain;
+use super::host::{HostState, Who};
+use super::limits::Stop;
+use super::manifest::Kind;
+
+/// An instance serves so many calls at most.
+const CALLS_MAX: u32 = 10_000;
+/// And lives so long at most.
+const AGE_MAX: Duration = Duration::from_secs(600);
+/// Copied across the boundary in one call. Units: bytes.
+const FUEL: usize = 8 << 20;
+const FUEL_CONNECTOR: usize = 72 << 20;
+
+/// Ready to instantiate; every export of its kind was looked up.
+pub(super) enum Prepared {
+    Connector(ConnectorPluginPre<HostState>),
+    Analyzer(AnalyzerPluginPre<HostState>),
+    Rule(RulePluginPre<HostState>),
+}
+
+/// The exports of one instance.
+pub(super) enum Exports {
+    Connector(ConnectorPlugin),
+    Analyzer(AnalyzerPlugin),
+    Rule(RulePlugin),
+}
+
+impl Prepared {
+    pub(super) fn new(kind: Kind, pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            Kind::Connector => Self::Connector(ConnectorPluginPre::new(pre)?),
+            Kind::Analyzer => Self::Analyzer(AnalyzerPluginPre::new(pre)?),
+            Kind::Rule => Self::Rule(RulePluginPre::new(pre)?),
+        })
+    }
+
+    async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
+        Ok(match self {
+            Self::Connector(pre) => Exports::Connector(pre.instantiate_async(store).await?),
+            Self::Analyzer(pre) => Exports::Analyzer(pre.instantiate_async(store).await?),
+            Self::Rule(pre) => Exports::Rule(pre.instantiate_async(store).await?),
+        })
+    }
+}
+
+/// One instance with its memory.
+pub(super) struct Instance {
+    pub(super) store: Store<HostState>,
+    pub(super) exports: Exports,
+    n_calls: u32,
+    born: Instant,
+}
+
+/// All instances of a generation.
+pub(super) struct Pool {
+    engine: wasmtime::Engine,
+    prepared: Prepared,
+    who: Arc<Who>,
+    idle: Mutex<Vec<Instance>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(super) fn new(engine: wasmtime::Engine, prepared: Prepared, who: Arc<Who>, size: usize) -> Self {
+        Self { engine, prepared, who, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(size)) }
+    }
+
+    pub(super) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Waits for a turn; calls beyond the pool's size queue here.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| transient("stopped", "the plugin is being stopped"))
+    }
+
+    /// An idle instance, or a new one.
+    pub(super) async fn take(&self) -> Result<Instance, Fault> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(instance) => Ok(instance),
+            None => self.start().await,
+        }
+    }
+
+    async fn start(&self) -> Result<Instance, Fault> {
+        let mut state = HostState::new(Arc::clone(&self.who));
+        state.begin(super::PluginState::default());
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(if self.who.kind == Kind::Connector { FUEL_CONNECTOR } else { FUEL });
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            if state.ticks_left == 0 {
+                state.stop = Some(Stop::Cpu);
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            state.ticks_left -= 1;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        match self.prepared.instantiate(&mut store).await {
+            Ok(exports) => Ok(Instance { store, exports, n_calls: 0, born: now() }),
+            Err(error) => Err(self.fault(&mut store, &error)),
+        }
+    }
+
+    /// After a call that ended well.
+    pub(super) fn give_back(&self, mut instance: Instance) {
+        instance.n_calls += 1;
+        if instance.n_calls < CALLS_MAX && instance.born.elapsed() < AGE_MAX {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        }
+    }
+
+    /// What a trap means.
+    pub(super) fn fault(&self, store: &mut Store<HostState>, error: &wasmtime::Error) -> Fault {
+        let state = store.data_mut();
+        if state.limiter.is_over {
+            state.stop = Some(Stop::Memory);
+        }
+        let limits = self.who.limits;
+        match (state.stop, error.downcast_ref::<Trap>()) {
+            (Some(Stop::Cpu), _) => permanent("cpu", format!("stopped after its {} ms of processor time", limits.cpu.as_millis())),
+            (Some(Stop::Memory), _) => permanent("memory", format!("stopped at its limit of {} MiB of memory", limits.memory_bytes >> 20)),
+            (None, Some(trap)) => permanent("trap", trap.to_string()),
+            (None, None) => permanent("trap", last_line(&chain(error))),
+        }
+    }
+}
+
+fn last_line(text: &str) -> String {
+    super::bindings::take::shown(text.lines().last().unwrap_or_default(), 300)
+}
+
+fn permanent(code: &str, message: String) -> Fault {
+    Fault::Permanent(Detail { code: code.to_owned(), message })
+}
+
+pub(super) fn transient(code: &str, message: &str) -> Fault {
+    Fault::Transient(Detail { code: code.to_owned(), message: message.to_owned() })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the age of an instance is measured, never simulated")]
+fn now() -> Instant {
+    Instant::now()
+}
