@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod engine;
 mod generation;
+#[expect(unreachable_pub, reason = "the generated bindings re-export the connection type")]
 mod host;
 mod inspect;
 mod limits;

@@ -21,7 +21,7 @@ use super::limits::{Limiter, Limits, Stop};
 use super::manifest::Kind;
 use super::shapes::PluginState;
 
-pub(super) use out::Conn;
+pub use out::Conn;
 
 /// Units: bytes.
 const KEY_MAX: usize = 256;

@@ -10,7 +10,7 @@ use crate::plugin::bindings::api;
 use super::HostState;
 
 /// A connection that a guest holds.
-pub(in crate::plugin) struct Conn(Connection);
+pub struct Conn(Connection);
 
 /// Connections that one instance may hold.
 const CONNECTIONS_MAX: usize = 8;
