@@ -5,6 +5,14 @@
 pub mod clock;
 pub mod egress;
 pub mod model;
+pub mod ingress;
+pub mod intake;
+pub mod analysis;
+pub mod outbox;
 pub mod plugin;
+pub mod rules;
+pub mod sinks;
+pub mod stage;
+pub mod console;
 pub mod store;
 pub mod telemetry;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
@@ -141,7 +142,8 @@ impl Sink {
     }
 
     async fn deliver_all(&self, events: &[Event]) -> Vec<Outcome> {
-        stream::iter(events).map(|event| self.deliver(event)).buffered(IN_FLIGHT_MAX).collect().await
+        let calls: Vec<BoxFuture<'_, Outcome>> = events.iter().map(|event| self.deliver(event).boxed()).collect();
+        stream::iter(calls).buffered(IN_FLIGHT_MAX).collect().await
     }
 
     async fn deliver(&self, event: &Event) -> Outcome {

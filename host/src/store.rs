@@ -3,7 +3,12 @@
 //! A commit is one channel's, atomic and durable when the call returns. The store allots sequences; nobody else appends.
 //! It deliberately decides nothing: what is a repeat, who owns a task and when to retry is the stages' business.
 
+mod memory;
+mod rules;
+pub mod view;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,10 @@ use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey,
     IdentityId, InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
 };
+
+pub use memory::MemoryStore;
+
+use rules::{in_force, is_due};
 
 /// Everything that must outlive the process. All lists have a bound given by the caller.
 #[async_trait]
@@ -40,10 +49,10 @@ pub trait Store: Send + Sync + 'static {
     async fn drop_raw(&self, channel: &ChannelName, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Entries from `from` on, rising.
-    async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Entry>, StoreError>;
+    async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError>;
 
     /// Entries before `before`, newest first; `Seq(u64::MAX)` starts at the end.
-    async fn read_log_back(&self, channel: &ChannelName, before: Seq, items_max: usize) -> Result<Vec<Entry>, StoreError>;
+    async fn read_log_back(&self, channel: &ChannelName, before: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError>;
 
     /// What each id stands for, same order.
     async fn resolve(&self, channel: &ChannelName, ids: &[InteractionId]) -> Result<Vec<Resolved>, StoreError>;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -36,23 +37,22 @@ impl std::fmt::Debug for Token {
 
 /// Lets a call through, or refuses it with the cure.
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let refusal = match &desk.token {
-        Some(token) => {
-            let given = header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-            (!token.is(given)).then(|| Refusal::unauthorized("send `Authorization: Bearer` with the `admin_token` of membrana.toml"))
-        }
-        None => {
-            let host = header(HOST).unwrap_or_default();
-            let is_own_page = header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
-            (!is_local(host) || !is_own_page)
-                .then(|| Refusal::forbidden("call it by its loopback address, or set `admin_token` in `[host]` and send it as a bearer token"))
-        }
-    };
-    match refusal {
+    match refusal(desk.token.as_ref(), request.headers()) {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
     }
+}
+
+fn refusal(token: Option<&Token>, headers: &HeaderMap) -> Option<Refusal> {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(token) = token {
+        let given = header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        return (!token.is(given)).then(|| Refusal::unauthorized("send `Authorization: Bearer` with the `admin_token` of membrana.toml"));
+    }
+    let host = header(HOST).unwrap_or_default();
+    let is_own_page = header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
+    (!is_local(host) || !is_own_page)
+        .then(|| Refusal::forbidden("call it by its loopback address, or set `admin_token` in `[host]` and send it as a bearer token"))
 }
 
 /// A name that another site's DNS cannot point here.
