@@ -1,0 +1,233 @@
+//! Values on disk: a checksum each, at most 4 KiB each, larger ones cut into parts under one key.
+//!
+//! sled 0.34 loses values over that size in a power cut: twenty of them in one leaf become a file that it never syncs.
+
+use std::ops::Bound;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::StoreError;
+
+use super::keys::Key;
+
+/// Units: bytes, checksum and all.
+pub(super) const VALUE_MAX: usize = 4096;
+const PART_MAX: usize = VALUE_MAX - 64;
+/// Index of a part, after the key.
+const PART_INDEX: usize = 2;
+
+/// The tree, and how values lie in it.
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) tree: sled::Tree,
+}
+
+/// Changes to be applied at once.
+#[derive(Default)]
+pub(super) struct Writes {
+    batch: sled::Batch,
+}
+
+/// sled's error in our words.
+pub(super) fn failed(step: &'static str) -> impl Fn(sled::Error) -> StoreError {
+    move |error| match error {
+        sled::Error::Io(source) => StoreError::Io { step, source },
+        sled::Error::Corruption { .. } => StoreError::Damaged(format!("sled found a damaged page ({step}); restore a backup")),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}
+
+fn part_key(key: &[u8], index: u16) -> Key {
+    let mut full = Vec::with_capacity(key.len() + PART_INDEX);
+    full.extend_from_slice(key);
+    full.extend_from_slice(&index.to_be_bytes());
+    full
+}
+
+fn sealed(key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    let mut value = Vec::with_capacity(body.len() + 4);
+    value.extend_from_slice(&hasher.finalize().to_le_bytes());
+    value.extend_from_slice(body);
+    debug_assert!(value.len() <= VALUE_MAX, "a value of {} bytes", value.len());
+    value
+}
+
+/// The body of a value whose checksum is right.
+fn opened<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let damaged = || StoreError::Damaged(format!("record {} has a wrong checksum", hex(key)));
+    let (crc, body) = value.split_at_checked(4).ok_or_else(damaged)?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    if crc == hasher.finalize().to_le_bytes() { Ok(body) } else { Err(damaged()) }
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Writes {
+    /// A value of at most 4 KiB, alone under its key.
+    pub(super) fn put(&mut self, key: Key, body: &[u8]) {
+        let value = sealed(&key, body);
+        self.batch.insert(key, value);
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        self.batch.remove(key);
+    }
+
+    /// A value of any size, in parts. `n_before` is how many parts it had.
+    pub(super) fn put_parts(&mut self, key: &[u8], body: &[u8], n_before: u16) {
+        let n_parts = u16::try_from(body.len().div_ceil(PART_MAX).max(1)).unwrap_or(u16::MAX);
+        for index in 0..n_parts {
+            let from = usize::from(index) * PART_MAX;
+            let part = body.get(from..body.len().min(from + PART_MAX)).unwrap_or_default();
+            let full = part_key(key, index);
+            let head = if index == 0 { n_parts.to_le_bytes().to_vec() } else { Vec::new() };
+            let value = sealed(&full, &[&head, part].concat());
+            self.batch.insert(full, value);
+        }
+        for index in n_parts..n_before {
+            self.batch.remove(part_key(key, index));
+        }
+    }
+
+    pub(super) fn remove_parts(&mut self, key: &[u8], n_before: u16) {
+        for index in 0..n_before {
+            self.batch.remove(part_key(key, index));
+        }
+    }
+}
+
+/// Encodes a record.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_stdvec(record).map_err(|error| StoreError::Damaged(format!("a record cannot be written: {error}")))
+}
+
+/// Decodes a record; `key` is named where it cannot be.
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(body).map_err(|error| StoreError::Damaged(format!("record {} cannot be read: {error}", hex(key))))
+}
+
+/// A record of many parts, put together.
+pub(super) type Whole = (Key, Vec<u8>);
+
+impl Disk {
+    pub(super) fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        self.tree.apply_batch(writes.batch).map_err(failed("write"))
+    }
+
+    /// A value alone under its key.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(value) = self.tree.get(key).map_err(failed("read"))? else { return Ok(None) };
+        Ok(Some(opened(key, &value)?.to_vec()))
+    }
+
+    /// As [`Disk::get`], decoded.
+    pub(super) fn get_as<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.tree.get(key).map_err(failed("read"))? else { return Ok(None) };
+        decode(key, opened(key, &value)?).map(Some)
+    }
+
+    /// How many parts a value has; 0 where it is not there.
+    pub(super) fn n_parts(&self, key: &[u8]) -> Result<u16, StoreError> {
+        let full = part_key(key, 0);
+        let Some(value) = self.tree.get(&full).map_err(failed("read"))? else { return Ok(0) };
+        Ok(head(opened(&full, &value)?).0)
+    }
+
+    /// A value in parts.
+    pub(super) fn get_parts(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.scan(key, part_key(key, u16::MAX)).next().transpose().map(|found| found.map(|(_, body)| body))
+    }
+
+    /// As [`Disk::get_parts`], decoded.
+    pub(super) fn get_parts_as<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.get_parts(key)?.map(|body| decode(key, &body)).transpose()
+    }
+
+    /// Values in parts with keys in `from..=to`, rising.
+    pub(super) fn scan(&self, from: &[u8], to: Key) -> impl Iterator<Item = Result<Whole, StoreError>> + use<> {
+        let range: (Bound<Key>, Bound<Key>) = (Bound::Included(from.to_vec()), Bound::Included(to));
+        Scan { inner: self.tree.range::<Key, _>(range) }
+    }
+
+    /// Values in parts whose key begins with `prefix`, and lies after `after`.
+    pub(super) fn scan_prefix(&self, prefix: &[u8], after: Option<Key>) -> impl Iterator<Item = Result<Whole, StoreError>> + use<> {
+        let from = after.map_or_else(|| prefix.to_vec(), |key| part_key(&key, u16::MAX));
+        let to = [prefix, &[0xff; 40]].concat();
+        Scan { inner: self.tree.range::<Key, _>((Bound::Excluded(from), Bound::Included(to))) }
+    }
+
+    /// Keys in `from..to`, rising.
+    pub(super) fn keys(&self, from: Key, to: Key) -> impl Iterator<Item = Result<sled::IVec, StoreError>> + use<> {
+        self.tree.range(from..to).keys().map(|key| key.map_err(failed("read")))
+    }
+
+    /// The last key at or before `key` that has its prefix of `n` bytes, without its part's index.
+    pub(super) fn last_at(&self, key: &[u8], n: usize) -> Result<Option<Key>, StoreError> {
+        let found = self.tree.range(..=part_key(key, u16::MAX)).next_back().transpose().map_err(failed("read"))?;
+        Ok(found.map(|(key, _)| key).filter(|found| found.get(..n) == key.get(..n)).map(|found| base(&found).to_vec()))
+    }
+
+    /// Reads every value once. Gives how many there are, and what is damaged.
+    pub(super) fn check_all(&self) -> Result<(u64, Vec<String>), StoreError> {
+        let (mut n_values, mut damage) = (0, Vec::new());
+        for item in self.tree.iter() {
+            let (key, value) = item.map_err(failed("read"))?;
+            n_values += 1;
+            if let Err(error) = opened(&key, &value) {
+                damage.push(error.to_string());
+            }
+        }
+        Ok((n_values, damage))
+    }
+}
+
+fn base(key: &[u8]) -> &[u8] {
+    key.len().checked_sub(PART_INDEX).and_then(|n| key.get(..n)).unwrap_or(key)
+}
+
+fn head(body: &[u8]) -> (u16, &[u8]) {
+    match body.split_at_checked(2) {
+        Some(([a, b], rest)) => (u16::from_le_bytes([*a, *b]), rest),
+        _ => (0, body),
+    }
+}
+
+struct Scan {
+    inner: sled::Iter,
+}
+
+impl Iterator for Scan {
+    type Item = Result<Whole, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key, value) = match self.inner.next()? {
+            Ok(pair) => pair,
+            Err(error) => return Some(Err(failed("read")(error))),
+        };
+        Some(self.whole(&key, &value))
+    }
+}
+
+impl Scan {
+    fn whole(&mut self, key: &[u8], value: &[u8]) -> Result<Whole, StoreError> {
+        let (n_parts, first) = head(opened(key, value)?);
+        let mut body = first.to_vec();
+        for index in 1..n_parts {
+            let missing = || StoreError::Damaged(format!("record {} lacks part {index} of {n_parts}", hex(base(key))));
+            let (next, value) = self.inner.next().ok_or_else(missing)?.map_err(failed("read"))?;
+            if base(&next) != base(key) {
+                return Err(missing());
+            }
+            body.extend_from_slice(opened(&next, &value)?);
+        }
+        Ok((base(key).to_vec(), body))
+    }
+}

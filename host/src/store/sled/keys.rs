@@ -1,0 +1,171 @@
+//! Keys of the tree: one byte for the kind, four for the channel, then fixed-width ids. No outside bytes.
+
+use crate::model::{ActionId, ConversationId, DeadId, ExchangeId, InteractionId, LineupId, Seq, TaskId, Timer, TimerKind, Timestamp};
+
+/// What a key is about.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Meta = b'M',
+    Name = b'N',
+    Record = b'C',
+    Cursor = b'c',
+    Log = b'L',
+    Results = b'A',
+    Lineup = b'U',
+    Decisions = b'D',
+    Id = b'I',
+    Conversation = b'V',
+    Exchange = b'X',
+    Action = b'O',
+    ActionById = b'o',
+    ActionDue = b'Q',
+    Busy = b'B',
+    Task = b'T',
+    TaskById = b't',
+    Timer = b'W',
+    Retry = b'S',
+    RetryDue = b's',
+    Dead = b'E',
+    Raw = b'R',
+    Once = b'K',
+    OnceUntil = b'k',
+    State = b'P',
+}
+
+pub(super) type Key = Vec<u8>;
+
+fn key(kind: Kind, channel: u32, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(48);
+    key.push(kind as u8);
+    key.extend_from_slice(&channel.to_be_bytes());
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+pub(super) fn all(kind: Kind, channel: u32) -> Key {
+    key(kind, channel, &[])
+}
+
+pub(super) fn meta(name: &'static str) -> Key {
+    let mut key = vec![Kind::Meta as u8];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+pub(super) fn log(channel: u32, seq: Seq) -> Key {
+    key(Kind::Log, channel, &[&seq.0.to_be_bytes()])
+}
+
+/// A run over entries from `first` on; of results or of decisions.
+pub(super) fn run(kind: Kind, channel: u32, first: Seq, run: u64) -> Key {
+    key(kind, channel, &[&first.0.to_be_bytes(), &run.to_be_bytes()])
+}
+
+pub(super) fn lineup(channel: u32, id: LineupId) -> Key {
+    key(Kind::Lineup, channel, &[&id.0])
+}
+
+pub(super) fn id(channel: u32, id: InteractionId) -> Key {
+    key(Kind::Id, channel, &[&id.0])
+}
+
+pub(super) fn conversation(channel: u32, id: ConversationId) -> Key {
+    key(Kind::Conversation, channel, &[&id.0])
+}
+
+pub(super) fn exchange(channel: u32, id: ExchangeId) -> Key {
+    key(Kind::Exchange, channel, &[&id.0])
+}
+
+pub(super) fn action(channel: u32, about: InteractionId, id: ActionId) -> Key {
+    key(Kind::Action, channel, &[&about.0, &id.0])
+}
+
+pub(super) fn actions_about(channel: u32, about: InteractionId) -> Key {
+    key(Kind::Action, channel, &[&about.0])
+}
+
+pub(super) fn action_by_id(channel: u32, id: ActionId) -> Key {
+    key(Kind::ActionById, channel, &[&id.0])
+}
+
+pub(super) fn action_due(channel: u32, due: Timestamp, id: ActionId) -> Key {
+    key(Kind::ActionDue, channel, &[&due.0.to_be_bytes(), &id.0])
+}
+
+pub(super) fn busy(channel: u32, exchange: ExchangeId, id: ActionId) -> Key {
+    key(Kind::Busy, channel, &[&exchange.0, &id.0])
+}
+
+pub(super) fn busy_in(channel: u32, exchange: ExchangeId) -> Key {
+    key(Kind::Busy, channel, &[&exchange.0])
+}
+
+pub(super) fn task(channel: u32, about: InteractionId, id: TaskId) -> Key {
+    key(Kind::Task, channel, &[&about.0, &id.0])
+}
+
+pub(super) fn tasks_about(channel: u32, about: InteractionId) -> Key {
+    key(Kind::Task, channel, &[&about.0])
+}
+
+pub(super) fn task_by_id(channel: u32, id: TaskId) -> Key {
+    key(Kind::TaskById, channel, &[&id.0])
+}
+
+pub(super) fn timer(channel: u32, timer: &Timer) -> Key {
+    let (kind, step) = match timer.kind {
+        TimerKind::Escalate(step) => (0u8, step),
+        TimerKind::Deadline => (1, 0),
+    };
+    key(Kind::Timer, channel, &[&timer.due.0.to_be_bytes(), &timer.task.0, &[kind], &step.to_be_bytes()])
+}
+
+/// Everything of this kind that is due up to and with `now` lies before this key.
+pub(super) fn after(kind: Kind, channel: u32, prefix: &[u8], now: Timestamp) -> Key {
+    key(kind, channel, &[prefix, &now.0.saturating_add(1).to_be_bytes()])
+}
+
+pub(super) fn retry(channel: u32, sink: [u8; 16], id: [u8; 16]) -> Key {
+    key(Kind::Retry, channel, &[&sink, &id])
+}
+
+pub(super) fn retry_due(channel: u32, sink: [u8; 16], due: Timestamp, id: [u8; 16]) -> Key {
+    key(Kind::RetryDue, channel, &[&sink, &due.0.to_be_bytes(), &id])
+}
+
+pub(super) fn dead(channel: u32, id: DeadId) -> Key {
+    key(Kind::Dead, channel, &[&id.0])
+}
+
+pub(super) fn raw(channel: u32, seq: u64) -> Key {
+    key(Kind::Raw, channel, &[&seq.to_be_bytes()])
+}
+
+pub(super) fn once(channel: u32, id: [u8; 16]) -> Key {
+    key(Kind::Once, channel, &[&id])
+}
+
+pub(super) fn once_until(channel: u32, until: u64, id: [u8; 16]) -> Key {
+    key(Kind::OnceUntil, channel, &[&until.to_be_bytes(), &id])
+}
+
+pub(super) fn state(channel: u32, name: [u8; 16]) -> Key {
+    key(Kind::State, channel, &[&name])
+}
+
+/// The last 16 bytes of a key as an id.
+pub(super) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
+    key.len().checked_sub(16).and_then(|from| key.get(from..)).and_then(|bytes| bytes.try_into().ok())
+}
+
+/// The eight bytes after kind and channel.
+pub(super) fn first_u64(key: &[u8]) -> Option<u64> {
+    key.get(5..13).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+}
+
+/// The eight bytes after those.
+pub(super) fn second_u64(key: &[u8]) -> Option<u64> {
+    key.get(13..21).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+}
