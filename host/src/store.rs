@@ -5,6 +5,7 @@
 
 mod memory;
 mod rules;
+mod sled;
 pub mod view;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::model::{
 };
 
 pub use memory::MemoryStore;
+pub use sled::SledStore;
 
 use rules::{in_force, is_due};
 

@@ -45,7 +45,7 @@ pub struct Verifier {
 
 /// Why a request is not believed; no part of it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// A header that the scheme needs is not there, or not readable.
     #[error("header `{0}` is missing or malformed")]
     Header(&'static str),

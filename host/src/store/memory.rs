@@ -2,7 +2,7 @@
 //!
 //! Written for plainness: everything is scanned, nothing is indexed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ struct Channel {
     decisions: BTreeMap<Seq, Vec<Decision>>,
     actions: BTreeMap<(InteractionId, ActionId), Action>,
     tasks: BTreeMap<(InteractionId, TaskId), Task>,
-    timers: BTreeMap<Timer, ()>,
+    timers: BTreeSet<Timer>,
     retries: BTreeMap<(String, String), SinkRetry>,
     dead: BTreeMap<DeadId, DeadLetter>,
     state: BTreeMap<String, Vec<u8>>,
@@ -242,8 +242,8 @@ impl Channel {
         }
         self.actions.extend(commit.actions.into_iter().map(|action| ((action.interaction, action.id), action)));
         self.tasks.extend(commit.tasks.into_iter().map(|task| ((task.interaction, task.id), task)));
-        commit.timers_gone.iter().for_each(|timer| drop(self.timers.remove(timer)));
-        self.timers.extend(commit.timers_set.into_iter().map(|timer| (timer, ())));
+        self.timers.retain(|timer| !commit.timers_gone.contains(timer));
+        self.timers.extend(commit.timers_set);
         commit.sink_retries_gone.iter().for_each(|id| drop(self.retries.remove(id)));
         self.retries.extend(commit.sink_retries.into_iter().map(|retry| ((retry.sink.clone(), retry.id.clone()), retry)));
         commit.dead_gone.iter().for_each(|id| drop(self.dead.remove(id)));
@@ -363,7 +363,7 @@ impl Store for MemoryStore {
     }
 
     async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError> {
-        Ok(self.read(channel, |c| c.timers.keys().filter(|timer| timer.due <= now).take(items_max).cloned().collect()))
+        Ok(self.read(channel, |c| c.timers.iter().filter(|timer| timer.due <= now).take(items_max).cloned().collect()))
     }
 
     async fn sink_retries_due(&self, channel: &ChannelName, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError> {

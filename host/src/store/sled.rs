@@ -1,0 +1,305 @@
+//! The durable store: one sled tree under the rules that its tests taught. Values of 4 KiB at most, a checksum each, the
+//! host's own fsync, a format version. See `sled/keys.rs` for what lies where.
+
+mod committer;
+mod disk;
+mod keys;
+mod live;
+mod raws;
+mod txn;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tracing::warn;
+
+use crate::model::{
+    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, IdKey, InteractionId, NewRaw, RawItem,
+    Seq, Task, TaskId, Timer, Timestamp,
+};
+
+use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Resolved, SinkRetry, Store, StoreError, Verified};
+
+use committer::Committer;
+use disk::{Disk, Writes, failed};
+use keys::Kind;
+use live::Live;
+
+/// What this build writes and reads.
+const FORMAT: u32 = 1;
+/// Units: bytes.
+const CACHE_BYTES: u64 = 128 << 20;
+
+/// See the module.
+pub struct SledStore {
+    db: sled::Db,
+    disk: Disk,
+    key: IdKey,
+    raw_dir: PathBuf,
+    committer: Committer,
+    live: Mutex<HashMap<ChannelName, Arc<Live>>>,
+}
+
+impl SledStore {
+    /// Opens or makes the store in this folder. Errors: [`StoreError::InUse`] where another process holds it,
+    /// [`StoreError::NewerFormat`] and [`StoreError::Damaged`] leave everything as it is.
+    pub fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
+        let io = |step| move |source| StoreError::Io { step, source };
+        let (sled_dir, raw_dir) = (dir.join("store"), dir.join("raw"));
+        std::fs::create_dir_all(&sled_dir).and_then(|()| std::fs::create_dir_all(&raw_dir)).map_err(io("open"))?;
+        let db = open_db(&sled_dir)?;
+        let disk = Disk { tree: (*db).clone() };
+        check_format(&disk)?;
+        let key = id_key(&disk)?;
+        db.flush().map_err(failed("open"))?;
+        for folder in [dir, &sled_dir, &raw_dir] {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync"))?;
+        }
+        let file = File::open(sled_dir.join("db")).map_err(io("open"))?;
+        file.sync_all().map_err(io("sync"))?;
+        let committer = Committer::start(db.clone(), file)?;
+        let live = live::all(&disk)?;
+        Ok(Arc::new(Self { db, disk, key, raw_dir, committer, live: Mutex::new(live) }))
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<ChannelName, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self, channel: &ChannelName) -> Option<Arc<Live>> {
+        self.all().get(channel).cloned()
+    }
+
+    /// The channel, with a number of its own from its first commit on.
+    fn live(&self, channel: &ChannelName) -> Result<Arc<Live>, StoreError> {
+        let mut all = self.all();
+        if let Some(live) = all.get(channel) {
+            return Ok(Arc::clone(live));
+        }
+        let number = all.values().map(|live| live.number).max().map_or(1, |n| n + 1);
+        let mut writes = Writes::default();
+        writes.put(keys::all(Kind::Name, number), channel.as_str().as_bytes());
+        self.disk.apply(writes)?;
+        let live = Arc::new(Live::new(number, channel.clone()));
+        all.insert(channel.clone(), Arc::clone(&live));
+        Ok(live)
+    }
+}
+
+fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
+    let open = || catch_unwind(AssertUnwindSafe(|| sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES).open()));
+    let first = match open() {
+        Ok(Ok(db)) => return Ok(db),
+        Ok(Err(sled::Error::Io(error))) if error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("lock") => {
+            return Err(StoreError::InUse(dir.display().to_string()));
+        }
+        Ok(Err(sled::Error::Io(source))) => return Err(StoreError::Io { step: "open", source }),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "sled panicked while it recovered".to_owned(),
+    };
+    // A truncated snapshot makes a whole log unopenable; without it the log itself is read.
+    warn!(error = first.as_str(), "The store does not open; trying without its snapshots.");
+    let snapshots = std::fs::read_dir(dir).map_err(|source| StoreError::Io { step: "open", source })?;
+    for snapshot in snapshots.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("snap.")) {
+        std::fs::remove_file(snapshot.path()).map_err(|source| StoreError::Io { step: "open", source })?;
+    }
+    match open() {
+        Ok(Ok(db)) => Ok(db),
+        _ => Err(StoreError::Damaged(format!("{first}; keep a copy of `{}` and restore the last backup", dir.display()))),
+    }
+}
+
+fn check_format(disk: &Disk) -> Result<(), StoreError> {
+    let key = keys::meta("format");
+    match disk.get(&key)?.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes) {
+        Some(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
+        Some(_) => Ok(()),
+        None => {
+            let mut writes = Writes::default();
+            writes.put(key, &FORMAT.to_le_bytes());
+            disk.apply(writes)
+        }
+    }
+}
+
+fn id_key(disk: &Disk) -> Result<IdKey, StoreError> {
+    let key = keys::meta("id-key");
+    if let Some(bytes) = disk.get(&key)?.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+        return Ok(IdKey(bytes));
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
+    let mut writes = Writes::default();
+    writes.put(key, &bytes);
+    disk.apply(writes)?;
+    Ok(IdKey(bytes))
+}
+
+#[async_trait]
+impl Store for SledStore {
+    fn id_key(&self) -> &IdKey {
+        &self.key
+    }
+
+    async fn channels(&self) -> Result<Vec<ChannelName>, StoreError> {
+        let mut names: Vec<ChannelName> = self.all().keys().cloned().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn channel(&self, channel: &ChannelName) -> Result<ChannelRecord, StoreError> {
+        Ok(self.found(channel).map(|live| live.lock().record.clone()).unwrap_or_default())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let live = self.live(&commit.channel)?;
+        let committed = txn::commit(&self.disk, &self.raw_dir, &live, commit)?;
+        self.committer.sync().await?;
+        Ok(committed)
+    }
+
+    async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+        let live = self.live(channel)?;
+        let places = txn::commit_raw(&self.disk, &self.raw_dir, &live, at, raws)?;
+        self.committer.sync().await?;
+        Ok(places)
+    }
+
+    async fn read_raw(&self, channel: &ChannelName, from: u64, items_max: usize, bytes_max: usize) -> Result<Vec<RawItem>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        raws::read(&self.disk, &self.raw_dir, live.number, from, items_max, bytes_max)
+    }
+
+    async fn drop_raw(&self, channel: &ChannelName, before: Timestamp) -> Result<u64, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(0) };
+        let n_dropped = raws::drop_before(&self.disk, &self.raw_dir, &live, before)?;
+        self.committer.sync().await?;
+        Ok(n_dropped)
+    }
+
+    async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.read_log(&self.disk, from, items_max))
+    }
+
+    async fn read_log_back(&self, channel: &ChannelName, before: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.read_log_back(&self.disk, before, items_max))
+    }
+
+    async fn resolve(&self, channel: &ChannelName, ids: &[InteractionId]) -> Result<Vec<Resolved>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(vec![Resolved::Unknown; ids.len()]) };
+        ids.iter().map(|id| live.resolve(&self.disk, *id)).collect()
+    }
+
+    async fn annotated(&self, channel: &ChannelName, from: Seq, to: Seq) -> Result<Vec<(Seq, Annotated)>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.annotated(&self.disk, from, to))
+    }
+
+    async fn decisions(&self, channel: &ChannelName, from: Seq, to: Seq) -> Result<Vec<Decision>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.decisions(&self.disk, from, to))
+    }
+
+    async fn exchange(&self, channel: &ChannelName, exchange: ExchangeId) -> Result<Exchange, StoreError> {
+        let first = Exchange { version: 1, automatic_replies: Vec::new() };
+        let Some(live) = self.found(channel) else { return Ok(first) };
+        Ok(self.disk.get_as(&keys::exchange(live.number, exchange))?.unwrap_or(first))
+    }
+
+    async fn conversation(&self, channel: &ChannelName, conversation: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        self.found(channel).map_or(Ok(None), |live| live.conversation(&self.disk, conversation))
+    }
+
+    async fn action(&self, channel: &ChannelName, id: ActionId) -> Result<Option<Action>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(None) };
+        let Some(about) = self.disk.get_as::<InteractionId>(&keys::action_by_id(live.number, id))? else { return Ok(None) };
+        self.disk.get_parts_as(&keys::action(live.number, about, id))
+    }
+
+    async fn task(&self, channel: &ChannelName, id: TaskId) -> Result<Option<Task>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(None) };
+        let Some(about) = self.disk.get_as::<InteractionId>(&keys::task_by_id(live.number, id))? else { return Ok(None) };
+        self.disk.get_parts_as(&keys::task(live.number, about, id))
+    }
+
+    async fn actions_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Action>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        live::page(&self.disk, &keys::actions_about(live.number, interaction), None, usize::MAX)
+    }
+
+    async fn tasks_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Task>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        live::page(&self.disk, &keys::tasks_about(live.number, interaction), None, usize::MAX)
+    }
+
+    async fn actions_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.actions_due(&self.disk, now, items_max))
+    }
+
+    async fn exchange_is_busy(&self, channel: &ChannelName, exchange: ExchangeId, except: ActionId) -> Result<bool, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(false) };
+        for item in self.disk.tree.scan_prefix(keys::busy_in(live.number, exchange)).keys() {
+            let key = item.map_err(failed("read"))?;
+            if keys::last_id(&key).is_some_and(|id| id != except.0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let (from, to) = (keys::all(Kind::Timer, live.number), keys::after(Kind::Timer, live.number, &[], now));
+        let due = self.disk.keys(from, to).take(items_max).map(|key| {
+            let key = key?;
+            self.disk.get_as::<Timer>(&key)
+        });
+        due.filter_map(Result::transpose).collect()
+    }
+
+    async fn sink_retries_due(&self, channel: &ChannelName, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.retries_due(&self.disk, sink, now, items_max))
+    }
+
+    async fn actions(&self, channel: &ChannelName, after: Option<(InteractionId, ActionId)>, items_max: usize) -> Result<Vec<Action>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let after = after.map(|(about, id)| keys::action(live.number, about, id));
+        live::page(&self.disk, &keys::all(Kind::Action, live.number), after, items_max)
+    }
+
+    async fn tasks(&self, channel: &ChannelName, after: Option<(InteractionId, TaskId)>, items_max: usize) -> Result<Vec<Task>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let after = after.map(|(about, id)| keys::task(live.number, about, id));
+        live::page(&self.disk, &keys::all(Kind::Task, live.number), after, items_max)
+    }
+
+    async fn dead_letters(&self, channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        live::page(&self.disk, &keys::all(Kind::Dead, live.number), after.map(|id| keys::dead(live.number, id)), items_max)
+    }
+
+    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(BTreeMap::new()) };
+        let pairs: Vec<(String, Vec<u8>)> = live::page(&self.disk, &keys::all(Kind::State, live.number), None, usize::MAX)?;
+        Ok(pairs.into_iter().collect())
+    }
+
+    async fn verify(&self) -> Result<Verified, StoreError> {
+        let (n_records, mut damage) = self.disk.check_all()?;
+        let mut n_entries = 0;
+        let channels: Vec<Arc<Live>> = self.all().values().cloned().collect();
+        for live in channels {
+            n_entries += live.verify(&self.disk, &mut damage)?;
+            raws::verify(&self.disk, &self.raw_dir, &live, &mut damage)?;
+        }
+        Ok(Verified { n_entries, n_records, damage })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.committer.sync().await?;
+        self.committer.stop();
+        self.db.flush_async().await.map(|_| ()).map_err(failed("sync"))
+    }
+}

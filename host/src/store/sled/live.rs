@@ -1,0 +1,302 @@
+//! A channel as it is held in memory: where it stands, its newest entries, its lineups. All of it is also on disk.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Action, Annotated, ChannelName, ConversationId, Decision, Entry, InteractionId, Lineup, LineupId, Results, Seq, Timestamp};
+use crate::store::{ChannelRecord, ChannelStatus, Conversation, Known, Link, Reader, Resolved, SinkRetry, StoreError, in_force};
+
+use super::disk::{Disk, decode, failed};
+use super::keys::{self, Key, Kind};
+
+/// Newest entries kept decoded, for the stages that follow the log's end.
+const TAIL_ENTRIES: usize = 2048;
+const TAIL_BYTES: usize = 4 << 20;
+/// Entries that one run may cover.
+pub(super) const RUN_SPAN: u64 = 128;
+
+/// One channel.
+pub(super) struct Live {
+    pub(super) number: u32,
+    pub(super) name: ChannelName,
+    inner: Mutex<Inner>,
+}
+
+/// What changes with each commit.
+#[derive(Default)]
+pub(super) struct Inner {
+    pub(super) record: ChannelRecord,
+    pub(super) next_run: u64,
+    pub(super) lineups: HashMap<LineupId, Arc<Lineup>>,
+    tail: VecDeque<(Arc<Entry>, usize)>,
+    tail_bytes: usize,
+}
+
+/// The channel's record on disk; the cursor lies beside it, for it may be large.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct StoredRecord {
+    pub(super) last: Seq,
+    pub(super) raw_last: u64,
+    pub(super) next_run: u64,
+    pub(super) positions: BTreeMap<Reader, u64>,
+    pub(super) status: Option<ChannelStatus>,
+}
+
+/// What lies under an id.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Stored {
+    Known(Known),
+    Link(Link),
+}
+
+/// What lies under a conversation's id.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Thread {
+    Record(Conversation),
+    Alias(ConversationId),
+}
+
+/// One entry on disk, as lies in a segment.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Envelope {
+    /// Of the entry's encoding.
+    pub(super) format: u8,
+    /// What it is sealed with; 0: not sealed.
+    pub(super) key_id: u32,
+    /// Encoded.
+    pub(super) entry: Vec<u8>,
+}
+
+/// One entry, straight from the disk.
+pub(super) fn entry_at(disk: &Disk, channel: u32, seq: Seq) -> Result<Option<Arc<Entry>>, StoreError> {
+    let Some(start) = disk.last_at(&keys::log(channel, seq), 5)? else { return Ok(None) };
+    let Some((key, body)) = disk.scan(&start, keys::log(channel, seq.next())).next().transpose()? else { return Ok(None) };
+    Ok(segment_of(&key, &body)?.into_iter().find(|entry| entry.seq == seq).map(Arc::new))
+}
+
+/// Every channel on disk.
+pub(super) fn all(disk: &Disk) -> Result<HashMap<ChannelName, Arc<Live>>, StoreError> {
+    let mut all = HashMap::new();
+    for item in disk.tree.scan_prefix([Kind::Name as u8]).keys() {
+        let key = item.map_err(failed("open"))?;
+        let number = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let (Some(number), Some(name)) = (number, disk.get(&key)?) else { continue };
+        let name = ChannelName::from(String::from_utf8_lossy(&name).as_ref());
+        let live = Live::new(number, name.clone());
+        if let Some(stored) = disk.get_parts_as::<StoredRecord>(&keys::all(Kind::Record, number))? {
+            let cursor = disk.get_parts_as::<String>(&keys::all(Kind::Cursor, number))?;
+            let StoredRecord { last, raw_last, next_run, positions, status } = stored;
+            let mut inner = live.lock();
+            inner.record = ChannelRecord { last, raw_last, cursor, positions, status };
+            inner.next_run = next_run;
+        }
+        all.insert(name, Arc::new(live));
+    }
+    Ok(all)
+}
+
+/// Records under this prefix, after `after`.
+pub(super) fn page<T: DeserializeOwned>(disk: &Disk, prefix: &[u8], after: Option<Key>, items_max: usize) -> Result<Vec<T>, StoreError> {
+    disk.scan_prefix(prefix, after).take(items_max).map(|item| item.and_then(|(key, body)| decode(&key, &body))).collect()
+}
+
+impl Live {
+    pub(super) fn new(number: u32, name: ChannelName) -> Self {
+        Self { number, name, inner: Mutex::default() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn read_log(&self, disk: &Disk, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let last = {
+            let inner = self.lock();
+            if inner.tail.front().is_some_and(|(first, _)| first.seq <= from) || from > inner.record.last {
+                let skip = inner.tail.partition_point(|(entry, _)| entry.seq < from);
+                return Ok(inner.tail.iter().skip(skip).take(items_max).map(|(entry, _)| Arc::clone(entry)).collect());
+            }
+            inner.record.last
+        };
+        let start = disk.last_at(&keys::log(self.number, from), 5)?.unwrap_or_else(|| keys::log(self.number, from));
+        let mut entries = Vec::new();
+        for segment in disk.scan(&start, keys::log(self.number, last.next())) {
+            let (key, body) = segment?;
+            entries.extend(segment_of(&key, &body)?.into_iter().filter(|entry| entry.seq >= from && entry.seq <= last).map(Arc::new));
+            if entries.len() >= items_max {
+                break;
+            }
+        }
+        entries.truncate(items_max);
+        Ok(entries)
+    }
+
+    pub(super) fn read_log_back(&self, disk: &Disk, before: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let last = self.lock().record.last;
+        let end = before.0.min(last.next().0);
+        let n_wanted = u64::try_from(items_max).unwrap_or(u64::MAX).min(end.saturating_sub(1));
+        let from = Seq(end - n_wanted);
+        let mut entries = self.read_log(disk, Seq(from.0.max(1)), usize::try_from(n_wanted).unwrap_or(usize::MAX))?;
+        entries.retain(|entry| entry.seq.0 < end);
+        entries.reverse();
+        Ok(entries)
+    }
+
+    pub(super) fn resolve(&self, disk: &Disk, id: InteractionId) -> Result<Resolved, StoreError> {
+        Ok(match disk.get_as::<Stored>(&keys::id(self.number, id))? {
+            None => Resolved::Unknown,
+            Some(Stored::Known(known)) => Resolved::Interaction(self.with_alias(disk, known)?),
+            Some(Stored::Link(Link::Ancestor(conversation))) => Resolved::Ancestor(self.alias(disk, conversation)?),
+            Some(Stored::Link(Link::Action(about, action))) => Resolved::Action(about, action),
+            Some(Stored::Link(Link::Interaction(other))) => match disk.get_as::<Stored>(&keys::id(self.number, other))? {
+                Some(Stored::Known(known)) => Resolved::Interaction(self.with_alias(disk, known)?),
+                _ => Resolved::Unknown,
+            },
+        })
+    }
+
+    fn with_alias(&self, disk: &Disk, mut known: Known) -> Result<Known, StoreError> {
+        known.conversation = self.alias(disk, known.conversation)?;
+        Ok(known)
+    }
+
+    /// Merges point at live conversations, so chains are short.
+    fn alias(&self, disk: &Disk, mut id: ConversationId) -> Result<ConversationId, StoreError> {
+        while let Some(Thread::Alias(next)) = disk.get_as::<Thread>(&keys::conversation(self.number, id))? {
+            id = next;
+        }
+        Ok(id)
+    }
+
+    pub(super) fn conversation(&self, disk: &Disk, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        let id = self.alias(disk, id)?;
+        Ok(match disk.get_as::<Thread>(&keys::conversation(self.number, id))? {
+            Some(Thread::Record(record)) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Runs that may say something of `from..=to`, in the order they were made.
+    fn runs<T: DeserializeOwned>(&self, disk: &Disk, kind: Kind, from: Seq, to: Seq) -> Result<Vec<T>, StoreError> {
+        let start = keys::run(kind, self.number, Seq(from.0.saturating_sub(RUN_SPAN)), 0);
+        let end = keys::run(kind, self.number, to, u64::MAX);
+        let mut runs: Vec<(u64, T)> = Vec::new();
+        for item in disk.scan(&start, [end.as_slice(), &[0xff, 0xff]].concat()) {
+            let (key, body) = item?;
+            runs.push((keys::second_u64(&key).unwrap_or(0), decode(&key, &body)?));
+        }
+        runs.sort_by_key(|(run, _)| *run);
+        Ok(runs.into_iter().map(|(_, run)| run).collect())
+    }
+
+    pub(super) fn annotated(&self, disk: &Disk, from: Seq, to: Seq) -> Result<Vec<(Seq, Annotated)>, StoreError> {
+        let runs: Vec<Results> = self.runs(disk, Kind::Results, from, to)?;
+        let mut lineups: HashMap<LineupId, Arc<Lineup>> = HashMap::new();
+        for run in &runs {
+            if let (false, Some(lineup)) = (lineups.contains_key(&run.lineup), self.lineup(disk, run.lineup)?) {
+                lineups.insert(run.lineup, lineup);
+            }
+        }
+        Ok(in_force(runs.iter().map(|run| (lineups.get(&run.lineup).map(Arc::as_ref), run)), from, to))
+    }
+
+    fn lineup(&self, disk: &Disk, id: LineupId) -> Result<Option<Arc<Lineup>>, StoreError> {
+        if let Some(lineup) = self.lock().lineups.get(&id) {
+            return Ok(Some(Arc::clone(lineup)));
+        }
+        let Some(lineup) = disk.get_parts_as::<Lineup>(&keys::lineup(self.number, id))?.map(Arc::new) else { return Ok(None) };
+        self.lock().lineups.insert(id, Arc::clone(&lineup));
+        Ok(Some(lineup))
+    }
+
+    pub(super) fn decisions(&self, disk: &Disk, from: Seq, to: Seq) -> Result<Vec<Decision>, StoreError> {
+        let mut all: BTreeMap<Seq, Vec<Decision>> = BTreeMap::new();
+        for decision in self.runs::<Vec<Decision>>(disk, Kind::Decisions, from, to)?.into_iter().flatten() {
+            if (from..=to).contains(&decision.seq) {
+                let list = all.entry(decision.seq).or_default();
+                list.retain(|old| old.rule != decision.rule);
+                list.push(decision);
+            }
+        }
+        Ok(all.into_values().flatten().collect())
+    }
+
+    pub(super) fn actions_due(&self, disk: &Disk, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError> {
+        let (from, to) = (keys::all(Kind::ActionDue, self.number), keys::after(Kind::ActionDue, self.number, &[], now));
+        let mut due = Vec::new();
+        for key in disk.keys(from, to).take(items_max) {
+            let key = key?;
+            let (Some(id), Some(about)) = (keys::last_id(&key), disk.get_as::<InteractionId>(&key)?) else { continue };
+            due.extend(disk.get_parts_as::<Action>(&keys::action(self.number, about, crate::model::ActionId(id)))?);
+        }
+        due.sort_by_key(|action: &Action| (action.due, action.id));
+        Ok(due)
+    }
+
+    pub(super) fn retries_due(&self, disk: &Disk, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError> {
+        let hash = short(sink);
+        let from = keys::retry_due(self.number, hash, Timestamp(0), [0; 16]);
+        let mut due = Vec::new();
+        for key in disk.keys(from, keys::after(Kind::RetryDue, self.number, &hash, now)).take(items_max) {
+            let Some(id) = keys::last_id(&key?) else { continue };
+            due.extend(disk.get_parts_as::<SinkRetry>(&keys::retry(self.number, hash, id))?);
+        }
+        due.sort_by(|a: &SinkRetry, b: &SinkRetry| (a.due, &a.id).cmp(&(b.due, &b.id)));
+        Ok(due)
+    }
+
+    /// Counts entries, and names gaps between them.
+    pub(super) fn verify(&self, disk: &Disk, damage: &mut Vec<String>) -> Result<u64, StoreError> {
+        let (mut n_entries, mut expected) = (0, Seq(1));
+        for segment in disk.scan_prefix(&keys::all(Kind::Log, self.number), None) {
+            let entries = match segment.and_then(|(key, body)| segment_of(&key, &body)) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    damage.push(format!("channel {}: after sequence {}: {error}", self.name, expected.0 - 1));
+                    continue;
+                }
+            };
+            for entry in entries {
+                if entry.seq != expected {
+                    damage.push(format!("channel {}: sequences {expected} to {} are missing", self.name, entry.seq.0.saturating_sub(1)));
+                }
+                expected = entry.seq.next();
+                n_entries += 1;
+            }
+        }
+        let last = self.lock().record.last;
+        if expected != last.next() {
+            damage.push(format!("channel {}: sequences {expected} to {last} are missing", self.name));
+        }
+        Ok(n_entries)
+    }
+}
+
+impl Inner {
+    /// Keeps a new entry at hand.
+    pub(super) fn push(&mut self, entry: Arc<Entry>, bytes: usize) {
+        self.tail_bytes += bytes;
+        self.tail.push_back((entry, bytes));
+        while self.tail.len() > TAIL_ENTRIES || (self.tail_bytes > TAIL_BYTES && self.tail.len() > 1) {
+            self.tail_bytes -= self.tail.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+    }
+}
+
+fn segment_of(key: &[u8], body: &[u8]) -> Result<Vec<Entry>, StoreError> {
+    let envelopes: Vec<Envelope> = decode(key, body)?;
+    envelopes.into_iter().map(|envelope| match envelope {
+        Envelope { format: 1, key_id: 0, entry } => decode(key, &entry),
+        Envelope { format, key_id, .. } => Err(StoreError::Damaged(format!("an entry has encoding {format} and key {key_id}, unknown to this build"))),
+    }).collect()
+}
+
+/// 16 bytes that stand for a name from outside.
+pub(super) fn short(name: &str) -> [u8; 16] {
+    let mut id = [0; 16];
+    blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut id);
+    id
+}

@@ -1,0 +1,515 @@
+//! One commit: checked against what is stored, put together as one batch, applied at once under the channel's lock.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::{
+    Action, ActionState, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf, Seq,
+    Task, Timestamp,
+};
+use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError};
+
+use super::disk::{Disk, VALUE_MAX, Writes, encode};
+use super::keys::{self, Kind};
+use super::live::{Envelope, Inner, Live, RUN_SPAN, Stored, StoredRecord, Thread, short};
+use super::raws;
+
+/// A segment is closed before it passes this. Units: bytes.
+const SEGMENT_MAX: usize = VALUE_MAX - 256;
+/// Delivery ids past their window that one commit cleans up.
+const ONCE_CLEANED: usize = 64;
+
+/// Writes a commit. It is durable after the next sync.
+pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, commit: Commit) -> Result<Committed, StoreError> {
+    let mut inner = live.lock();
+    let mut txn = Txn::new(disk, live.number, &inner, commit.at);
+    for action in commit.actions {
+        txn.action(action)?;
+    }
+    for task in commit.tasks {
+        txn.task(task)?;
+    }
+    for (from, into) in commit.merges {
+        txn.merge(from, into)?;
+    }
+    for (id, link) in commit.links {
+        txn.link(id, link)?;
+    }
+    let first = txn.last.next();
+    for entry in commit.entries {
+        txn.append(entry)?;
+    }
+    for (exchange, is_automatic) in commit.replied {
+        txn.reply(exchange, is_automatic)?;
+    }
+    for raw in commit.raws {
+        txn.raw(raw_dir, raw)?;
+    }
+    for timer in commit.timers_gone {
+        txn.writes.remove(keys::timer(live.number, &timer));
+    }
+    for timer in commit.timers_set {
+        txn.writes.put(keys::timer(live.number, &timer), &encode(&timer)?);
+    }
+    for (sink, id) in commit.sink_retries_gone {
+        txn.retry_gone(&sink, &id)?;
+    }
+    for retry in commit.sink_retries {
+        txn.retry(retry)?;
+    }
+    for id in commit.dead_gone {
+        txn.remove_parts(&keys::dead(live.number, id))?;
+    }
+    for letter in commit.dead {
+        txn.put_parts(&keys::dead(live.number, letter.id), &letter)?;
+    }
+    for (name, value) in commit.state {
+        let key = keys::state(live.number, short(&name));
+        match value {
+            Some(value) => txn.put_parts(&key, &(name, value))?,
+            None => txn.remove_parts(&key)?,
+        }
+    }
+    let lineup = commit.lineup.map(Arc::new).filter(|lineup| !inner.lineups.contains_key(&lineup.id));
+    if let Some(lineup) = &lineup {
+        txn.put_parts(&keys::lineup(live.number, lineup.id), lineup.as_ref())?;
+    }
+    for results in commit.results {
+        txn.results(results)?;
+    }
+    txn.decisions(commit.decisions)?;
+    if let Some(cursor) = &commit.cursor {
+        txn.put_parts(&keys::all(Kind::Cursor, live.number), cursor)?;
+    }
+    txn.segments()?;
+    txn.overlay()?;
+    let mut record = inner.record.clone();
+    record.positions.extend(commit.positions);
+    record.cursor = commit.cursor.or(record.cursor);
+    record.status = commit.status.or(record.status);
+    (record.last, record.raw_last) = (txn.last, txn.raw_last);
+    txn.record(&record)?;
+    let Txn { writes, entries, next_run, last, raw_last, .. } = txn;
+    disk.apply(writes)?;
+    inner.record = record;
+    inner.next_run = next_run;
+    inner.lineups.extend(lineup.map(|lineup| (lineup.id, lineup)));
+    for (entry, bytes) in entries {
+        inner.push(entry, bytes);
+    }
+    Ok(Committed { first, last, raw_last })
+}
+
+/// Writes raw items. They are durable after the next sync.
+pub(super) fn commit_raw(disk: &Disk, raw_dir: &Path, live: &Live, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+    let mut inner = live.lock();
+    let mut txn = Txn::new(disk, live.number, &inner, at);
+    txn.forget_old_ids()?;
+    let places = raws.into_iter().map(|raw| txn.raw(raw_dir, raw)).collect::<Result<Vec<_>, _>>()?;
+    let mut record = inner.record.clone();
+    record.raw_last = txn.raw_last;
+    txn.record(&record)?;
+    disk.apply(txn.writes)?;
+    inner.record = record;
+    Ok(places)
+}
+
+struct Txn<'a> {
+    disk: &'a Disk,
+    channel: u32,
+    at: Timestamp,
+    writes: Writes,
+    last: Seq,
+    raw_last: u64,
+    next_run: u64,
+    /// What this commit appends, with its encoded size.
+    entries: Vec<(Arc<Entry>, usize)>,
+    encoded: Vec<(Seq, Vec<u8>)>,
+    ids: HashMap<InteractionId, Option<Stored>>,
+    threads: HashMap<ConversationId, Option<Thread>>,
+    exchanges: HashMap<ExchangeId, Option<Exchange>>,
+    once: HashMap<[u8; 16], u64>,
+}
+
+impl<'a> Txn<'a> {
+    fn new(disk: &'a Disk, channel: u32, inner: &Inner, at: Timestamp) -> Self {
+        Self {
+            disk,
+            channel,
+            at,
+            writes: Writes::default(),
+            last: inner.record.last,
+            raw_last: inner.record.raw_last,
+            next_run: inner.next_run,
+            entries: Vec::new(),
+            encoded: Vec::new(),
+            ids: HashMap::new(),
+            threads: HashMap::new(),
+            exchanges: HashMap::new(),
+            once: HashMap::new(),
+        }
+    }
+
+    fn put_parts<T: serde::Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
+        let n_before = self.disk.n_parts(key)?;
+        self.writes.put_parts(key, &encode(record)?, n_before);
+        Ok(())
+    }
+
+    fn remove_parts(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let n_before = self.disk.n_parts(key)?;
+        self.writes.remove_parts(key, n_before);
+        Ok(())
+    }
+
+    fn stored(&mut self, id: InteractionId) -> Result<&mut Option<Stored>, StoreError> {
+        Ok(match self.ids.entry(id) {
+            std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => free.insert(self.disk.get_as(&keys::id(self.channel, id))?),
+        })
+    }
+
+    fn known(&mut self, id: InteractionId) -> Result<Option<&mut Known>, StoreError> {
+        Ok(match self.stored(id)? {
+            Some(Stored::Known(known)) => Some(known),
+            _ => None,
+        })
+    }
+
+    fn thread(&mut self, id: ConversationId) -> Result<&mut Option<Thread>, StoreError> {
+        Ok(match self.threads.entry(id) {
+            std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => free.insert(self.disk.get_as(&keys::conversation(self.channel, id))?),
+        })
+    }
+
+    fn alias(&mut self, mut id: ConversationId) -> Result<ConversationId, StoreError> {
+        while let Some(Thread::Alias(next)) = self.thread(id)? {
+            id = *next;
+        }
+        Ok(id)
+    }
+
+    fn exchange(&mut self, id: ExchangeId) -> Result<&mut Option<Exchange>, StoreError> {
+        Ok(match self.exchanges.entry(id) {
+            std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => free.insert(self.disk.get_as(&keys::exchange(self.channel, id))?),
+        })
+    }
+
+    fn action(&mut self, action: Action) -> Result<(), StoreError> {
+        let key = keys::action(self.channel, action.interaction, action.id);
+        let old: Option<Action> = self.disk.get_parts_as(&key)?;
+        if old.as_ref().map_or(0, |old| old.revision) + 1 != action.revision {
+            return Err(StoreError::Conflict(format!("action {}", action.id)));
+        }
+        match &old {
+            None => self.writes.put(keys::action_by_id(self.channel, action.id), &encode(&action.interaction)?),
+            Some(old) => {
+                if let Some(due) = due_of(old) {
+                    self.writes.remove(keys::action_due(self.channel, due, old.id));
+                }
+                if old.state.is_under_way() {
+                    self.writes.remove(keys::busy(self.channel, old.exchange, old.id));
+                }
+            }
+        }
+        if let Some(due) = due_of(&action) {
+            self.writes.put(keys::action_due(self.channel, due, action.id), &encode(&action.interaction)?);
+        }
+        if action.state.is_under_way() {
+            self.writes.put(keys::busy(self.channel, action.exchange, action.id), &[]);
+        }
+        self.put_parts(&key, &action)
+    }
+
+    fn task(&mut self, task: Task) -> Result<(), StoreError> {
+        let key = keys::task(self.channel, task.interaction, task.id);
+        let stored = self.disk.get_parts_as::<Task>(&key)?.map_or(0, |old| old.revision);
+        if stored + 1 != task.revision {
+            return Err(StoreError::Conflict(format!("task {}", task.id)));
+        }
+        if stored == 0 {
+            self.writes.put(keys::task_by_id(self.channel, task.id), &encode(&task.interaction)?);
+        }
+        self.put_parts(&key, &task)
+    }
+
+    /// A name never hides an interaction of its own.
+    fn link(&mut self, id: InteractionId, link: Link) -> Result<(), StoreError> {
+        let stored = self.stored(id)?;
+        if !matches!(stored, Some(Stored::Known(_))) {
+            *stored = Some(Stored::Link(link));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, new: NewEntry) -> Result<(), StoreError> {
+        let seq = self.last.next();
+        self.last = seq;
+        let mut previous = None;
+        if let Some(id) = new.interaction {
+            previous = self.known(id)?.map(|known| known.last);
+            self.note_known(seq, id, &new)?;
+            self.note_conversation(seq, id, &new)?;
+            self.note_exchange(id, &new)?;
+        }
+        let entry = Entry { seq, at: self.at, previous, new };
+        let encoded = encode(&entry)?;
+        self.entries.push((Arc::new(entry), encoded.len() + 512));
+        self.encoded.push((seq, encoded));
+        Ok(())
+    }
+
+    fn note_known(&mut self, seq: Seq, id: InteractionId, new: &NewEntry) -> Result<(), StoreError> {
+        let stored = self.stored(id)?;
+        match (&new.body, stored.as_mut()) {
+            (EntryBody::Arrived(content), _) => *stored = Some(Stored::Known(Known::first(id, seq, content, new))),
+            (body, Some(Stored::Known(known))) => known.follow(seq, body),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_conversation(&mut self, seq: Seq, id: InteractionId, new: &NewEntry) -> Result<(), StoreError> {
+        let (EntryBody::Arrived(content), Some(conversation)) = (&new.body, new.conversation) else { return Ok(()) };
+        let conversation = self.alias(conversation)?;
+        if self.thread(conversation)?.is_none() {
+            if conversation.0 == id.0 {
+                return Ok(());
+            }
+            let first = self.implicit(conversation)?;
+            *self.thread(conversation)? = Some(Thread::Record(first));
+        }
+        if let Some(Thread::Record(record)) = self.thread(conversation)? {
+            record.count += 1;
+            record.recent.push((seq, new.identity, content.is_ours()));
+            record.trim();
+        }
+        Ok(())
+    }
+
+    /// A conversation without a record: its root alone, where that is stored.
+    fn implicit(&mut self, id: ConversationId) -> Result<Conversation, StoreError> {
+        let first = self.first_member(InteractionId(id.0))?;
+        Ok(Conversation { id, count: u64::from(first.is_some()), recent: first.into_iter().collect() })
+    }
+
+    fn first_member(&mut self, root: InteractionId) -> Result<Option<(Seq, Option<IdentityId>, bool)>, StoreError> {
+        let Some(mut seq) = self.known(root)?.map(|known| known.last) else { return Ok(None) };
+        loop {
+            let Some(entry) = self.entry(seq)? else { return Ok(None) };
+            if let EntryBody::Arrived(content) = &entry.new.body {
+                return Ok(Some((entry.seq, entry.new.identity, content.is_ours())));
+            }
+            let Some(previous) = entry.previous else { return Ok(None) };
+            seq = previous;
+        }
+    }
+
+    fn entry(&self, seq: Seq) -> Result<Option<Arc<Entry>>, StoreError> {
+        if let Some((entry, _)) = self.entries.iter().find(|(entry, _)| entry.seq == seq) {
+            return Ok(Some(Arc::clone(entry)));
+        }
+        super::live::entry_at(self.disk, self.channel, seq)
+    }
+
+    fn note_exchange(&mut self, id: InteractionId, new: &NewEntry) -> Result<(), StoreError> {
+        let (true, Some(exchange)) = (new.body.content().is_some_and(|c| !c.is_ours()), new.exchange) else { return Ok(()) };
+        let is_first = matches!(new.body, EntryBody::Arrived(_)) && new.conversation.is_some_and(|c| c.0 == id.0);
+        let record = self.exchange(exchange)?;
+        match record {
+            Some(record) => record.version += 1,
+            None if is_first => {}
+            None => *record = Some(Exchange { version: 2, automatic_replies: Vec::new() }),
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, from: ConversationId, into: ConversationId) -> Result<(), StoreError> {
+        let (from, into) = (self.alias(from)?, self.alias(into)?);
+        if from == into {
+            return Ok(());
+        }
+        let old = self.record_of(from)?;
+        let mut record = self.record_of(into)?;
+        record.count += old.count;
+        record.recent.extend(old.recent);
+        record.trim();
+        *self.thread(into)? = Some(Thread::Record(record));
+        *self.thread(from)? = Some(Thread::Alias(into));
+        Ok(())
+    }
+
+    fn record_of(&mut self, id: ConversationId) -> Result<Conversation, StoreError> {
+        match self.thread(id)?.take() {
+            Some(Thread::Record(record)) => Ok(record),
+            _ => self.implicit(id),
+        }
+    }
+
+    fn reply(&mut self, exchange: ExchangeId, is_automatic: bool) -> Result<(), StoreError> {
+        let at = self.at;
+        let record = self.exchange(exchange)?.get_or_insert(Exchange { version: 1, automatic_replies: Vec::new() });
+        record.reply(at, is_automatic);
+        Ok(())
+    }
+
+    fn raw(&mut self, dir: &Path, raw: NewRaw) -> Result<Option<u64>, StoreError> {
+        if let Some((id, window)) = &raw.once {
+            let hash = short(id);
+            let stored = match self.once.get(&hash) {
+                Some(until) => Some(*until),
+                None => self.disk.get_as::<u64>(&keys::once(self.channel, hash))?,
+            };
+            if stored.is_some_and(|until| until > self.at.0) {
+                return Ok(None);
+            }
+            let until = self.at.0.saturating_add(*window);
+            self.once.insert(hash, until);
+            self.writes.put(keys::once(self.channel, hash), &encode(&until)?);
+            self.writes.put(keys::once_until(self.channel, until, hash), &[]);
+        }
+        self.raw_last += 1;
+        raws::write(&mut self.writes, dir, self.channel, self.raw_last, self.at, raw)?;
+        Ok(Some(self.raw_last))
+    }
+
+    fn forget_old_ids(&mut self) -> Result<(), StoreError> {
+        let (from, to) = (keys::all(Kind::OnceUntil, self.channel), keys::after(Kind::OnceUntil, self.channel, &[], self.at));
+        for key in self.disk.keys(from, to).take(ONCE_CLEANED) {
+            let key = key?;
+            if let Some(id) = keys::last_id(&key) {
+                self.writes.remove(keys::once(self.channel, id));
+            }
+            self.writes.remove(key.to_vec());
+        }
+        Ok(())
+    }
+
+    fn retry_gone(&mut self, sink: &str, id: &str) -> Result<(), StoreError> {
+        let (sink, id) = (short(sink), short(id));
+        let key = keys::retry(self.channel, sink, id);
+        if let Some(old) = self.disk.get_parts_as::<SinkRetry>(&key)? {
+            self.writes.remove(keys::retry_due(self.channel, sink, old.due, id));
+        }
+        self.remove_parts(&key)
+    }
+
+    fn retry(&mut self, retry: SinkRetry) -> Result<(), StoreError> {
+        self.retry_gone(&retry.sink, &retry.id)?;
+        let (sink, id) = (short(&retry.sink), short(&retry.id));
+        self.writes.put(keys::retry_due(self.channel, sink, retry.due, id), &[]);
+        self.put_parts(&keys::retry(self.channel, sink, id), &retry)
+    }
+
+    /// One run, cut so that each piece spans few entries and few bytes.
+    fn results(&mut self, results: Results) -> Result<(), StoreError> {
+        let lineup = results.lineup;
+        let size = |of: &ResultsOf| 16 + of.said.iter().flat_map(|(_, said)| said).flatten().map(|one| 32 + one.key.len()).sum::<usize>();
+        for of in pieces(results.of, |of| of.seq, size) {
+            let Some(first) = of.first().map(|of| of.seq) else { continue };
+            let key = self.next_run(Kind::Results, first);
+            self.writes.put_parts(&key, &encode(&Results { lineup, of })?, 0);
+        }
+        Ok(())
+    }
+
+    fn decisions(&mut self, decisions: Vec<Decision>) -> Result<(), StoreError> {
+        let size = |d: &Decision| 160 + d.reasons.iter().map(String::len).sum::<usize>() + d.actions.iter().map(|a| a.body.len() + 32).sum::<usize>();
+        for piece in pieces(decisions, |decision| decision.seq, size) {
+            let Some(first) = piece.iter().map(|decision| decision.seq).min() else { continue };
+            let key = self.next_run(Kind::Decisions, first);
+            self.writes.put_parts(&key, &encode(&piece)?, 0);
+        }
+        Ok(())
+    }
+
+    fn next_run(&mut self, kind: Kind, first: Seq) -> Vec<u8> {
+        self.next_run += 1;
+        keys::run(kind, self.channel, first, self.next_run)
+    }
+
+    /// Packs the new entries into segments.
+    fn segments(&mut self) -> Result<(), StoreError> {
+        let (mut open, mut bytes, mut first): (Vec<Envelope>, usize, Option<Seq>) = (Vec::new(), 0, None);
+        for (seq, entry) in std::mem::take(&mut self.encoded) {
+            let size = entry.len() + 8;
+            if bytes + size > SEGMENT_MAX {
+                self.segment(first.take(), &std::mem::take(&mut open))?;
+                bytes = 0;
+            }
+            first.get_or_insert(seq);
+            bytes += size;
+            open.push(Envelope { format: 1, key_id: 0, entry });
+        }
+        self.segment(first, &open)
+    }
+
+    fn segment(&mut self, first: Option<Seq>, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        let Some(first) = first else { return Ok(()) };
+        self.writes.put_parts(&keys::log(self.channel, first), &encode(&envelopes)?, 0);
+        Ok(())
+    }
+
+    /// Writes what this commit changed of ids, conversations and exchanges.
+    fn overlay(&mut self) -> Result<(), StoreError> {
+        for (id, stored) in std::mem::take(&mut self.ids) {
+            if let Some(stored) = stored {
+                self.writes.put(keys::id(self.channel, id), &encode(&stored)?);
+            }
+        }
+        for (id, thread) in std::mem::take(&mut self.threads) {
+            if let Some(thread) = thread {
+                self.writes.put(keys::conversation(self.channel, id), &encode(&thread)?);
+            }
+        }
+        for (id, exchange) in std::mem::take(&mut self.exchanges) {
+            if let Some(exchange) = exchange {
+                self.writes.put(keys::exchange(self.channel, id), &encode(&exchange)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &crate::store::ChannelRecord) -> Result<(), StoreError> {
+        let stored = StoredRecord {
+            last: record.last,
+            raw_last: record.raw_last,
+            next_run: self.next_run,
+            positions: record.positions.clone(),
+            status: record.status.clone(),
+        };
+        self.put_parts(&keys::all(Kind::Record, self.channel), &stored)
+    }
+}
+
+/// When the outbox must look at it, if at all.
+fn due_of(action: &Action) -> Option<Timestamp> {
+    match action.state {
+        ActionState::Claimed => Some(Timestamp(0)),
+        ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => Some(action.due),
+        _ => None,
+    }
+}
+
+/// Cuts a list so that each piece spans few entries and few bytes.
+fn pieces<T>(items: Vec<T>, seq: impl Fn(&T) -> Seq, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut all: Vec<Vec<T>> = Vec::new();
+    let (mut bytes, mut low, mut high) = (0, u64::MAX, 0);
+    for item in items {
+        let (at, more) = (seq(&item).0, size(&item));
+        let is_full = bytes + more > SEGMENT_MAX || high.max(at).saturating_sub(low.min(at)) >= RUN_SPAN;
+        match all.last_mut().filter(|_| !is_full) {
+            Some(open) => open.push(item),
+            None => {
+                all.push(vec![item]);
+                (bytes, low, high) = (0, u64::MAX, 0);
+            }
+        }
+        bytes += more;
+        (low, high) = (low.min(at), high.max(at));
+    }
+    all
+}
