@@ -1,10 +1,141 @@
-//! stub
+//! The only door out. What a plugin or a sink may reach is granted by the admin; everything else is refused before a packet leaves.
+//!
+//! A name is resolved once, every address is checked, and the connection goes to the address that was checked. Time and bytes
+//! are capped, redirects are returned, credentials are added here and scrubbed from what comes back.
+
+mod address;
+mod credential;
+mod grant;
+mod http;
+mod net;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
-pub struct Door; pub struct Connection; 
-pub struct HttpRequest { pub method: String, pub url: String, pub headers: Vec<(String,String)>, pub body: Vec<u8>, pub auth: Option<String>, pub timeout: Option<Duration> }
-pub struct HttpResponse { pub status: u16, pub headers: Vec<(String,String)>, pub body: Vec<u8> }
-#[derive(Debug, thiserror::Error)] pub enum HttpError { #[error("d")] Denied(String), #[error("d")] Timeout, #[error("d")] TooLarge(u64), #[error("d")] Dns(String), #[error("d")] Connect(String), #[error("d")] Tls(String), #[error("d")] Protocol(String) }
-#[derive(Debug, thiserror::Error)] pub enum NetError { #[error("d")] Denied(String), #[error("d")] Timeout, #[error("d")] Closed, #[error("d")] Tls(String), #[error("d")] Io(String) }
-pub enum Security { Plain, Tls, StartTls }
-impl Door { pub async fn http(&self, _r: HttpRequest) -> Result<HttpResponse, HttpError> { Err(HttpError::Timeout) } pub async fn connect(&self, _h: &str, _p: u16, _s: Security, _t: Duration) -> Result<Connection, NetError> { Err(NetError::Timeout) } }
-impl Connection { pub async fn upgrade(&mut self, _t: Duration) -> Result<(), NetError> { Ok(()) } pub async fn read(&mut self, _m: usize, _t: Duration) -> Result<Vec<u8>, NetError> { Err(NetError::Closed) } pub async fn write(&mut self, _m: &[u8], _t: Duration) -> Result<(), NetError> { Err(NetError::Closed) } pub async fn write_secret(&mut self, _a: &[u8], _b: &str, _c: &str, _d: &[u8], _t: Duration) -> Result<(), NetError> { Err(NetError::Closed) } }
+
+use async_trait::async_trait;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+pub use address::Cidr;
+pub use credential::{Credential, Inject, Secret};
+pub use grant::{GrantError, HostPort, HttpGrant};
+pub use http::{HttpError, HttpRequest, HttpResponse};
+pub use net::{Connection, NetError, Security};
+
+use tls::Tls;
+
+/// A connection must stand after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls under way through one door.
+const CALLS_MAX: usize = 6;
+
+/// Finds the addresses of a name. Tests bring their own.
+#[async_trait]
+pub trait Resolver: Send + Sync + 'static {
+    /// Every address of `host`.
+    async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<IpAddr>>;
+}
+
+/// The machine's own resolver.
+#[derive(Debug, Default)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// What all doors share: trust roots and the resolver.
+pub struct Egress {
+    tls: Tls,
+    resolver: Arc<dyn Resolver>,
+}
+
+/// Why egress cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// A file of `ca_files` is no certificate.
+    #[error("trust roots: {0}")]
+    Roots(String),
+}
+
+/// What one door opens to.
+#[derive(Debug, Default)]
+pub struct DoorConfig {
+    /// Origins that may be called.
+    pub http: Vec<HttpGrant>,
+    /// Upper case; empty: any.
+    pub methods: Vec<String>,
+    /// Streams that may be opened.
+    pub net: Vec<HostPort>,
+    /// Ranges that names may resolve into although they are not public.
+    pub private: Vec<Cidr>,
+    /// What is added for the guest.
+    pub credentials: Vec<Credential>,
+}
+
+/// One way out, for one channel, plugin or sink.
+pub struct Door {
+    egress: Arc<Egress>,
+    config: DoorConfig,
+    calls: Semaphore,
+    idle: http::Idle,
+}
+
+impl Egress {
+    /// `extra_ca_pem`: PEM files that are trusted beside the machine's own roots.
+    pub fn new(extra_ca_pem: &[Vec<u8>], resolver: Arc<dyn Resolver>) -> Result<Arc<Self>, EgressError> {
+        Ok(Arc::new(Self { tls: Tls::new(extra_ca_pem)?, resolver }))
+    }
+
+    /// A door that opens to what `config` says and to nothing else.
+    pub fn door(self: &Arc<Self>, config: DoorConfig) -> Door {
+        Door { egress: Arc::clone(self), config, calls: Semaphore::new(CALLS_MAX), idle: http::Idle::default() }
+    }
+}
+
+/// Why no connection stands.
+enum Failed {
+    Denied(String),
+    Dns(String),
+    Connect(String),
+    Timeout,
+}
+
+impl Door {
+    /// A TCP connection to a checked address of `host`. A literal address was granted as such, so it needs no `private`.
+    async fn dial(&self, host: &str, port: u16, within: Duration) -> Result<TcpStream, Failed> {
+        let within = within.min(CONNECT_TIMEOUT);
+        let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        let addresses = match literal {
+            Some(address) => vec![address],
+            None => {
+                let found = timeout(within, self.egress.resolver.resolve(host, port)).await.map_err(|_| Failed::Timeout)?;
+                let found = found.map_err(|error| Failed::Dns(format!("`{host}` cannot be resolved: {error}")))?;
+                self.check(host, found)?
+            }
+        };
+        let Some(address) = addresses.first() else { return Err(Failed::Dns(format!("`{host}` has no address"))) };
+        let address = SocketAddr::new(*address, port);
+        let stream = timeout(within, TcpStream::connect(address)).await.map_err(|_| Failed::Timeout)?;
+        let stream = stream.map_err(|error| Failed::Connect(format!("{host}:{port}: {error}")))?;
+        // Without it small requests wait for the other side's acknowledgement.
+        stream.set_nodelay(true).map_err(|error| Failed::Connect(error.to_string()))?;
+        Ok(stream)
+    }
+
+    /// One address that is not allowed refuses the name: else a name with two addresses would get in by luck.
+    fn check(&self, host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failed> {
+        for address in &addresses {
+            if !address::is_public(*address) && !self.config.private.iter().any(|range| range.contains(*address)) {
+                return Err(Failed::Denied(format!("`{host}` resolves to {address}, which is not public; if that is right, add `private = [\"{address}/{}\"]` to its grant", if address.is_ipv4() { 32 } else { 128 })));
+            }
+        }
+        Ok(addresses)
+    }
+}

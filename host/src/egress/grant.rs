@@ -1,0 +1,113 @@
+//! What an admin grants, as written: origins with a path prefix, and hosts with a port.
+
+use url::Url;
+
+/// A grant in the wrong form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a grant: {cure}")]
+pub struct GrantError {
+    /// As written.
+    pub text: String,
+    /// How it is written right.
+    pub cure: String,
+}
+
+impl GrantError {
+    pub(super) fn new(text: &str, cure: &str) -> Self {
+        Self { text: text.to_owned(), cure: cure.to_owned() }
+    }
+}
+
+/// `scheme://host[:port][/path-prefix]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    scheme: String,
+    host: String,
+    port: u16,
+    prefix: String,
+}
+
+impl HttpGrant {
+    /// Reads a grant.
+    pub fn parse(text: &str) -> Result<Self, GrantError> {
+        let wrong = |cure: &str| GrantError::new(text, cure);
+        let url = Url::parse(text).map_err(|_| wrong("write `https://host[:port][/path-prefix]`"))?;
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Err(wrong("it has no host")) };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("only http and https can be granted"));
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("leave out user, query and fragment"));
+        }
+        Ok(Self { scheme: url.scheme().to_owned(), host: host.to_owned(), port, prefix: url.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// Says whether a URL lies inside. `/api` holds `/api` and `/api/x`, not `/apix`.
+    pub(super) fn allows(&self, url: &Url) -> bool {
+        let rest = url.path().strip_prefix(self.prefix.as_str());
+        url.scheme() == self.scheme
+            && url.host_str() == Some(self.host.as_str())
+            && url.port_or_known_default() == Some(self.port)
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl HostPort {
+    /// Reads a grant.
+    pub fn parse(text: &str) -> Result<Self, GrantError> {
+        let wrong = || GrantError::new(text, "write `host:port`");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let is_plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
+        if is_plain { Ok(Self { host: host.to_ascii_lowercase(), port }) } else { Err(wrong()) }
+    }
+
+    pub(super) fn allows(&self, host: &str, port: u16) -> bool {
+        self.port == port && self.host == host.to_ascii_lowercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(grant: &str, url: &str) -> bool {
+        HttpGrant::parse(grant).unwrap().allows(&Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn a_grant_is_an_origin_and_a_prefix_of_whole_segments() {
+        assert!(allows("https://a.example", "https://a.example/x?y"));
+        assert!(allows("https://a.example:443/api/", "https://a.example/api/x"));
+        assert!(allows("https://a.example/api", "https://a.example/api"));
+        for (grant, url) in [
+            ("https://a.example", "http://a.example/"),
+            ("https://a.example", "https://a.example:8443/"),
+            ("https://a.example", "https://a.example.evil.example/"),
+            ("https://a.example", "https://b.a.example/"),
+            ("https://a.example/api", "https://a.example/apix"),
+            ("https://a.example/api", "https://a.example/api/../admin"),
+            ("https://127.0.0.1", "https://a.example/"),
+        ] {
+            assert!(!allows(grant, url), "{grant} {url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grant_says_so() {
+        for wrong in ["a.example", "ftp://a.example", "https://user@a.example", "https://a.example/?q", ""] {
+            assert!(HttpGrant::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(HostPort::parse("imap.example.org:993").unwrap().allows("IMAP.example.org", 993));
+        for wrong in ["imap.example.org", ":993", "a b:1", "h:70000"] {
+            assert!(HostPort::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

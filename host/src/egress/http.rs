@@ -1,0 +1,219 @@
+//! HTTP out: one request, one answer, within its bounds.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout_at;
+use url::Url;
+
+use super::credential::{scrub, scrub_text};
+use super::{Door, Failed};
+
+/// Units: bytes.
+const REQUEST_MAX: usize = 1 << 20;
+const RESPONSE_MAX: usize = 8 << 20;
+const HEADERS_MAX: usize = 100;
+/// From resolving to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that nobody uses is kept so long, and so many of them.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+const IDLE_KEPT: usize = 4;
+/// What only the host may say.
+const HOST_HEADERS: [&str; 9] = [
+    "host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect",
+];
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Upper case.
+    pub method: String,
+    /// Absolute.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// Units: bytes, at most 1 MiB.
+    pub body: Vec<u8>,
+    /// Name of a credential.
+    pub auth: Option<String>,
+    /// At most the host's own 30 s.
+    pub timeout: Option<Duration>,
+}
+
+/// Its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// HTTP's.
+    pub status: u16,
+    /// Lower-case names, in order, repeated where repeated.
+    pub headers: Vec<(String, String)>,
+    /// Decoded of its transfer encoding alone.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// Not granted; with the line that grants it.
+    #[error("not granted: {0}")]
+    Denied(String),
+    /// Nothing in time. It may have arrived.
+    #[error("no answer in time")]
+    Timeout,
+    /// Units: bytes.
+    #[error("larger than {0} bytes")]
+    TooLarge(u64),
+    /// No such name.
+    #[error("{0}")]
+    Dns(String),
+    /// Nobody listens.
+    #[error("cannot connect to {0}")]
+    Connect(String),
+    /// No trust, or no TLS.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// Not HTTP, or cut off.
+    #[error("http: {0}")]
+    Protocol(String),
+}
+
+/// Connections kept for the next request.
+#[derive(Default)]
+pub(super) struct Idle(Mutex<Vec<(String, Instant, SendRequest<Full<Bytes>>)>>);
+
+impl Idle {
+    fn take(&self, origin: &str) -> Option<SendRequest<Full<Bytes>>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(_, since, sender)| since.elapsed() < IDLE_MAX && !sender.is_closed());
+        let at = kept.iter().position(|(of, _, sender)| of == origin && sender.is_ready())?;
+        Some(kept.swap_remove(at).2)
+    }
+
+    fn keep(&self, origin: String, sender: SendRequest<Full<Bytes>>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < IDLE_KEPT && !sender.is_closed() {
+            kept.push((origin, now(), sender));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a connection idles is measured, never simulated")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Door {
+    /// Sends a request to a granted origin. Redirects are answers like any other.
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let within = request.timeout.unwrap_or(TIMEOUT).min(TIMEOUT);
+        let deadline = tokio::time::Instant::now() + within;
+        let whole = async {
+            let _turn = self.calls.acquire().await.map_err(|_| HttpError::Timeout)?;
+            self.exchange(request, within).await
+        };
+        timeout_at(deadline, whole).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn exchange(&self, request: HttpRequest, within: Duration) -> Result<HttpResponse, HttpError> {
+        let url = self.granted(&request)?;
+        let origin = url.origin().ascii_serialization();
+        let outgoing = self.prepare(request, url.clone())?;
+        if let Some(mut sender) = self.idle.take(&origin) {
+            // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain.
+            match sender.try_send_request(outgoing.clone()).await {
+                Ok(answer) => return self.finish(answer, origin, sender).await,
+                Err(mut error) if error.take_message().is_some() => {}
+                Err(error) => return Err(HttpError::Protocol(error.into_error().to_string())),
+            }
+        }
+        let mut sender = self.open(&url, within).await?;
+        let answer = sender.send_request(outgoing).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
+        self.finish(answer, origin, sender).await
+    }
+
+    fn granted(&self, request: &HttpRequest) -> Result<Url, HttpError> {
+        let url = Url::parse(&request.url).map_err(|error| HttpError::Denied(format!("the URL cannot be read: {error}")))?;
+        let origin = url.origin().ascii_serialization();
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(HttpError::Denied("a URL with user or password is never called".to_owned()));
+        }
+        if !self.config.http.iter().any(|grant| grant.allows(&url)) {
+            return Err(HttpError::Denied(format!("add `grant = {{ http = [\"{origin}\"] }}` to its section of membrana.toml")));
+        }
+        let is_method = !self.config.methods.is_empty() && !self.config.methods.contains(&request.method);
+        if is_method {
+            return Err(HttpError::Denied(format!("the manifest does not want method {}", request.method)));
+        }
+        if request.body.len() > REQUEST_MAX {
+            return Err(HttpError::TooLarge(REQUEST_MAX as u64));
+        }
+        Ok(url)
+    }
+
+    fn prepare(&self, request: HttpRequest, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
+        let mut headers: Vec<(String, String)> = request.headers;
+        headers.retain(|(name, _)| !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !name.to_ascii_lowercase().starts_with("proxy-"));
+        if headers.len() > HEADERS_MAX {
+            return Err(HttpError::Protocol(format!("more than {HEADERS_MAX} headers")));
+        }
+        if let Some(name) = &request.auth {
+            let credential = self.config.credentials.iter().find(|known| known.name == *name);
+            let applied = credential.and_then(|credential| credential.apply(&mut url, &mut headers));
+            applied.ok_or_else(|| HttpError::Denied(format!("credential `{name}` is not configured; add it to `secrets` of its section")))?;
+        }
+        let authority = url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
+        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let mut builder = hyper::Request::builder().method(request.method.as_str()).uri(path).header("host", authority);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+            builder = builder.header("user-agent", concat!("membrana/", env!("CARGO_PKG_VERSION")));
+        }
+        for (name, value) in &headers {
+            builder = builder.header(name.as_str(), value.as_str());
+        }
+        // Refuses line breaks in names and values.
+        builder.body(Full::new(Bytes::from(request.body))).map_err(|error| HttpError::Protocol(error.to_string()))
+    }
+
+    async fn open(&self, url: &Url, within: Duration) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
+        let stream = self.dial(host, port, within).await.map_err(|failed| match failed {
+            Failed::Denied(why) => HttpError::Denied(why),
+            Failed::Dns(why) => HttpError::Dns(why),
+            Failed::Connect(why) => HttpError::Connect(why),
+            Failed::Timeout => HttpError::Timeout,
+        })?;
+        if url.scheme() == "https" {
+            let secured = self.egress.tls.connect(host, stream).await.map_err(HttpError::Tls)?;
+            handshake(TokioIo::new(secured)).await
+        } else {
+            handshake(TokioIo::new(stream)).await
+        }
+    }
+
+    async fn finish(&self, answer: hyper::Response<hyper::body::Incoming>, origin: String, sender: SendRequest<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, RESPONSE_MAX).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() { HttpError::TooLarge(RESPONSE_MAX as u64) } else { HttpError::Protocol(error.to_string()) }
+        })?;
+        self.idle.keep(origin, sender);
+        let credentials = &self.config.credentials;
+        let headers = head.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), scrub_text(credentials, String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        });
+        Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub(credentials, body.to_bytes().to_vec()) })
+    }
+}
+
+async fn handshake<T>(io: TokioIo<T>) -> Result<SendRequest<Full<Bytes>>, HttpError>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new().max_headers(HEADERS_MAX).handshake(io).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
+    // Ends with the connection; its error comes back through the request.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
