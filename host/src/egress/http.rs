@@ -126,8 +126,11 @@ impl Door {
             // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain.
             match sender.try_send_request(outgoing.clone()).await {
                 Ok(answer) => return self.finish(answer, origin, sender).await,
-                Err(mut error) if error.take_message().is_some() => {}
-                Err(error) => return Err(HttpError::Protocol(error.into_error().to_string())),
+                Err(mut error) => {
+                    if error.take_message().is_none() {
+                        return Err(HttpError::Protocol(error.into_error().to_string()));
+                    }
+                }
             }
         }
         let mut sender = self.open(&url, within).await?;
