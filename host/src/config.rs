@@ -1,0 +1,177 @@
+//! `membrana.toml`: from the file's shape to checked values, with the place of every mistake and its cure.
+//!
+//! Every mistake is told at once. What a plugin's section means is the plugin's business: it is kept as JSON, with the place
+//! of each key, so that the plugin's findings can be shown where they are.
+
+mod check;
+mod places;
+mod report;
+mod secret;
+mod shape;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use places::Places;
+pub use report::{Finding, Place, Report, Severity};
+pub use secret::Secret;
+
+/// What `membrana init` writes.
+pub const DEFAULT: &str = include_str!("config/default.toml");
+/// Its impact table.
+pub const DEFAULT_TABLE: &str = include_str!("config/default-impact.toml");
+
+/// A configuration that holds together.
+#[derive(Debug)]
+pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// `[host]`.
+    pub host: Host,
+    /// In file order.
+    pub channels: Vec<Channel>,
+    /// In file order.
+    pub analyzers: Vec<Analyzer>,
+    /// In file order.
+    pub rules: Vec<Rule>,
+    /// Names.
+    pub teams: Vec<String>,
+    /// In file order.
+    pub sinks: Vec<Sink>,
+}
+
+/// `[host]`.
+#[derive(Debug)]
+pub struct Host {
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// API, console and, unless `hooks_listen` is set, webhooks.
+    pub listen: SocketAddr,
+    /// Webhooks alone.
+    pub hooks_listen: Option<SocketAddr>,
+    /// What networks call us by.
+    pub public_url: Option<String>,
+    /// Searched before the bundled plugins.
+    pub plugins: PathBuf,
+    /// Contents of extra trust roots.
+    pub ca_pem: Vec<Vec<u8>>,
+    /// Of the API.
+    pub admin_token: Option<Secret>,
+    /// How long raw items are kept.
+    pub raw_keep: Duration,
+}
+
+/// What every plugin's section has.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Unique over channels, analyzers and rules.
+    pub name: String,
+    /// Bundled name, or a path to a `.wasm` file.
+    pub plugin: String,
+    /// Its own part, files read in.
+    pub config: serde_json::Value,
+    /// By name; the first of a list is used, all are live.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
+    /// What it may do.
+    pub grant: Grant,
+    /// An admin's limits.
+    pub limits: Limits,
+    /// Where its keys are.
+    pub places: Places,
+}
+
+/// `[[channel]]`.
+#[derive(Debug)]
+pub struct Channel {
+    /// The connector.
+    pub plugin: Plugin,
+    /// Between two polls.
+    pub poll: Duration,
+    /// How webhooks prove themselves.
+    pub verify: Option<String>,
+}
+
+/// `[[analyzer]]`.
+#[derive(Debug)]
+pub struct Analyzer {
+    /// The analyzer.
+    pub plugin: Plugin,
+    /// Empty: all.
+    pub channels: Vec<String>,
+    /// Those whose annotations it sees.
+    pub after: Vec<String>,
+    /// Before an item goes on without it.
+    pub wait: Duration,
+}
+
+/// `[[rule]]`.
+#[derive(Debug)]
+pub struct Rule {
+    /// The rule.
+    pub plugin: Plugin,
+}
+
+/// `[[sink]]`.
+#[derive(Debug)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// Where events go.
+    pub url: String,
+    /// `whsec_…`; the first signs.
+    pub secrets: Vec<Secret>,
+    /// Ranges its name may resolve into.
+    pub private: Vec<String>,
+    /// Names or `*`.
+    pub events: Vec<String>,
+}
+
+/// What an admin allows a plugin.
+#[derive(Debug, Default)]
+pub struct Grant {
+    /// `scheme://host[:port][/path-prefix]`.
+    pub http: Vec<String>,
+    /// `host:port`.
+    pub net: Vec<String>,
+    /// CIDR.
+    pub private: Vec<String>,
+    /// Identity and handle of authors.
+    pub personal_data: bool,
+    /// Attachments.
+    pub attachments: bool,
+}
+
+/// Limits that an admin sets.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Limits {
+    /// Units: bytes.
+    pub memory_bytes: Option<usize>,
+    /// Per call.
+    pub cpu_ms: Option<u64>,
+    /// Per call.
+    pub wall_ms: Option<u64>,
+}
+
+/// Reads and checks a configuration. `env` finds environment variables.
+/// Errors: the report, where it holds at least one error; warnings alone come with the configuration.
+pub fn read(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Report), Report> {
+    let mut report = Report::default();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let cure = "`membrana init` writes one; `--config FILE` names another";
+            report.error(Place::file(file), format!("cannot read the configuration: {error}"), cure);
+            return Err(report);
+        }
+    };
+    let config = check::config(file, &text, env, &mut report);
+    match config {
+        Some(config) if !report.has_errors() => Ok((config, report)),
+        _ => Err(report),
+    }
+}
+
+#[cfg(test)]
+mod tests;
