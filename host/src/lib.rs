@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map; the rooms below stand in reading order.
 
 pub mod clock;
+pub mod config;
 pub mod egress;
 pub mod model;
 pub mod ingress;

@@ -1,0 +1,87 @@
+//! Every mistake is told with its place and its cure, all at once.
+
+use std::path::Path;
+
+use super::{Config, DEFAULT, DEFAULT_TABLE, Report, read};
+
+fn check(text: &str) -> Result<(Config, Report), Report> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("impact.toml"), DEFAULT_TABLE).unwrap();
+    let file = dir.path().join("membrana.toml");
+    std::fs::write(&file, text).unwrap();
+    read(&file, &|name| (name == "SET").then(|| "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()))
+}
+
+#[test]
+fn the_file_that_init_writes_is_right() {
+    let (config, report) = check(DEFAULT).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(config.channels[0].plugin.plugin, "feed");
+    assert_eq!(config.rules[0].plugin.config["table"], DEFAULT_TABLE);
+}
+
+/// Text, a part of the first message, a part of its cure, line and column.
+const MISTAKES: [(&str, &str, &str, u32, u32); 22] = [
+    ("[host]\nlisten = \"nowhere\"\n", "not an address", "127.0.0.1:7700", 2, 10),
+    ("[host]\nlisten = \"0.0.0.0:7700\"\n", "others can reach", "admin_token", 2, 10),
+    ("[host]\nlistn = \"x\"\n", "no key `listn`", "did you mean `listen`?", 2, 1),
+    ("[host]\nraw_keep = \"3 days\"\n", "not a duration", "\"1d\"", 2, 12),
+    ("[host]\nadmin_token = \"hunter2\"\n", "written out here", "env", 2, 15),
+    ("[host]\nadmin_token = { env = \"UNSET\" }\n", "UNSET is not set", "export UNSET", 2, 23),
+    ("[host\n", "", "toml.io", 1, 6),
+    ("[[chanel]]\n", "no key `chanel`", "did you mean `channel`?", 1, 3),
+    ("[[channel]]\nplugin = \"feed\"\n", "no `name`", "name =", 1, 1),
+    ("[[channel]]\nname = \"a\"\n", "no `plugin`", "plugin =", 1, 1),
+    ("[[channel]]\nname = \"A b\"\nplugin = \"feed\"\n", "is no name", "a-z", 2, 8),
+    ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\n[[rule]]\nname = \"a\"\nplugin = \"x\"\n", "is taken", "unique", 5, 8),
+    ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\npoll = \"1ms\"\n", "1 ms", "1s", 4, 8),
+    ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\ngrant = { http = [\"a.example\"] }\n", "cannot be granted", "https://", 4, 19),
+    ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\ngrant = { net = [\"a.example\"] }\n", "cannot be granted", "host:port", 4, 18),
+    ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\ngrant = { private = [\"10/8\"] }\n", "no range", "10.0.0.0/8", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"standard-webhook\" }\n", "no scheme", "did you mean", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"standard-webhooks\" }\n", "no secret to verify", "webhook", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nconfig = { t_file = \"gone.toml\" }\n", "cannot read", "relative to", 4, 21),
+    ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
+    ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),
+    ("[[sink]]\nname = \"crm\"\nurl = \"https://a.example\"\nsecret = { env = \"SET\" }\nevents = [\"task.open\"]\n", "no event", "task.opened", 5, 11),
+];
+
+#[test]
+fn each_mistake_has_its_place_and_its_cure() {
+    for (text, message, cure, line, column) in MISTAKES {
+        let report = check(text).unwrap_err();
+        let found = report.findings.iter().find(|f| f.message.contains(message) && f.cure.contains(cure) && f.place.line == line);
+        let found = found.unwrap_or_else(|| panic!("{text}\nwanted `{message}` at line {line}, got:\n{report}"));
+        assert_eq!(found.place.column, column, "{text}\n{report}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let all: String = "[host]\nlistn = 1\n[[channel]]\nname = \"A\"\npoll = 5\n[[sink]]\nurl = 1\n".to_owned();
+    let report = check(&all).unwrap_err();
+    assert!(report.findings.len() >= 5, "{report}");
+    assert!(report.findings.is_sorted_by_key(|f| f.place.line), "{report}");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let (config, _) = check("[host]\nadmin_token = { env = \"SET\" }\n").unwrap();
+    assert!(!format!("{config:?}").contains("whsec_"));
+}
+
+#[test]
+fn a_damaged_file_never_panics() {
+    let mut seed = 7u64;
+    for _ in 0..2000 {
+        let mut bytes = DEFAULT.as_bytes().to_vec();
+        for _ in 0..3 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = usize::try_from(seed >> 33).unwrap() % bytes.len();
+            bytes[at] = b"\"[]{}=#a0\n."[usize::try_from(seed >> 20).unwrap() % 11];
+        }
+        if let Err(report) = check(&String::from_utf8_lossy(&bytes)) {
+            assert!(report.findings.iter().all(|f| f.place.file != Path::new("") && !f.message.is_empty() && !f.cure.is_empty()), "{report}");
+        }
+    }
+}
