@@ -85,7 +85,7 @@ impl Report {
 }
 
 /// The word for a severity.
-pub fn word(severity: Severity) -> &'static str {
+pub(super) fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
