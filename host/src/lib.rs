@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map; the rooms below stand in reading order.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod egress;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The one binary: arguments in, exit code out. Everything else is in the library.
+
+fn main() -> std::process::ExitCode {
+    membrana::cli::run()
+}

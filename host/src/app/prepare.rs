@@ -1,0 +1,246 @@
+//! A configuration and the manifests of its plugins, put together and proved: what `check` shows and `run` puts in force.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::analysis::Analyzer;
+use crate::config::{Config, Plugin, Report, Severity};
+use crate::console::{Section, Sections};
+use crate::ingress::{Scheme, Verifier};
+use crate::model::{ChannelName, Digest};
+use crate::outbox::SendClass;
+use crate::plugin::{Asked, Generation, Inspection, Kind, Limits, Load, Slot, Surroundings, inspect, missing_grants};
+use crate::rules::Rule;
+use crate::sinks::{Secret, Target};
+use crate::telemetry::chain;
+
+use super::{Kit, doors, find};
+
+/// Everything that a configuration needs, loaded.
+pub struct Prepared {
+    /// In file order.
+    pub channels: Vec<PreparedChannel>,
+    /// In file order.
+    pub analyzers: Vec<Analyzer>,
+    /// In file order.
+    pub rules: Vec<Rule>,
+    /// In file order.
+    pub sinks: Vec<Arc<Target>>,
+}
+
+/// One channel, loaded.
+pub struct PreparedChannel {
+    /// Its name.
+    pub name: String,
+    /// What its identities belong to.
+    pub network: String,
+    /// Its connector.
+    pub plugin: Arc<Slot>,
+    /// Between two polls; none where it does not poll.
+    pub pace: Option<Duration>,
+    /// Units: bytes.
+    pub state_quota: usize,
+    /// The capability record, JSON.
+    pub capabilities: Arc<str>,
+    /// Its promise about repeats; none where it cannot reply.
+    pub class: Option<SendClass>,
+    /// How its webhooks prove themselves, if it takes any.
+    pub verifier: Option<Verifier>,
+    /// Methods of its webhooks.
+    pub methods: Vec<String>,
+}
+
+/// Loads every plugin and asks it about its section. `None` where an error was found; the report has all there are.
+pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
+    let mut preparing = Preparing { config, kit, around: around(config), report: Report::default() };
+    let mut channels = Vec::new();
+    for channel in &config.channels {
+        if let Some(generation) = preparing.load(&channel.plugin, Kind::Connector, channel.verify.as_deref()).await {
+            channels.push(prepared_channel(channel, generation));
+        }
+    }
+    let mut analyzers = Vec::new();
+    for analyzer in &config.analyzers {
+        if let Some(generation) = preparing.load(&analyzer.plugin, Kind::Analyzer, None).await {
+            let wants = generation.manifest().wants.clone();
+            analyzers.push(Analyzer {
+                name: analyzer.plugin.name.clone(),
+                plugin: Arc::new(Slot::new(generation)),
+                config: Digest::of(analyzer.plugin.config.to_string().as_bytes()),
+                after: analyzer.after.clone(),
+                wait: analyzer.wait,
+                channels: analyzer.channels.iter().map(|name| ChannelName::from(name.as_str())).collect(),
+                sees_authors: wants.personal_data && analyzer.plugin.grant.personal_data,
+                sees_attachments: wants.attachments && analyzer.plugin.grant.attachments,
+            });
+        }
+    }
+    let mut rules = Vec::new();
+    for rule in &config.rules {
+        if let Some(generation) = preparing.load(&rule.plugin, Kind::Rule, None).await {
+            rules.push(Rule { name: rule.plugin.name.clone(), plugin: Arc::new(Slot::new(generation)) });
+        }
+    }
+    let sinks = config.sinks.iter().filter_map(|sink| target(sink, kit)).collect();
+    let mut report = preparing.report;
+    report.sort();
+    let prepared = (!report.has_errors()).then_some(Prepared { channels, analyzers, rules, sinks });
+    (prepared, report)
+}
+
+fn around(config: &Config) -> Surroundings {
+    Surroundings {
+        teams: config.teams.clone(),
+        channels: config.channels.iter().map(|channel| channel.plugin.name.clone()).collect(),
+        analyzers: config.analyzers.iter().map(|analyzer| analyzer.plugin.name.clone()).collect(),
+        calendars: Vec::new(),
+    }
+}
+
+struct Preparing<'a> {
+    config: &'a Config,
+    kit: &'a Kit,
+    around: Surroundings,
+    report: Report,
+}
+
+impl Preparing<'_> {
+    /// From the file to a generation, noting every mistake on the way.
+    async fn load(&mut self, section: &Plugin, kind: Kind, verify: Option<&str>) -> Option<Arc<Generation>> {
+        let place = section.places.place("plugin", 0, 0);
+        let found = find(&section.plugin, &self.config.host.plugins).map_err(|(message, cure)| self.report.error(place.clone(), message, cure)).ok()?;
+        let inspection = match inspect(&found.bytes) {
+            Ok(inspection) => inspection,
+            Err(error) => {
+                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), "`membrana plugin inspect` tells more about a file");
+                return None;
+            }
+        };
+        let manifest = &inspection.manifest;
+        if manifest.kind != kind {
+            self.report.error(place, format!("plugin `{}` is a {}, not a {}", section.plugin, manifest.kind.word(), kind.word()), format!("name it in a [[{}]] section", section_of(manifest.kind)));
+            return None;
+        }
+        let is_sound = self.check(section, &inspection, verify);
+        if !is_sound {
+            return None;
+        }
+        let limits = Limits::of(kind).with_manifest(manifest.limits).with(section.limits.memory_bytes, section.limits.cpu_ms, section.limits.wall_ms);
+        let load = Load {
+            name: section.name.clone(),
+            bytes: found.bytes,
+            config: section.config.to_string(),
+            door: doors::of_plugin(&self.kit.egress, manifest, section),
+            limits,
+        };
+        match self.kit.engine.load(load).await {
+            Ok(generation) => self.validate(section, generation).await,
+            Err(error) => {
+                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), "use a build for this version of membrana");
+                None
+            }
+        }
+    }
+
+    /// What can be told without running it: the section against its schema, and the grants.
+    fn check(&mut self, section: &Plugin, inspection: &Inspection, verify: Option<&str>) -> bool {
+        let mistakes = inspection.manifest.check_config(&section.config);
+        let cure = format!("`membrana plugin inspect {}` lists its keys", section.plugin);
+        for (key, message) in &mistakes {
+            self.report.error(section.places.place(key, 0, 0), format!("`{}`: {message}", section.name), cure.clone());
+        }
+        let secrets: Vec<String> = section.secrets.keys().cloned().collect();
+        let asked = Asked {
+            config: &section.config,
+            http: &section.grant.http,
+            net: &section.grant.net,
+            personal_data: section.grant.personal_data,
+            attachments: section.grant.attachments,
+            secrets: &secrets,
+            verify,
+        };
+        let missing = missing_grants(&inspection.manifest, &asked);
+        for grant in &missing {
+            let message = format!("`{}` wants {}, which is not granted", section.name, grant.what);
+            self.report.error(section.places.section(), message, format!("add {}", grant.line));
+        }
+        mistakes.is_empty() && missing.is_empty()
+    }
+
+    /// What the plugin itself says of its section.
+    async fn validate(&mut self, section: &Plugin, generation: Arc<Generation>) -> Option<Arc<Generation>> {
+        match generation.validate(&self.around).await {
+            Ok(findings) => {
+                let is_sound = !findings.iter().any(|finding| finding.severity == Severity::Error);
+                for finding in findings {
+                    let place = section.places.place(&finding.key, finding.line, finding.column);
+                    self.report.add(finding.severity, place, finding.message, finding.cure);
+                }
+                is_sound.then_some(generation)
+            }
+            Err(fault) => {
+                self.report.error(section.places.section(), format!("`{}` could not check its section: {fault}", section.name), "tell the plugin's author");
+                None
+            }
+        }
+    }
+}
+
+fn section_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Connector => "channel",
+        Kind::Analyzer => "analyzer",
+        Kind::Rule => "rule",
+    }
+}
+
+fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation>) -> PreparedChannel {
+    let manifest = generation.manifest();
+    let secrets = channel.plugin.secrets.get("webhook").map(Vec::as_slice).unwrap_or_default();
+    let verifier = channel.verify.as_deref().and_then(Scheme::named).map(|scheme| Verifier::new(scheme, secrets.iter().map(|secret| secret.expose())));
+    let methods = manifest.wants.ingress.as_ref().map(|ingress| ingress.methods.clone()).unwrap_or_default();
+    let class = manifest.send_class().map(|class| match class {
+        "D" => SendClass::ClientId,
+        "K" => SendClass::Key(manifest.key_window()),
+        "R" => SendClass::ReadBack,
+        _ => SendClass::None,
+    });
+    PreparedChannel {
+        name: channel.plugin.name.clone(),
+        network: manifest.network.clone().unwrap_or_default(),
+        pace: manifest.polls().then_some(channel.poll),
+        state_quota: manifest.state_quota(),
+        capabilities: serde_json::Value::Object(manifest.capabilities.clone()).to_string().into(),
+        class,
+        verifier,
+        methods,
+        plugin: Arc::new(Slot::new(Arc::clone(&generation))),
+    }
+}
+
+fn target(sink: &crate::config::Sink, kit: &Kit) -> Option<Arc<Target>> {
+    Some(Arc::new(Target {
+        name: sink.name.clone(),
+        url: sink.url.clone(),
+        secrets: sink.secrets.iter().filter_map(|secret| Secret::parse(secret.expose()).ok()).collect(),
+        events: sink.events.clone(),
+        door: doors::of_sink(&kit.egress, &sink.url, &sink.private, &sink.secrets)?,
+        is_gone: AtomicBool::new(false),
+    }))
+}
+
+/// What surfaces show of a configuration; with builds where it is loaded.
+pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
+    let section = |plugin: &Plugin, digest: Option<Digest>| Section { name: plugin.name.clone(), plugin: plugin.plugin.clone(), digest };
+    let channels = prepared.map(|all| all.channels.as_slice()).unwrap_or_default();
+    let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
+    let rules = prepared.map(|all| all.rules.as_slice()).unwrap_or_default();
+    Sections {
+        channels: config.channels.iter().map(|c| section(&c.plugin, channels.iter().find(|p| p.name == c.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
+        analyzers: config.analyzers.iter().map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
+        rules: config.rules.iter().map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
+        teams: config.teams.clone(),
+        sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+    }
+}

@@ -1,0 +1,261 @@
+//! The command line: arguments, what is printed, exit codes. 0 ok, 1 failed, 2 usage, 3 configuration.
+//!
+//! Commands that look at a store, or order something, are calls of the API: by HTTP where a host holds the store, else in process.
+
+mod call;
+mod host;
+mod outcome;
+mod plugins;
+mod show;
+mod things;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use outcome::Failure;
+
+/// The membrane between a company and its public: takes in what people say on every channel, and answers.
+#[derive(Debug, Parser)]
+#[command(name = "membrana", version, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, default_value = "membrana.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// Print JSON: a list as one object a line, a single thing as one object.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented membrana.toml and impact.toml.
+    Init,
+    /// Name every mistake of the configuration with its place and cure.
+    Check,
+    /// Run the host until it is stopped (Ctrl-C); SIGHUP reads the configuration again.
+    Run,
+    /// Show channels and what waits.
+    Status,
+    /// Channels.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+    /// Plugin files.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// What people said.
+    #[command(subcommand)]
+    Interaction(InteractionCommand),
+    /// What teams must do.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// What leaves the company.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// What could not be handled.
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Read the whole store once and name what is damaged.
+    Verify,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelCommand {
+    /// Channels with their state.
+    List,
+    /// Hold a channel: nothing is polled or sent; webhooks are still taken.
+    Pause {
+        /// Its name.
+        name: String,
+    },
+    /// Let a paused channel go on.
+    Resume {
+        /// Its name.
+        name: String,
+    },
+    /// Ask the network now.
+    Poll {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Build a plugin's folder into one file with its manifest.
+    Build {
+        /// The folder with Cargo.toml and plugin.toml.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Where to write the file; by default NAME.wasm in the folder.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Tell what a plugin is and wants, without running it.
+    Inspect {
+        /// A bundled name or a file.
+        plugin: String,
+    },
+    /// Plugins there are.
+    List,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// One channel only.
+    #[arg(long)]
+    channel: Option<String>,
+    /// At most so many; without it a terminal shows 20 and `--json` shows all.
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum InteractionCommand {
+    /// Newest first.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+        /// One kind only.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Received at or after this time (RFC 3339).
+        #[arg(long)]
+        since: Option<String>,
+        /// The company's own, too.
+        #[arg(long)]
+        own: bool,
+    },
+    /// One, with annotations and decisions.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// One, with everything that happened to it and why.
+    Explain {
+        /// Its id.
+        id: String,
+    },
+    /// All, as JSON lines.
+    Export {
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TaskCommand {
+    /// Tasks.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+        /// One state only: open waiting done withdrawn.
+        #[arg(long)]
+        state: Option<String>,
+        /// One team only.
+        #[arg(long)]
+        team: Option<String>,
+    },
+    /// One task.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Close a task.
+    Close {
+        /// Its id.
+        id: String,
+        /// Who closes it.
+        #[arg(long = "as", value_name = "TEAM")]
+        by: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OutboxCommand {
+    /// Actions.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+        /// One state only.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Let a draft go out.
+    Approve {
+        /// Its id.
+        id: String,
+        /// Who approves: a reviewing team, where the rule names some.
+        #[arg(long = "as", value_name = "TEAM")]
+        by: Option<String>,
+        /// Another text.
+        #[arg(long)]
+        text: Option<String>,
+    },
+    /// Keep a draft from going out.
+    Reject {
+        /// Its id.
+        id: String,
+        /// Who rejects.
+        #[arg(long = "as", value_name = "TEAM")]
+        by: Option<String>,
+        /// Why.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Try a dead or uncertain action again.
+    Retry {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadCommand {
+    /// Dead letters.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One dead letter.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Put it back on its way.
+    Redrive {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    outcome::set_up_log(matches!(cli.command, Command::Run));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return outcome::report(&Failure::failed(format!("cannot start: {error}"), ""), cli.json),
+    };
+    let is_json = cli.json;
+    match runtime.block_on(dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => outcome::report(&failure, is_json),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let (file, is_json) = (cli.config, cli.json);
+    match cli.command {
+        Command::Init => host::init(&file),
+        Command::Check => host::check(&file, is_json).await,
+        Command::Run => host::run(&file).await,
+        Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
+        Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
+        Command::Plugin(PluginCommand::List) => plugins::list(&file, is_json),
+        other => things::call(&file, is_json, other).await,
+    }
+}

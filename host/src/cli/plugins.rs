@@ -1,0 +1,116 @@
+//! Commands about plugin files: build, inspect, list.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value as Json, json};
+
+use crate::app::{find, listed};
+use crate::config;
+use crate::plugin::{self, Inspection, Manifest};
+use crate::telemetry::chain;
+
+use super::outcome::{Failure, aside, say};
+use super::show;
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// The folder of plugins of the configuration, or the default where there is none to read.
+fn folder(file: &Path) -> PathBuf {
+    match config::read(file, crate::app::process_env().as_ref()) {
+        Ok((config, _)) => config.host.plugins,
+        Err(_) => file.parent().map(|dir| dir.join("plugins")).unwrap_or_else(|| "plugins".into()),
+    }
+}
+
+/// Builds a plugin for Wasm and embeds its manifest.
+pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
+    let manifest_path = dir.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest_path)
+        .map_err(|error| Failure::failed(format!("cannot read `{}`: {error}", manifest_path.display()), "a plugin's folder holds Cargo.toml and plugin.toml"))?;
+    let manifest = Manifest::parse(&text).map_err(|error| Failure::failed(format!("{}: {}", manifest_path.display(), chain(&error)), "the SDK's README describes plugin.toml"))?;
+    aside(format_args!("building {} for {TARGET}", manifest.name));
+    let built = Command::new("cargo").current_dir(dir).args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]).stderr(std::process::Stdio::inherit()).output();
+    let built = built.map_err(|error| Failure::failed(format!("cannot start cargo: {error}"), "install Rust from https://rustup.rs"))?;
+    if !built.status.success() {
+        return Err(Failure::failed("the plugin does not build", format!("see above; if the target is missing: rustup target add {TARGET}")));
+    }
+    let component = artifact(&built.stdout).ok_or_else(|| Failure::failed("cargo built no .wasm file", "add `crate-type = [\"cdylib\"]` to [lib] in Cargo.toml"))?;
+    let bytes = std::fs::read(&component).map_err(|error| Failure::failed(format!("cannot read `{}`: {error}", component.display()), ""))?;
+    let embedded = plugin::embed(&bytes, &text).map_err(|error| Failure::failed(chain(&error).to_string(), "build it with the SDK for wasm32-wasip2"))?;
+    let inspection = plugin::inspect(&embedded).map_err(|error| Failure::failed(chain(&error).to_string(), "register it with register_connector!, register_analyzer! or register_rule!"))?;
+    let target = output.map_or_else(|| dir.join(format!("{}.wasm", manifest.name)), Path::to_owned);
+    let temporary = target.with_extension("wasm.tmp");
+    std::fs::write(&temporary, &embedded)
+        .and_then(|()| std::fs::rename(&temporary, &target))
+        .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", target.display()), ""))?;
+    say(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest));
+    Ok(())
+}
+
+/// The last `.wasm` file that cargo named.
+fn artifact(messages: &[u8]) -> Option<PathBuf> {
+    let text = String::from_utf8_lossy(messages);
+    let files = text.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok()).flat_map(|message| {
+        let names = message.get("filenames").and_then(Json::as_array).cloned().unwrap_or_default();
+        names.into_iter().filter_map(|name| name.as_str().map(PathBuf::from)).collect::<Vec<_>>()
+    });
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+}
+
+fn json_of(origin: &str, inspection: &Inspection) -> Json {
+    let manifest = &inspection.manifest;
+    let http = manifest.wants.http.as_ref();
+    let net = manifest.wants.net.as_ref();
+    json!({
+        "name": manifest.name,
+        "version": manifest.version,
+        "kind": manifest.kind.word(),
+        "contract": manifest.contract,
+        "network": manifest.network,
+        "summary": manifest.summary,
+        "license": manifest.license,
+        "origin": origin,
+        "digest": inspection.digest.to_string(),
+        "size": inspection.size,
+        "imports": inspection.imports,
+        "exports": inspection.exports,
+        "wants": {
+            "http": http.map(|http| &http.hosts),
+            "net": net.map(|net| &net.endpoints),
+            "secrets": http.into_iter().flat_map(|h| h.credentials.values()).chain(net.into_iter().flat_map(|n| n.credentials.values())).map(|c| &c.secret).collect::<Vec<_>>(),
+            "ingress": manifest.wants.ingress.as_ref().map(|ingress| &ingress.verify),
+            "personal_data": manifest.wants.personal_data,
+            "attachments": manifest.wants.attachments,
+            "state_bytes": manifest.state_quota(),
+        },
+        "config": manifest.config,
+        "capabilities": manifest.capabilities,
+    })
+}
+
+/// What a plugin is and wants.
+pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Failure> {
+    let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
+    let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), ""))?;
+    let told = json_of(&found.origin, &inspection);
+    if is_json { say(told) } else { show::thing(&told) }
+    Ok(())
+}
+
+/// Plugins there are.
+pub(super) fn list(file: &Path, is_json: bool) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for (name, found) in listed(&folder(file)) {
+        match plugin::inspect(&found.bytes) {
+            Ok(inspection) => rows.push(json_of(&found.origin, &inspection)),
+            Err(error) => aside(format_args!("warning: {name} ({}): {}", found.origin, chain(&error))),
+        }
+    }
+    if is_json {
+        rows.iter().for_each(say);
+    } else {
+        show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);
+    }
+    Ok(())
+}
