@@ -6,6 +6,8 @@
 mod memory;
 mod rules;
 mod sled;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::collections::BTreeMap;

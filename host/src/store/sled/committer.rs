@@ -56,6 +56,13 @@ impl Committer {
     }
 }
 
+impl Drop for Committer {
+    /// The thread holds the store's lock; who opens it next must not find it held.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn serve(db: &sled::Db, file: &File, waiting: &Receiver<Waiter>) {
     let mut broken: Option<String> = None;
     while let Ok(first) = waiting.recv() {
