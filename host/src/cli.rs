@@ -3,6 +3,8 @@
 //! Commands that look at a store, or order something, are calls of the API: by HTTP where a host holds the store, else in process.
 
 mod call;
+#[cfg(feature = "demo")]
+mod demo;
 mod host;
 mod outcome;
 mod plugins;
@@ -32,6 +34,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a host at work on pretend networks; no set-up.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// End with the story, instead of staying to be played with.
+        #[arg(long)]
+        once: bool,
+    },
     /// Write a commented membrana.toml and impact.toml.
     Init,
     /// Name every mistake of the configuration with its place and cure.
@@ -250,6 +259,8 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let (file, is_json) = (cli.config, cli.json);
     match cli.command {
+        #[cfg(feature = "demo")]
+        Command::Demo { once } => demo::run(once).await,
         Command::Init => host::init(&file),
         Command::Check => host::check(&file, is_json).await,
         Command::Run => host::run(&file).await,

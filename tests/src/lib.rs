@@ -1,1 +1,0 @@
-//! Integration tests of membrana and their harness

@@ -1,0 +1,83 @@
+//! `check` and the plugin commands: every mistake at once, with place and cure; exit codes.
+
+use crate::harness::Host;
+use crate::hooks::{CONFIG, TABLE};
+
+fn told(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = host.cli(arguments);
+    (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place() {
+    let config = CONFIG.replace("kind = \"checkin\"", "knd = \"checkin\"").replace("plugin = \"impact-table\"", "plugin = \"impact-tabel\"");
+    let host = Host::new(&format!("{config}\n[[channel]]\nname = \"blog\"\nplugin = \"feed\"\nconfig = {{ urls = [\"https://blog.example/feed\"] }}\n"), TABLE);
+    let (code, said) = told(&host, &["check"]);
+    assert_eq!(code, Some(3), "{said}");
+    for part in ["knd", "there is no plugin `impact-tabel`", "wants to call https://blog.example by HTTP", "grant = { http = [\"https://blog.example\"] }", "membrana.toml:"] {
+        assert!(said.contains(part), "`{part}` is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_table_s_mistakes_are_told_in_the_table_s_own_lines() {
+    let host = Host::new(CONFIG, &TABLE.replace("\"shops\"", "\"shop\""));
+    let (code, said) = told(&host, &["check"]);
+    assert_eq!(code, Some(3));
+    assert!(said.contains("impact.toml:4:15: error: there is no team \"shop\""), "{said}");
+    assert!(said.contains("did you mean \"shops\"?"), "{said}");
+    let (code, said) = told(&Host::new(CONFIG, TABLE), &["check"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn damaged_plugin_files_are_refused_by_name() {
+    let host = Host::new(CONFIG, TABLE);
+    let good = bundled("touchpoint");
+    std::fs::create_dir(host.dir().join("plugins")).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x40;
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("empty", Vec::new(), "no Wasm component"),
+        ("text", b"hello".to_vec(), "no Wasm component"),
+        ("core", b"\0asm\x01\0\0\0".to_vec(), "core module"),
+        ("truncated", good[..good.len() / 3].to_vec(), "touchpoint.wasm"),
+        ("rule", bundled("impact-table"), "is a rule, not a connector"),
+    ];
+    for (name, bytes, needle) in cases {
+        host.write("plugins/touchpoint.wasm", bytes);
+        let (code, said) = told(&host, &["check"]);
+        assert_eq!(code, Some(3), "{name}: {said}");
+        assert!(said.contains(needle), "{name}: {said}");
+    }
+    // One flipped byte: either it is seen, or it changed nothing that matters; the host never falls.
+    host.write("plugins/touchpoint.wasm", flipped);
+    let (code, said) = told(&host, &["check"]);
+    assert!(matches!(code, Some(0 | 3)), "{said}");
+}
+
+fn bundled(name: &str) -> Vec<u8> {
+    let found = membrana::app::find(name, std::path::Path::new("nowhere"));
+    found.map_err(|(message, _)| message).unwrap().bytes.to_vec()
+}
+
+#[test]
+fn commands_say_what_to_do_next_and_end_with_the_right_code() {
+    let host = Host::new(CONFIG, TABLE);
+    assert_eq!(told(&host, &["no-such-command"]).0, Some(2));
+    let (code, said) = told(&host, &["interaction", "show", &"0".repeat(32)]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("interaction list"), "{said}");
+    let (code, said) = told(&host, &["channel", "poll", "shop"]);
+    assert_eq!((code, said.contains("membrana run")), (Some(1), true), "{said}");
+    let (code, said) = told(&host, &["plugin", "list", "--json"]);
+    assert_eq!(code, Some(0));
+    assert!(["feed", "mail", "touchpoint", "impact-table", "language"].iter().all(|name| said.contains(&format!("\"name\":\"{name}\""))), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let file = empty.path().join("membrana.toml");
+    let file = file.to_str().unwrap();
+    assert_eq!(told(&host, &["init", "--config", file]).0, Some(0));
+    assert_eq!(told(&host, &["check", "--config", file]).0, Some(0));
+    assert_eq!(told(&host, &["init", "--config", file]).0, Some(1), "never over a file that is there");
+}

@@ -1,0 +1,139 @@
+//! A host as a process in a folder of its own, and what it answers on the command line.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// A secret in the form of Standard Webhooks.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// Whatever takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A host's folder, and its process while it runs.
+pub struct Host {
+    dir: TempDir,
+    /// Where it listens.
+    pub address: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Host {
+    /// A folder with this configuration (`[host]` is written for it) and this impact table; nothing runs yet.
+    pub fn new(config: &str, table: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let host = Self { dir, address, process: None };
+        host.write("impact.toml", table);
+        host.configure(config);
+        host
+    }
+
+    /// Writes the configuration anew.
+    pub fn configure(&self, config: &str) {
+        self.write("membrana.toml", &format!("[host]\nlisten = \"{}\"\n{config}", self.address));
+    }
+
+    /// Writes a file of its folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.dir.path().join(name), content).unwrap();
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_membrana-under-test"));
+        command.current_dir(self.dir.path()).args(arguments).env("SECRET", SECRET).env_remove("MEMBRANA_LOG");
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        self.process = Some(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let address = self.address;
+        let is_ready = async || membrana_world::call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200);
+        assert!(eventually(is_ready).await, "the host does not start:\n{}", self.log());
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// As a power cut would, for the process.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Asks it to stop and waits for its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// Runs a command beside it, or alone.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A list, as `--json` prints it.
+    pub fn list(&self, arguments: &[&str]) -> Vec<Json> {
+        let output = self.cli(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until a list is as wanted, and gives it.
+    pub async fn until(&self, arguments: &[&str], is_wanted: impl Fn(&[Json]) -> bool) -> Vec<Json> {
+        let mut last = Vec::new();
+        let done = eventually(async || {
+            last = self.list(arguments);
+            is_wanted(&last)
+        });
+        assert!(done.await, "{arguments:?} stays at {}\n{}", serde_json::to_string_pretty(&last).unwrap(), self.log());
+        last
+    }
+}
+
+/// Waits until something holds; says whether it did in time.
+pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if holds().await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+/// A text inside a JSON value.
+pub fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
+    json.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
+}

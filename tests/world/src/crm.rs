@@ -1,0 +1,73 @@
+//! A CRM that is told events, and checks every signature itself.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::Value as Json;
+
+use crate::server::{Failing, Server, locked};
+use crate::shop::sign;
+
+/// One event as it came.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// `webhook-id`, which is the event's id.
+    pub id: String,
+    /// `ce-type`.
+    pub kind: String,
+    /// Its signature is right.
+    pub is_signed: bool,
+    /// The body.
+    pub data: Json,
+}
+
+type Shared = Arc<Mutex<Vec<Told>>>;
+
+/// See the module.
+pub struct Crm {
+    server: Server,
+    told: Shared,
+    secret: String,
+}
+
+impl Crm {
+    /// Starts a CRM that shares `secret` (`whsec_…`) with the host.
+    pub async fn start(secret: &str) -> std::io::Result<Self> {
+        let told = Shared::default();
+        let router = Router::new().route("/hooks", post(hear)).with_state((Arc::clone(&told), secret.to_owned()));
+        Ok(Self { server: Server::start(router).await?, told, secret: secret.to_owned() })
+    }
+
+    /// Where it is told.
+    pub fn url(&self) -> String {
+        format!("http://{}/hooks", self.server.address)
+    }
+
+    /// The secret it shares.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// Everything it was told, repeats included.
+    pub fn told(&self) -> Vec<Told> {
+        locked(&self.told).clone()
+    }
+
+    /// The next answers fail.
+    pub fn fail_next(&self, n: usize, failing: &Failing) {
+        self.server.fail_next(n, failing);
+    }
+}
+
+async fn hear(State((told, secret)): State<(Shared, String)>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
+    let expected = sign(&secret, &id, &at, &body);
+    let is_signed = header("webhook-signature").split(' ').any(|one| one == expected);
+    locked(&told).push(Told { id, kind: header("ce-type"), is_signed, data: serde_json::from_slice(&body).unwrap_or_default() });
+    if is_signed { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED }
+}
