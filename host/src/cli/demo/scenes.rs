@@ -112,7 +112,8 @@ impl Scenes {
         };
         let all = self.host.until("every acknowledged order is decided", stored).await?;
         let n_doubled = accepted.iter().filter(|id| all.iter().filter(|one| text(one, "/native/id") == **id).count() > 1).count();
-        good(&format!("restarted in {} ms: of {} acknowledged orders 0 lost, {n_doubled} doubled", restarted.as_millis(), accepted.len()));
+        let n_lost = accepted.iter().filter(|id| !all.iter().any(|one| text(one, "/native/id") == **id)).count();
+        good(&format!("restarted in {} ms: of {} acknowledged orders {n_lost} lost, {n_doubled} doubled", restarted.as_millis(), accepted.len()));
         if n_doubled > 0 {
             return Err(Failure::failed("an order was stored twice", "this is a defect: please report it with demo-data"));
         }
