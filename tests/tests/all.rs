@@ -8,6 +8,8 @@ mod harness;
 mod hooks;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/servers.rs"]
+mod servers;
 #[path = "all/story.rs"]
 mod story;
 #[path = "all/tidy.rs"]

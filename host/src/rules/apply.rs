@@ -105,6 +105,10 @@ impl Round<'_, '_> {
             }
             self.assign(&rule, row.as_deref(), &wanted, parsed);
         }
+        // A fact that asks for nothing is in the log already; only what changes something is a decision.
+        if !self.subject.is_redecision && granted.is_empty() && dropped.is_empty() {
+            return;
+        }
         self.commit.decisions.push(Decision {
             seq: self.subject.entry.seq,
             interaction: self.subject.interaction,
