@@ -21,8 +21,8 @@ const TABLE: &str = r#"# The impact table of the demo: the first row that matche
 version = "2026-11"
 
 [[row]]
-name = "comment in Italian"
-when = { kind = ["comment"], language = ["it"] }
+name = "complaint in public"
+when = { intent = ["complaint"], sentiment = { max = -0.2 }, visibility = ["public"], language = ["it", "en"] }
 responsible = "support"
 consulted = ["logistics"]
 informed = ["marketing"]
@@ -31,8 +31,8 @@ escalate = [{ after = "1h", to = "support-lead" }]
 reply = { mode = "draft", review = ["legal"], text = { it = "Ciao {author}, ci dispiace. Ci stiamo lavorando.", en = "Hi {author}, we are sorry. We are on it." } }
 
 [[row]]
-name = "comment in another language"
-when = { kind = ["comment"] }
+name = "question in public"
+when = { intent = ["question", "request"], visibility = ["public"] }
 responsible = "marketing"
 within = "1d"
 
@@ -156,6 +156,16 @@ secrets = {{ webhook = {{ file = "secret" }} }}
 [[analyzer]]
 name = "language"
 plugin = "language"
+
+[[analyzer]]
+name = "sentiment"
+plugin = "sentiment"
+after = ["language"]
+
+[[analyzer]]
+name = "intent"
+plugin = "intent"
+after = ["language", "sentiment"]
 
 [[rule]]
 name = "impact"

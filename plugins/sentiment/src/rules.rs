@@ -1,0 +1,187 @@
+//! VADER's rules over one text, with the words of each language.
+
+use std::collections::HashMap;
+
+use crate::lexicon::{emoji, english, italian};
+
+/// A strengthening word before; a weakening one takes as much away. Source: VADER.
+const BOOST: f64 = 0.293;
+/// A word in capitals among others that are not.
+const CAPITALS: f64 = 0.733;
+/// A negation turns a weight round, and down.
+const NEGATION: f64 = -0.74;
+/// About the largest sum that is expected.
+const ALPHA: f64 = 15.0;
+
+/// Languages that have a word list here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// `en`.
+    English,
+    /// `it`.
+    Italian,
+}
+
+impl Language {
+    /// By BCP 47 tag.
+    pub fn of(tag: &str) -> Option<Self> {
+        match tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "en" => Some(Self::English),
+            "it" => Some(Self::Italian),
+            _ => None,
+        }
+    }
+
+    fn lexicon(self) -> &'static HashMap<&'static str, f64> {
+        match self {
+            Self::English => english(),
+            Self::Italian => italian(),
+        }
+    }
+
+    fn is_negation(self, word: &str) -> bool {
+        match self {
+            Self::English => NEGATIONS_EN.contains(&word) || word.contains("n't"),
+            Self::Italian => NEGATIONS_IT.contains(&word),
+        }
+    }
+
+    fn boost(self, word: &str) -> f64 {
+        let (more, less): (&[&str], &[&str]) = match self {
+            Self::English => (&MORE_EN, &LESS_EN),
+            Self::Italian => (&MORE_IT, &LESS_IT),
+        };
+        if more.contains(&word) {
+            BOOST
+        } else if less.contains(&word) {
+            -BOOST
+        } else {
+            0.0
+        }
+    }
+
+    fn is_contrast(self, word: &str) -> bool {
+        match self {
+            Self::English => word == "but",
+            Self::Italian => matches!(word, "ma" | "però" | "tuttavia" | "purtroppo"),
+        }
+    }
+}
+
+const NEGATIONS_EN: [&str; 30] = [
+    "aint", "arent", "cannot", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt", "havent", "isnt", "mustnt", "neither", "never",
+    "none", "nope", "nor", "not", "nothing", "nowhere", "shouldnt", "wasnt", "werent", "without", "wont", "wouldnt", "rarely", "seldom", "despite",
+];
+const NEGATIONS_IT: [&str; 11] = ["non", "mai", "né", "senza", "nessuno", "nessuna", "nessun", "niente", "nulla", "neanche", "nemmeno"];
+const MORE_EN: [&str; 45] = [
+    "absolutely", "amazingly", "awfully", "completely", "considerably", "deeply", "effing", "enormously", "entirely", "especially",
+    "exceptionally", "extreme", "extremely", "flippin", "fricking", "frickin", "fully", "fuckin", "fucking", "greatly", "hella", "highly", "hugely",
+    "incredible", "incredibly", "intensely", "major", "more", "most", "particularly", "purely", "quite", "really", "remarkably", "so",
+    "substantially", "thoroughly", "total", "totally", "tremendously", "uber", "unbelievably", "utterly", "very", "utter",
+];
+const LESS_EN: [&str; 17] = [
+    "almost", "barely", "hardly", "kinda", "kindof", "less", "little", "marginally", "occasionally", "partly", "scarcely", "slight", "slightly",
+    "somewhat", "sorta", "sortof", "kind-of",
+];
+const MORE_IT: [&str; 18] = [
+    "molto", "davvero", "veramente", "assolutamente", "completamente", "totalmente", "tanto", "troppo", "così", "estremamente", "proprio", "sempre",
+    "super", "decisamente", "incredibilmente", "più", "tutto", "parecchio",
+];
+const LESS_IT: [&str; 8] = ["poco", "abbastanza", "quasi", "leggermente", "appena", "meno", "piuttosto", "parzialmente"];
+
+struct Word<'t> {
+    shown: &'t str,
+    lower: String,
+}
+
+/// How a text feels; `None` where it has no word at all.
+pub fn score(language: Language, text: &str) -> Option<f64> {
+    let words: Vec<Word<'_>> = text.split_whitespace().map(word_of).collect();
+    if !text.chars().any(char::is_alphanumeric) && !text.chars().any(|c| u32::from(c) > 0x2000) {
+        return None;
+    }
+    let n_capitals = words.iter().filter(|word| is_capitals(word.shown)).count();
+    let is_mixed = n_capitals > 0 && n_capitals < words.len();
+    let mut weights: Vec<f64> = (0..words.len()).map(|n| weight(language, &words, n, is_mixed)).collect();
+    contrast(language, &words, &mut weights);
+    let emojis = emojis(text);
+    let sum: f64 = weights.iter().sum::<f64>() + emojis;
+    let emphasis = emphasis(text);
+    let sum = if sum > 0.0 { sum + emphasis } else if sum < 0.0 { sum - emphasis } else { 0.0 };
+    Some((sum / (sum * sum + ALPHA).sqrt()).clamp(-1.0, 1.0))
+}
+
+/// Punctuation around a word goes, but an emoticon stays as it is.
+fn word_of(shown: &str) -> Word<'_> {
+    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || "«»“”‘’…".contains(c));
+    let kept = if bare.chars().count() <= 2 && !bare.chars().any(char::is_alphanumeric) { shown } else { bare };
+    let kept = if kept.is_empty() { shown } else { kept };
+    Word { shown: kept, lower: kept.to_lowercase().replace('’', "'") }
+}
+
+fn is_capitals(word: &str) -> bool {
+    word.chars().any(char::is_alphabetic) && !word.chars().any(char::is_lowercase)
+}
+
+fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f64 {
+    let Some(word) = words.get(n) else { return 0.0 };
+    if language.boost(&word.lower) != 0.0 && language == Language::English {
+        return 0.0;
+    }
+    let lexicon = language.lexicon();
+    let of_pair = n.checked_sub(1).and_then(|before| words.get(before)).and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
+    let elided = word.lower.split_once('\'').map(|(_, rest)| rest).filter(|_| language == Language::Italian);
+    let alone = lexicon.get(word.lower.as_str()).or_else(|| elided.and_then(|rest| lexicon.get(rest)));
+    let Some(weight) = of_pair.or(alone).copied() else { return 0.0 };
+    // A negation that is itself in the list counts by what it negates.
+    if language.is_negation(&word.lower) && language == Language::Italian {
+        return 0.0;
+    }
+    let mut weight = weight;
+    if is_mixed && is_capitals(word.shown) {
+        weight += CAPITALS.copysign(weight);
+    }
+    for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)] {
+        let Some(before) = n.checked_sub(distance).and_then(|at| words.get(at)) else { break };
+        if lexicon.contains_key(before.lower.as_str()) && language == Language::English && language.boost(&before.lower) == 0.0 && !language.is_negation(&before.lower) {
+            continue;
+        }
+        let mut boost = language.boost(&before.lower);
+        if boost != 0.0 && is_mixed && is_capitals(before.shown) {
+            boost += CAPITALS.copysign(boost);
+        }
+        weight += (boost * damping).copysign(boost * weight);
+        if language.is_negation(&before.lower) {
+            weight *= NEGATION;
+        }
+    }
+    weight
+}
+
+/// What stands before a contrast counts half, what comes after half as much again.
+fn contrast(language: Language, words: &[Word<'_>], weights: &mut [f64]) {
+    let Some(at) = words.iter().position(|word| language.is_contrast(&word.lower)) else { return };
+    for (n, weight) in weights.iter_mut().enumerate() {
+        if n != at {
+            *weight *= if n < at { 0.5 } else { 1.5 };
+        }
+    }
+}
+
+fn emojis(text: &str) -> f64 {
+    let known = emoji();
+    let mut buffer = [0; 4];
+    text.chars().filter(|c| u32::from(*c) > 0x2000).filter_map(|c| known.get(&*c.encode_utf8(&mut buffer))).sum()
+}
+
+fn emphasis(text: &str) -> f64 {
+    let n_exclamations = u8::try_from(text.matches('!').count().min(4)).unwrap_or(4);
+    let n_questions = text.matches('?').count();
+    let questions = match n_questions {
+        0 | 1 => 0.0,
+        2 => 0.36,
+        3 => 0.54,
+        _ => 0.96,
+    };
+    f64::from(n_exclamations) * 0.292 + questions
+}
