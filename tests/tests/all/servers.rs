@@ -144,3 +144,47 @@ async fn the_crm_s_judges_accept_every_event() {
         assert!(verdict["cloudevent"].is_object(), "{verdict}");
     }
 }
+
+/// A form posted to snac; the answer's body.
+async fn snac(base: &str, method: &str, path: &str, token: &str, form: &str) -> String {
+    let address = base.trim_start_matches("http://").parse().unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    call(address, method, path, &headers, form.as_bytes()).await.unwrap().body
+}
+
+async fn snac_token(base: &str, user: &str, password: &str) -> String {
+    let page = snac(base, "POST", "/oauth/x-snac-get-token", "", &format!("login={user}&passwd={password}")).await;
+    page.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| word.len() >= 20 && word.chars().all(|c| c.is_ascii_hexdigit())).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mention_on_the_fediverse_is_answered_there() {
+    let Some(server) = Server::start("snac") else { return };
+    let (ours, theirs) = (server.value("SNAC_A").to_owned(), server.value("SNAC_B").to_owned());
+    let token = snac_token(&ours, "support", server.value("PW_A")).await;
+    let anna = snac_token(&theirs, "anna", server.value("PW_B")).await;
+    assert!(!token.is_empty() && !anna.is_empty());
+    let config = format!(
+        "[[channel]]\nname = \"acme-masto\"\nplugin = \"mastodon\"\npoll = \"1s\"\nconfig = {{ base_url = \"{ours}\" }}\nsecrets = {{ token = {{ file = \"token\" }} }}\ngrant = {{ http = [\"{ours}\"] }}\n[[rule]]\nname = \"impact\"\nplugin = \"impact-table\"\nconfig = {{ table_file = \"impact.toml\" }}\n[[team]]\nname = \"support\"\n"
+    );
+    let table = "[[row]]\nname = \"mention\"\nwhen = { kind = [\"mention\"] }\nresponsible = \"support\"\nwithin = \"2h\"\nreply = { mode = \"draft\", review = [\"support\"], text = { en = \"Rimborso in corso\" } }\n[[row]]\nname = \"everything else\"\n";
+    let mut host = Host::new(&config, table);
+    host.write("token", &token);
+    host.start().await;
+    let is_connected = async || host.list(&["channel", "list"]).iter().any(|channel| text(channel, "/state") == "connected");
+    assert!(eventually(is_connected).await, "{}", host.log());
+
+    let said = format!("status=%40support%40{}+Ho+pagato+due+volte%21&visibility=public", ours.trim_start_matches("http://").replace(':', "%3A"));
+    snac(&theirs, "POST", "/api/v1/statuses", &anna, &said).await;
+    let drafts = host.until(&["outbox", "list"], |actions| !actions.is_empty()).await;
+    assert_eq!(text(&drafts[0], "/state"), "awaiting-approval");
+    let all = host.list(&["interaction", "list"]);
+    assert!(text(&all[0], "/text").contains("Ho pagato due volte!"), "{all:?}");
+    let refused = host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--as", "marketing"]);
+    assert!(!refused.status.success(), "only the reviewing team may approve");
+    assert!(host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--as", "support"]).status.success());
+    host.until(&["outbox", "list"], |actions| text(&actions[0], "/state") == "sent").await;
+    let has_answer = async || snac(&theirs, "GET", "/api/v1/notifications", &anna, "").await.contains("Rimborso in corso");
+    assert!(eventually(has_answer).await, "anna sees no answer\n{}", host.log());
+}
