@@ -2,6 +2,8 @@
 //!
 //! Commands that look at a store, or order something, are calls of the API: by HTTP where a host holds the store, else in process.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod call;
 #[cfg(feature = "demo")]
 mod demo;
@@ -69,6 +71,12 @@ enum Command {
     Dead(DeadCommand),
     /// Read the whole store once and name what is damaged.
     Verify,
+    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, start.
+    #[cfg(feature = "bench")]
+    Bench {
+        /// One of them; without it all.
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -261,6 +269,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         #[cfg(feature = "demo")]
         Command::Demo { once } => demo::run(once).await,
+        #[cfg(feature = "bench")]
+        Command::Bench { name } => bench::run(name.as_deref(), is_json).await,
         Command::Init => host::init(&file),
         Command::Check => host::check(&file, is_json).await,
         Command::Run => host::run(&file).await,

@@ -38,11 +38,36 @@ impl Slot {
 
 /// One loaded build of a plugin with its configuration.
 pub struct Generation {
-    engine: Arc<Engine>,
     name: String,
     digest: Digest,
     manifest: Manifest,
-    pool: Arc<Pool>,
+    backing: Backing,
+}
+
+/// What carries out calls.
+enum Backing {
+    /// A component in its sandbox.
+    Wasm(Arc<Engine>, Arc<Pool>),
+    /// The host's own code: the baseline that `bench` compares with.
+    Native(Box<dyn Native>),
+}
+
+/// A plugin's work done by the host's own code, for comparison.
+pub trait Native: Send + Sync + 'static {
+    /// See [`Generation::poll`].
+    fn poll(&self, _cursor: Option<String>, _items_max: u32) -> Result<Page, Fault> {
+        Err(transient("native", "this does not poll"))
+    }
+
+    /// See [`Generation::analyze`].
+    fn analyze(&self, _batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
+        Err(transient("native", "this does not analyze"))
+    }
+
+    /// See [`Generation::decide`].
+    fn decide(&self, _events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
+        Err(transient("native", "this does not decide"))
+    }
 }
 
 /// An answer of a guest, not yet checked: wasmtime's failure, or the guest's fault, or a value.
@@ -59,7 +84,12 @@ impl<T> Drop for AbortOnDrop<T> {
 
 impl Generation {
     pub(super) fn new(engine: Arc<Engine>, name: String, digest: Digest, manifest: Manifest, pool: Pool) -> Self {
-        Self { engine, name, digest, manifest, pool: Arc::new(pool) }
+        Self { name, digest, manifest, backing: Backing::Wasm(engine, Arc::new(pool)) }
+    }
+
+    /// The host's own code in the place of a plugin.
+    pub fn native(name: &str, manifest: Manifest, native: impl Native) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, backing: Backing::Native(Box::new(native)) })
     }
 
     /// The plugin's name in the configuration.
@@ -79,13 +109,14 @@ impl Generation {
 
     /// Starts one instance, so that what only instantiation shows is seen before the build is in force.
     pub(super) async fn try_once(&self) -> Result<(), PluginError> {
-        let pool = Arc::clone(&self.pool);
+        let Backing::Wasm(engine, pool) = &self.backing else { return Ok(()) };
+        let pool = Arc::clone(pool);
         let start = async move {
             let instance = pool.take().await?;
             pool.give_back(instance);
             Ok(())
         };
-        let started: Result<(), Fault> = match self.engine.spawn(start) {
+        let started: Result<(), Fault> = match engine.spawn(start) {
             Some(handle) => handle.await.unwrap_or_else(|error| Err(transient("stopped", &error.to_string()))),
             None => Err(transient("stopped", "the engine is stopping")),
         };
@@ -98,7 +129,10 @@ impl Generation {
         state: PluginState,
         call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
     ) -> Called<T> {
-        let pool = Arc::clone(&self.pool);
+        let Backing::Wasm(engine, pool) = &self.backing else {
+            return Called { result: Err(transient("native", "the host's own code cannot do that")), state: Vec::new() };
+        };
+        let pool = Arc::clone(pool);
         let wall = pool.who().limits.wall;
         let work = async move {
             let _turn = pool.turn().await?;
@@ -116,7 +150,7 @@ impl Generation {
                 }
             }
         };
-        let Some(handle) = self.engine.spawn(work) else {
+        let Some(handle) = engine.spawn(work) else {
             return Called { result: Err(transient("stopped", "the engine is stopping")), state: Vec::new() };
         };
         let mut handle = AbortOnDrop(handle);
@@ -129,7 +163,8 @@ impl Generation {
 
     /// Asks the plugin what is wrong with its section.
     pub async fn validate(&self, around: &Surroundings) -> Result<Vec<Finding>, Fault> {
-        let (config, around) = (self.pool.who().config.clone(), give::surroundings(around));
+        let Backing::Wasm(_, pool) = &self.backing else { return Ok(Vec::new()) };
+        let (config, around) = (pool.who().config.clone(), give::surroundings(around));
         let called = self.call(PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let findings = match exports {
@@ -145,6 +180,9 @@ impl Generation {
 
     /// What is new since `cursor`.
     pub async fn poll(&self, state: PluginState, cursor: Option<String>, items_max: u32, bytes_max: u32) -> Called<Page> {
+        if let Backing::Native(native) = &self.backing {
+            return Called { result: native.poll(cursor, items_max), state: Vec::new() };
+        }
         let called = self.call(state, move |store, exports| {
             Box::pin(async move {
                 let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
@@ -192,6 +230,9 @@ impl Generation {
 
     /// One list of annotations per item, same order.
     pub async fn analyze(&self, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
+        if let Backing::Native(native) = &self.backing {
+            return native.analyze(batch);
+        }
         let (n_items, batch) = (batch.items.len(), give::batch(batch));
         let called = self.call(PluginState::default(), move |store, exports| {
             Box::pin(async move {
@@ -204,6 +245,9 @@ impl Generation {
 
     /// One decision per event, same order.
     pub async fn decide(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
+        if let Backing::Native(native) = &self.backing {
+            return native.decide(events);
+        }
         let n_events = events.len();
         let events: Vec<_> = events.into_iter().map(give::event).collect();
         let called = self.call(PluginState::default(), move |store, exports| {
