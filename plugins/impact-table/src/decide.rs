@@ -2,14 +2,21 @@
 
 use membrana_sdk::rule::{Action, Decision, Event, Interaction};
 use membrana_sdk::{Annotation, Value};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 
+use crate::bodies::{AssignBody, NoteBody, ReplyBody, names};
 use crate::table::{Predicate, Reply, Row, Table, Test};
+use crate::words::is_same;
 
 /// More automatic replies to one person in one conversation within an hour wait for a person.
 const AUTOMATIC_REPLIES_MAX: u32 = 3;
 /// A value put into a reply's text. Units: characters.
 const VALUE_MAX: usize = 80;
+/// A filled text takes no further values beyond this. Units: bytes.
+const FILLED_MAX: usize = 9_000;
+/// Rows passed over for want of an annotation that one decision names; the host keeps 32 reasons.
+const DOUBTS_MAX: usize = 8;
 
 /// What the table says of an event.
 pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
@@ -19,83 +26,106 @@ pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
         "interaction.gone" => return silent("it was taken back: nothing is left to do"),
         other => return silent(&format!("{other} needs no decision")),
     }
-    let mut reasons = Vec::new();
+    let mut doubts = Vec::new();
     for row in &table.rows {
-        match matched(row, about) {
-            Ok(why) => {
-                reasons.extend(why);
-                return act(row, event, about, reasons);
+        match verdict(row, about) {
+            Verdict::Matches => {
+                let mut decision = act(row, event, about);
+                decision.reasons.extend(doubts);
+                return decision;
             }
-            Err(Some(doubt)) => reasons.push(format!("row \"{}\" passed over: {doubt}", row.name)),
-            Err(None) => {}
+            Verdict::Unknown(predicate) if doubts.len() < DOUBTS_MAX => doubts.push(doubt(row, predicate, about)),
+            Verdict::Unknown(_) | Verdict::Differs => {}
         }
     }
-    reasons.push("no row matches".to_owned());
-    Decision { actions: Vec::new(), row: None, reasons }
+    let mut decision = silent("no row matches");
+    decision.reasons.extend(doubts);
+    decision
 }
 
 fn silent(why: &str) -> Decision {
     Decision { actions: Vec::new(), row: None, reasons: vec![why.to_owned()] }
 }
 
-/// Why a row matches; else the doubt that kept it from matching, where that is worth saying.
-fn matched(row: &Row, about: &Interaction) -> Result<Vec<String>, Option<String>> {
-    let mut reasons = Vec::new();
-    for predicate in row.when.iter().flatten() {
-        reasons.push(holds(predicate, about)?);
-    }
-    if reasons.is_empty() {
-        reasons.push("this row matches everything".to_owned());
-    }
-    Ok(reasons)
+enum Verdict<'t> {
+    Matches,
+    Differs,
+    /// All that is known fits; this one asks for what an analyzer did not say in time.
+    Unknown(&'t Predicate),
 }
 
-fn holds(predicate: &Predicate, about: &Interaction) -> Result<String, Option<String>> {
+fn verdict<'t>(row: &'t Row, about: &Interaction) -> Verdict<'t> {
+    let mut verdict = Verdict::Matches;
+    for predicate in row.when.iter().flatten() {
+        match holds(predicate, about) {
+            Some(true) => {}
+            None if predicate.is_annotation && !about.missing.is_empty() => verdict = Verdict::Unknown(predicate),
+            Some(false) | None => return Verdict::Differs,
+        }
+    }
+    verdict
+}
+
+/// None: nobody said anything of it.
+fn holds(predicate: &Predicate, about: &Interaction) -> Option<bool> {
     let key = predicate.key.as_str();
     match &predicate.test {
-        Test::Any(wanted) => {
-            let found = text_of(predicate, about).ok_or_else(|| doubt(predicate, about))?;
-            let is_one = wanted.iter().any(|one| same(key, one, &found));
-            if is_one { Ok(format!("{key} is {found}")) } else { Err(None) }
+        Test::Any(wanted) if key == "author" && !predicate.is_annotation => {
+            let is_author = |one: &String| one.eq_ignore_ascii_case(&about.identity) || about.author_name.as_ref().is_some_and(|name| one.eq_ignore_ascii_case(name));
+            Some(wanted.iter().any(is_author))
         }
+        Test::Any(wanted) => text_of(predicate, about).map(|found| wanted.iter().any(|one| is_same(key, one, found))),
+        // Written so that a number that is none lies in no range.
+        Test::Range(min, max) => number_of(about, key).map(|found| found >= *min && found <= *max),
+    }
+}
+
+/// A predicate that holds, in words.
+fn reason(predicate: &Predicate, about: &Interaction) -> String {
+    let key = predicate.key.as_str();
+    match &predicate.test {
+        Test::Any(_) if key == "author" && !predicate.is_annotation => "the author is named in the row".to_owned(),
+        Test::Any(_) => format!("{key} is {}", shown(text_of(predicate, about).unwrap_or_default())),
         Test::Range(min, max) => {
-            let found = number_of(about, key).ok_or_else(|| doubt(predicate, about))?;
-            if found < *min || found > *max {
-                return Err(None);
-            }
-            Ok(match (min.is_finite(), max.is_finite()) {
-                (false, true) => format!("{key} {found:.2} is not over {max}"),
-                (true, false) => format!("{key} {found:.2} is not under {min}"),
+            let found = number_of(about, key).unwrap_or_default();
+            let word = |bound: f64, beyond: &'static str| if found.total_cmp(&bound).is_eq() { "at" } else { beyond };
+            match (min.is_finite(), max.is_finite()) {
+                (false, true) => format!("{key} {found:.2} is {} {max}", word(*max, "under")),
+                (true, false) => format!("{key} {found:.2} is {} {min}", word(*min, "over")),
                 _ => format!("{key} {found:.2} is between {min} and {max}"),
-            })
+            }
         }
     }
 }
 
-/// An analyzer that did not answer is worth a word: the row might have matched.
-fn doubt(predicate: &Predicate, about: &Interaction) -> Option<String> {
-    (predicate.is_annotation && !about.missing.is_empty()).then(|| format!("no `{}`, for {} did not answer", predicate.key, about.missing.join(", ")))
+/// The row might have matched: an admin should see which analyzer kept it from it. By convention an analyzer is named after
+/// what it says; where none of the missing is, it may have been any of them.
+fn doubt(row: &Row, predicate: &Predicate, about: &Interaction) -> String {
+    let key = &predicate.key;
+    let named: Vec<&str> = about.missing.iter().filter(|name| name.contains(key.as_str())).map(String::as_str).collect();
+    let who = if named.is_empty() { about.missing.iter().take(4).map(String::as_str).collect() } else { named };
+    format!("row \"{}\" passed over: no `{key}`, for {} did not answer", row.name, who.join(", "))
 }
 
-/// `en` holds `en-GB`.
-fn same(key: &str, wanted: &str, found: &str) -> bool {
-    let is_sub = key == "language" && found.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted)) && found.as_bytes().get(wanted.len()) == Some(&b'-');
-    is_sub || wanted.eq_ignore_ascii_case(found)
-}
-
-fn text_of(predicate: &Predicate, about: &Interaction) -> Option<String> {
+fn text_of<'a>(predicate: &Predicate, about: &'a Interaction) -> Option<&'a str> {
     match predicate.key.as_str() {
-        "channel" if !predicate.is_annotation => Some(about.channel.clone()),
-        "kind" if !predicate.is_annotation => Some(about.kind.clone()),
-        "visibility" if !predicate.is_annotation => Some(about.visibility.clone()),
-        "automated" if !predicate.is_annotation => Some(about.automated.clone()),
+        "channel" if !predicate.is_annotation => Some(&about.channel),
+        "kind" if !predicate.is_annotation => Some(&about.kind),
+        "visibility" if !predicate.is_annotation => Some(&about.visibility),
+        "automated" if !predicate.is_annotation => Some(&about.automated),
+        "side" if !predicate.is_annotation => Some(side_of(about)),
         "language" => language_of(about),
         key => annotation(about, key).and_then(|said| match &said.value {
-            Value::Text(text) => Some(text.clone()),
-            Value::Boolean(flag) => Some(flag.to_string()),
+            Value::Text(text) => Some(text.as_str()),
+            Value::Boolean(flag) => Some(if *flag { "true" } else { "false" }),
             Value::Number(_) | Value::Json(_) => None,
         }),
     }
+}
+
+/// The contract has no field for it yet: it comes among the attributes, and absent is `outside`.
+fn side_of(about: &Interaction) -> &str {
+    about.attrs.iter().find(|(key, _)| key == "side").map_or("outside", |(_, side)| side)
 }
 
 fn annotation<'a>(about: &'a Interaction, key: &str) -> Option<&'a Annotation> {
@@ -110,34 +140,28 @@ fn number_of(about: &Interaction, key: &str) -> Option<f64> {
 }
 
 /// As declared, else as told by an analyzer.
-fn language_of(about: &Interaction) -> Option<String> {
-    let told = || annotation(about, "language").and_then(|said| if let Value::Text(text) = &said.value { Some(text.clone()) } else { None });
-    about.language.clone().or_else(told)
+fn language_of(about: &Interaction) -> Option<&str> {
+    let told = || annotation(about, "language").and_then(|said| if let Value::Text(text) = &said.value { Some(text.as_str()) } else { None });
+    about.language.as_deref().or_else(told)
 }
 
-fn act(row: &Row, event: &Event, about: &Interaction, mut reasons: Vec<String>) -> Decision {
+fn act(row: &Row, event: &Event, about: &Interaction) -> Decision {
     let mut actions = Vec::new();
+    let mut reasons: Vec<String> = row.when.iter().flatten().map(|predicate| reason(predicate, about)).collect();
+    if reasons.is_empty() {
+        reasons.push("this row matches everything".to_owned());
+    }
     if about.backfill {
         reasons.push("from before the channel was enabled: it only counts".to_owned());
         return Decision { actions, row: Some(row.name.clone()), reasons };
     }
-    if let Some(responsible) = &row.responsible {
-        let names = |list: &[crate::table::Named]| list.iter().map(|named| named.name.clone()).collect::<Vec<_>>();
-        let body = json!({
-            "team": responsible.name,
-            "within_ms": row.within_ms,
-            "consulted": names(&row.consulted),
-            "informed": names(&row.informed),
-            "escalate": row.escalate.iter().map(|(after, to)| json!({ "after_ms": after, "to": to.name })).collect::<Vec<_>>(),
-            "note": Json::Null,
-        });
-        actions.push(Action { key: "assign".to_owned(), kind: "assign".to_owned(), body: body.to_string() });
-    }
+    let Some(responsible) = &row.responsible else { return Decision { actions, row: Some(row.name.clone()), reasons } };
+    actions.extend(action("assign", "assign", &AssignBody::of(row, responsible)));
     if let Some(reply) = &row.reply {
         actions.extend(answer(reply, event, about, &mut reasons));
     }
-    if let Some(note) = &row.note {
-        actions.push(Action { key: "note:1".to_owned(), kind: "note".to_owned(), body: json!({ "text": note }).to_string() });
+    if let Some(text) = &row.note {
+        actions.extend(action("note:1", "note", &NoteBody { text }));
     }
     Decision { actions, row: Some(row.name.clone()), reasons }
 }
@@ -147,8 +171,7 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, reasons: &mut Vec<S
         reasons.push(format!("no reply: a machine wrote it ({})", about.automated));
         return None;
     }
-    let moved: Json = serde_json::from_str(&event.body).unwrap_or_default();
-    if event.kind == "exchange.moved" && moved.get("by").and_then(Json::as_str) == Some("own") {
+    if event.kind == "exchange.moved" && is_moved_by_us(&event.body) {
         reasons.push("no reply: somebody of ours answered".to_owned());
         return None;
     }
@@ -157,14 +180,20 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, reasons: &mut Vec<S
     if is_capped {
         reasons.push(format!("{recent} automatic replies in the last hour: this one waits for a person"));
     }
-    let (language, text) = in_language(reply, language_of(about).as_deref())?;
-    let body = json!({
-        "mode": if reply.is_sent && !is_capped { "send" } else { "draft" },
-        "review": reply.review.iter().map(|team| team.name.clone()).collect::<Vec<_>>(),
-        "text": filled(text, about),
-        "language": language,
-    });
-    Some(Action { key: "reply".to_owned(), kind: "reply".to_owned(), body: body.to_string() })
+    let (language, text) = in_language(reply, language_of(about))?;
+    let mode = if reply.is_sent && !is_capped { "send" } else { "draft" };
+    action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })
+}
+
+fn is_moved_by_us(body: &str) -> bool {
+    let moved: Json = serde_json::from_str(body).unwrap_or_default();
+    moved.get("by").and_then(Json::as_str) == Some("own")
+}
+
+/// None: never, for such a body is text, numbers and lists.
+fn action(key: &str, kind: &str, body: &impl Serialize) -> Option<Action> {
+    let body = serde_json::to_string(body).ok()?;
+    Some(Action { key: key.to_owned(), kind: kind.to_owned(), body })
 }
 
 /// The text in this language, in its main language, in English, or the first.
@@ -176,10 +205,31 @@ fn in_language<'r>(reply: &'r Reply, language: Option<&str>) -> Option<(&'r str,
     Some((&found.0, &found.1))
 }
 
+/// Each place is filled once: what a stranger wrote is never looked through for further places.
 fn filled(text: &str, about: &Interaction) -> String {
-    let clean = |value: &str| value.chars().filter(|c| !c.is_control()).take(VALUE_MAX).collect::<String>();
-    let author = about.author_name.as_deref().map(clean).unwrap_or_default();
-    let filled = text.replace("{subject}", &clean(about.subject.as_deref().unwrap_or_default())).replace("{channel}", &about.channel);
-    // A name that is not known leaves no gap behind: "Hi {author}," becomes "Hi,".
-    if author.trim().is_empty() { filled.replace(" {author}", "").replace("{author}", "") } else { filled.replace("{author}", author.trim()) }
+    let author = shown(about.author_name.as_deref().unwrap_or_default().trim());
+    let subject = shown(about.subject.as_deref().unwrap_or_default().trim());
+    let places = [("{author}", author.as_str()), ("{subject}", subject.as_str()), ("{channel}", about.channel.as_str())];
+    let (mut filled, mut rest) = (String::with_capacity(text.len() + 64), text);
+    while let Some((before, from)) = rest.find('{').and_then(|at| rest.split_at_checked(at)) {
+        filled.push_str(before);
+        let place = places.iter().find_map(|(place, value)| from.strip_prefix(place).map(|after| (after, *value)));
+        let (after, value) = place.unwrap_or_else(|| (from.strip_prefix('{').unwrap_or_default(), "{"));
+        // A value that is not known leaves no gap behind: "Hi {author}," becomes "Hi,".
+        if value.is_empty() && filled.ends_with(' ') {
+            filled.pop();
+        }
+        if filled.len() + value.len() <= FILLED_MAX {
+            filled.push_str(value);
+        }
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+/// What a stranger wrote, on one line, of bounded length, without what turns the direction of writing or hides.
+fn shown(value: &str) -> String {
+    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
+    value.chars().filter(|c| !is_hidden(*c)).take(VALUE_MAX).collect()
 }

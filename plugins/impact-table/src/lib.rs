@@ -1,10 +1,13 @@
 //! Rule `impact-table`: the first row that matches says who is responsible, by when, and what is answered.
 //!
 //! The table is the admin's TOML file. It is read once for each text; a decision carries the row and its reasons in words.
+//! It never looks at a message's text and asks nobody: same event and same table, same decision. Bounds: 1,000 rows, 4 MiB.
 
+mod bodies;
 mod decide;
 mod lint;
 mod table;
+mod words;
 
 use std::cell::RefCell;
 use std::rc::Rc;

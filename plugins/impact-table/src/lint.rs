@@ -2,9 +2,13 @@
 
 use membrana_sdk::{Finding, Surroundings, finding_error, finding_info, finding_warning};
 
-use crate::table::{Mistake, Named, Predicate, Row, Table, Test, Weight, is_near, read};
+use crate::table::{Mistake, Named, Predicate, ROWS_MAX, Row, Table, Test, Weight, read};
+use crate::words::{is_near, is_same};
 
 const KEY: &str = "table_file";
+const LAST_ROW: &str = "end the table with [[row]] name = \"everything else\", without `when`";
+/// Things said of one table; the host takes no more.
+const FINDINGS_MAX: usize = ROWS_MAX;
 
 /// Every mistake of a table, by place.
 pub(crate) fn findings(text: &str, around: &Surroundings) -> Vec<Finding> {
@@ -12,7 +16,11 @@ pub(crate) fn findings(text: &str, around: &Surroundings) -> Vec<Finding> {
     let mut lint = Lint { around, mistakes: &mut mistakes };
     lint.rows(&table);
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    mistakes.into_iter().map(finding).collect()
+    // Errors first where there are too many, so that a cut never makes a wrong table look right.
+    if mistakes.len() > FINDINGS_MAX {
+        mistakes.sort_by_key(|mistake| mistake.weight);
+    }
+    mistakes.into_iter().take(FINDINGS_MAX).map(finding).collect()
 }
 
 fn finding(mistake: Mistake) -> Finding {
@@ -35,10 +43,13 @@ impl Lint<'_> {
     }
 
     fn rows(&mut self, table: &Table) {
-        let last = table.rows.last();
-        if last.is_none_or(|row| row.when.is_some()) {
-            let place = last.map_or((1, 1), |row| (row.line, row.column));
-            self.say(Weight::Error, place, "the last row has a `when`: what no row matches is nobody's".to_owned(), "end the table with [[row]] name = \"everything else\", without `when`".to_owned());
+        match table.rows.last() {
+            _ if table.is_cut => {}
+            None => self.say(Weight::Error, (1, 1), "the table has no row".to_owned(), LAST_ROW.to_owned()),
+            Some(row) if row.when.is_some() => {
+                self.say(Weight::Error, (row.line, row.column), "the last row has a `when`: what no row matches is nobody's".to_owned(), LAST_ROW.to_owned());
+            }
+            Some(_) => {}
         }
         for (n, row) in table.rows.iter().enumerate() {
             let earlier = table.rows.get(..n).unwrap_or_default();
@@ -71,20 +82,35 @@ impl Lint<'_> {
         if let Some(reply) = row.reply.as_ref().filter(|reply| reply.is_sent && !reply.review.is_empty()) {
             self.say(Weight::Error, (reply.line, reply.column), format!("the reply of row \"{}\" names reviewers but would be sent without them", row.name), "write mode = \"draft\", or leave out `review`".to_owned());
         }
-        let here = (row.line, row.column);
-        match &row.responsible {
-            None if row.within_ms.is_some() || !row.escalate.is_empty() => {
-                self.say(Weight::Error, here, format!("row \"{}\" has a deadline and nobody responsible", row.name), "add responsible = \"TEAM\"".to_owned());
-            }
-            None if row.reply.is_none() => self.say(Weight::Info, here, format!("row \"{}\" only counts", row.name), "add responsible = \"TEAM\" if somebody should act".to_owned()),
-            Some(_) if row.within_ms.is_none() => {
-                self.say(Weight::Warning, here, format!("row \"{}\" gives a task without a deadline", row.name), "add within = \"4h\"".to_owned());
-            }
-            _ => {}
-        }
+        self.duties(row);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));
         if let Some([_, (_, to)]) = too_late {
             self.say(Weight::Error, (to.line, to.column), format!("the escalation to `{}` comes no later than the one before it", to.name), "order the steps by `after`, rising".to_owned());
+        }
+    }
+
+    /// A row without `responsible` only counts: what else it asks for would never happen.
+    fn duties(&mut self, row: &Row) {
+        let here = (row.line, row.column);
+        let asks_for = [
+            ("within", row.within_ms.is_some()),
+            ("escalate", !row.escalate.is_empty()),
+            ("consulted", !row.consulted.is_empty()),
+            ("informed", !row.informed.is_empty()),
+            ("reply", row.reply.is_some()),
+            ("note", row.note.is_some()),
+        ];
+        let asked: Vec<&str> = asks_for.iter().filter(|(_, is_asked)| *is_asked).map(|(key, _)| *key).collect();
+        match &row.responsible {
+            None if asked.is_empty() => self.say(Weight::Info, here, format!("row \"{}\" only counts", row.name), "add responsible = \"TEAM\" if somebody should act".to_owned()),
+            None => {
+                let message = format!("row \"{}\" has `{}` and nobody responsible, so it would only count", row.name, asked.join("`, `"));
+                self.say(Weight::Error, here, message, "add responsible = \"TEAM\"".to_owned());
+            }
+            Some(_) if row.within_ms.is_none() => {
+                self.say(Weight::Warning, here, format!("row \"{}\" gives a task without a deadline", row.name), "add within = \"4h\"".to_owned());
+            }
+            Some(_) => {}
         }
     }
 
@@ -114,15 +140,22 @@ impl Lint<'_> {
     }
 }
 
-/// Says whether `first` matches everything that `row` matches, by form: every condition of `first` is weaker.
+/// Says whether `first` matches everything that `row` matches, by form: every condition of `first` is weaker. A row whose
+/// `when` has a mistake covers nothing and is covered by nothing, so that one mistake is told once.
 fn covers(first: &Row, row: &Row) -> bool {
+    if first.is_doubtful || row.is_doubtful {
+        return false;
+    }
     let narrower = row.when.as_deref().unwrap_or_default();
-    first.when.iter().flatten().all(|wide| narrower.iter().any(|narrow| narrow.key == wide.key && narrow.is_annotation == wide.is_annotation && is_weaker(&wide.test, &narrow.test)))
+    first.when.iter().flatten().all(|wide| narrower.iter().any(|narrow| is_weaker(wide, narrow)))
 }
 
-fn is_weaker(wide: &Test, narrow: &Test) -> bool {
-    match (wide, narrow) {
-        (Test::Any(wide), Test::Any(narrow)) => narrow.iter().all(|one| wide.contains(one)),
+fn is_weaker(wide: &Predicate, narrow: &Predicate) -> bool {
+    if wide.key != narrow.key || wide.is_annotation != narrow.is_annotation {
+        return false;
+    }
+    match (&wide.test, &narrow.test) {
+        (Test::Any(wide_words), Test::Any(words)) => words.iter().all(|word| wide_words.iter().any(|wide_word| is_same(&wide.key, wide_word, word))),
         (Test::Range(a, b), Test::Range(c, d)) => a <= c && b >= d,
         _ => false,
     }

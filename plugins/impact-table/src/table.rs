@@ -5,13 +5,23 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::words::{Lines, duration_ms, is_near, number_of};
+
 /// More rows than anybody can keep in mind.
-const ROWS_MAX: usize = 1000;
+pub(crate) const ROWS_MAX: usize = 1000;
+/// A table of that many full rows. Units: bytes.
+const TABLE_MAX: usize = 4 << 20;
+/// Teams, words or steps in one list.
+const LIST_MAX: usize = 64;
+/// What a reply or a note says; an action's body must fit the host's 64 KiB however it is escaped. Units: bytes.
+const TEXT_MAX: usize = 8192;
 
 /// The whole table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
+    /// It ends before the text does: the TOML is broken or too long.
+    pub(crate) is_cut: bool,
 }
 
 /// One row.
@@ -22,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) column: u32,
     /// Absent: matches everything.
     pub(crate) when: Option<Vec<Predicate>>,
+    /// Its `when` has a mistake, so that what it would match is not known.
+    pub(crate) is_doubtful: bool,
     pub(crate) responsible: Option<Named>,
     pub(crate) consulted: Vec<Named>,
     pub(crate) informed: Vec<Named>,
@@ -71,11 +83,11 @@ pub(crate) enum Test {
 }
 
 /// Fields of an interaction that a row may ask of; `language`, `intent` and `sentiment` are annotations.
-pub(crate) const FIELDS: [&str; 4] = ["channel", "kind", "visibility", "automated"];
+const FIELDS: [&str; 6] = ["channel", "kind", "visibility", "author", "automated", "side"];
 const ANNOTATIONS: [&str; 3] = ["intent", "sentiment", "language"];
 
 /// How bad a mistake is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Weight {
     Error,
     Warning,
@@ -100,13 +112,14 @@ impl Mistake {
 
 /// Reads a table with all its mistakes.
 pub(crate) fn read(text: &str) -> (Table, Vec<Mistake>) {
-    let mut reader = Reader { text, mistakes: Vec::new() };
+    let mut reader = Reader { text, lines: Lines::new(text), mistakes: Vec::new() };
     let table = reader.table();
     (table, reader.mistakes)
 }
 
 struct Reader<'t> {
     text: &'t str,
+    lines: Lines,
     mistakes: Vec<Mistake>,
 }
 
@@ -115,10 +128,7 @@ type Pair<'p, 'i> = (&'p Spanned<toml::de::DeString<'i>>, &'p Spanned<DeValue<'i
 
 impl Reader<'_> {
     fn place(&self, span: &Range<usize>) -> (u32, u32) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
-        (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+        self.lines.place(span)
     }
 
     fn error(&mut self, span: &Range<usize>, message: impl Into<String>, cure: impl Into<String>) {
@@ -129,19 +139,27 @@ impl Reader<'_> {
     fn table(&mut self) -> Table {
         let mut table = Table::default();
         let text = self.text;
-        let root = match DeTable::parse(text) {
-            Ok(root) => root,
-            Err(error) => {
-                self.error(&error.span().unwrap_or(0..0), error.message().to_owned(), "see https://toml.io for how TOML is written");
-                return table;
+        if text.len() > TABLE_MAX {
+            table.is_cut = true;
+            self.error(&(0..0), format!("the table has {} bytes", text.len()), format!("a table may have {TABLE_MAX} bytes"));
+            return table;
+        }
+        let (root, broken) = DeTable::parse_recoverable(text);
+        if !broken.is_empty() {
+            // What the parser makes of the rest is a guess: rows read from it would bring mistakes that nobody made.
+            table.is_cut = true;
+            for error in broken {
+                self.error(&error.span().unwrap_or(0..0), error.message(), "see https://toml.io for how TOML is written");
             }
-        };
+            return table;
+        }
         for (key, value) in root.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("version", DeValue::String(_)) => {}
                 ("version", _) => self.error(&value.span(), "`version` is not a text", "write version = \"2026-11\""),
                 ("row", DeValue::Array(rows)) => {
                     if rows.len() > ROWS_MAX {
+                        table.is_cut = true;
                         self.error(&value.span(), format!("{} rows", rows.len()), format!("a table may have {ROWS_MAX} rows"));
                     }
                     for row in rows.iter().take(ROWS_MAX) {
@@ -170,14 +188,18 @@ impl Reader<'_> {
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => row.name = self.text("name", value).unwrap_or_default(),
-                "when" => row.when = self.when(value),
+                "when" => {
+                    let n_before = self.mistakes.len();
+                    row.when = Some(self.when(value));
+                    row.is_doubtful = self.mistakes.len() > n_before;
+                }
                 "responsible" => row.responsible = self.named("responsible", value),
                 "consulted" => row.consulted = self.names("consulted", value),
                 "informed" => row.informed = self.names("informed", value),
                 "within" => row.within_ms = self.duration("within", value),
                 "escalate" => row.escalate = self.escalate(value),
                 "reply" => row.reply = self.reply(value),
-                "note" => row.note = self.text("note", value),
+                "note" => row.note = self.said("note", value),
                 _ => self.unknown("a row", (key, value), &["name", "when", "responsible", "consulted", "informed", "within", "escalate", "reply", "note"]),
             }
         }
@@ -195,6 +217,21 @@ impl Reader<'_> {
         None
     }
 
+    /// A text that goes out or to the team.
+    fn said(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        let text = self.text(key, value)?;
+        if text.trim().is_empty() || text.len() > TEXT_MAX {
+            self.error(&value.span(), format!("`{key}` has {} bytes", text.len()), format!("write 1 to {TEXT_MAX} bytes"));
+        }
+        Some(text)
+    }
+
+    fn bound(&mut self, key: &str, n_items: usize, value: &Spanned<DeValue<'_>>) {
+        if n_items > LIST_MAX {
+            self.error(&value.span(), format!("`{key}` has {n_items} items"), format!("a list may have {LIST_MAX}"));
+        }
+    }
+
     fn named(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Named> {
         let name = self.text(key, value)?;
         let (line, column) = self.place(&value.span());
@@ -203,7 +240,10 @@ impl Reader<'_> {
 
     fn names(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<Named> {
         match value.get_ref() {
-            DeValue::Array(items) => items.iter().filter_map(|item| self.named(key, item)).collect(),
+            DeValue::Array(items) => {
+                self.bound(key, items.len(), value);
+                items.iter().take(LIST_MAX).filter_map(|item| self.named(key, item)).collect()
+            }
             _ => {
                 self.error(&value.span(), format!("`{key}` is not a list"), format!("write {key} = [\"…\"]"));
                 Vec::new()
@@ -225,8 +265,9 @@ impl Reader<'_> {
             self.error(&value.span(), "`escalate` is not a list", "write escalate = [{ after = \"1h\", to = \"support-lead\" }]");
             return Vec::new();
         };
+        self.bound("escalate", items.len(), value);
         let mut steps = Vec::new();
-        for item in items {
+        for item in items.iter().take(LIST_MAX) {
             let DeValue::Table(step) = item.get_ref() else {
                 self.error(&item.span(), "a step of `escalate` is not a table", "write { after = \"1h\", to = \"support-lead\" }");
                 continue;
@@ -260,10 +301,11 @@ impl Reader<'_> {
                 ("mode", DeValue::String(mode)) if mode == "draft" || mode == "send" => (has_mode, reply.is_sent) = (true, mode == "send"),
                 ("mode", _) => self.error(&value.span(), "`mode` is neither \"draft\" nor \"send\"", "write mode = \"draft\"; a draft waits for `outbox approve`"),
                 ("review", _) => reply.review = self.names("review", value),
-                ("text", DeValue::String(text)) => reply.text.push(("en".to_owned(), text.to_string())),
+                ("text", DeValue::String(_)) => reply.text.extend(self.said("text", value).map(|text| ("en".to_owned(), text))),
                 ("text", DeValue::Table(texts)) => {
-                    for (language, text) in texts {
-                        reply.text.extend(self.text("text", text).map(|text| (language.get_ref().to_lowercase(), text)));
+                    self.bound("text", texts.len(), value);
+                    for (language, text) in texts.iter().take(LIST_MAX) {
+                        reply.text.extend(self.said("text", text).map(|text| (language.get_ref().to_lowercase(), text)));
                     }
                 }
                 ("text", _) => self.error(&value.span(), "`text` is neither a text nor a table by language", "write text = { en = \"…\", it = \"…\" }"),
@@ -279,57 +321,50 @@ impl Reader<'_> {
         Some(reply)
     }
 
-    fn when(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Vec<Predicate>> {
+    fn when(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Predicate> {
+        let mut predicates = Vec::new();
         let DeValue::Table(table) = value.get_ref() else {
             self.error(&value.span(), "`when` is not a table", "write when = { intent = [\"complaint\"] }");
-            return None;
+            return predicates;
         };
-        let mut predicates = Vec::new();
         for (key, value) in table {
             let word = key.get_ref().as_ref();
-            if word == "annotation" {
-                if let DeValue::Table(inner) = value.get_ref() {
-                    for (key, value) in inner {
+            match value.get_ref() {
+                DeValue::Table(inner) if word == "annotation" => {
+                    self.bound("annotation", inner.len(), value);
+                    for (key, value) in inner.iter().take(LIST_MAX) {
                         predicates.extend(self.predicate(key.get_ref(), value, true));
                     }
-                } else {
-                    self.error(&value.span(), "`annotation` is not a table", "write annotation = { topic = [\"billing\"] }");
                 }
-            } else if FIELDS.contains(&word) || ANNOTATIONS.contains(&word) {
-                predicates.extend(self.predicate(word, value, ANNOTATIONS.contains(&word)));
-            } else {
-                self.unknown("`when`", (key, value), &["intent", "sentiment", "visibility", "channel", "kind", "language", "automated", "annotation"]);
+                _ if word == "annotation" => self.error(&value.span(), "`annotation` is not a table", "write annotation = { topic = [\"billing\"] }"),
+                _ if FIELDS.contains(&word) || ANNOTATIONS.contains(&word) => predicates.extend(self.predicate(word, value, ANNOTATIONS.contains(&word))),
+                _ => {
+                    let known: Vec<&str> = ANNOTATIONS.into_iter().chain(FIELDS).chain(["annotation"]).collect();
+                    self.unknown("`when`", (key, value), &known);
+                }
             }
         }
-        if predicates.is_empty() && table.is_empty() {
+        if table.is_empty() {
             self.error(&value.span(), "`when` is empty", "leave it out for a row that matches everything");
         }
-        Some(predicates)
+        predicates
     }
 
     fn predicate(&mut self, key: &str, value: &Spanned<DeValue<'_>>, is_annotation: bool) -> Option<Predicate> {
         let (line, column) = self.place(&value.span());
         let test = match value.get_ref() {
-            DeValue::Array(items) => Test::Any(items.iter().filter_map(|item| self.text(key, item)).collect()),
-            DeValue::String(one) => Test::Any(vec![one.to_string()]),
-            DeValue::Table(range) if is_annotation => {
-                let (mut min, mut max) = (f64::NEG_INFINITY, f64::INFINITY);
-                for (bound, number) in range {
-                    let parsed = number_of(number.get_ref());
-                    match (bound.get_ref().as_ref(), parsed) {
-                        ("min", Some(number)) => min = number,
-                        ("max", Some(number)) => max = number,
-                        ("min" | "max", None) => self.error(&number.span(), format!("`{}` is not a number", bound.get_ref()), "write { min = -1.0, max = -0.2 }"),
-                        _ => self.unknown("a range", (bound, number), &["min", "max"]),
-                    }
-                }
-                if min > max {
-                    self.error(&value.span(), format!("no number is over {min} and under {max}"), "swap `min` and `max`");
-                }
-                Test::Range(min, max)
+            DeValue::Array(_) | DeValue::String(_) if key == "sentiment" => {
+                self.error(&value.span(), "`sentiment` is a number from -1 to 1, not a word", "write sentiment = { max = -0.2 }");
+                return None;
             }
+            DeValue::Array(items) => {
+                self.bound(key, items.len(), value);
+                Test::Any(items.iter().take(LIST_MAX).filter_map(|item| self.text(key, item)).collect())
+            }
+            DeValue::String(one) => Test::Any(vec![one.to_string()]),
+            DeValue::Table(range) if is_annotation && key != "intent" && key != "language" => self.range(range, value),
             _ => {
-                self.error(&value.span(), format!("`{key}` is neither a list nor a range"), format!("write {key} = [\"…\"]"));
+                self.error(&value.span(), format!("`{key}` is not a list"), format!("write {key} = [\"…\"]"));
                 return None;
             }
         };
@@ -338,35 +373,23 @@ impl Reader<'_> {
         }
         Some(Predicate { key: key.to_owned(), is_annotation, test, line, column })
     }
-}
 
-fn number_of(value: &DeValue<'_>) -> Option<f64> {
-    match value {
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        DeValue::Integer(number) => number.as_str().parse().ok(),
-        _ => None,
+    fn range(&mut self, range: &DeTable<'_>, value: &Spanned<DeValue<'_>>) -> Test {
+        let (mut min, mut max) = (f64::NEG_INFINITY, f64::INFINITY);
+        for (bound, number) in range {
+            match (bound.get_ref().as_ref(), number_of(number.get_ref())) {
+                ("min", Some(number)) => min = number,
+                ("max", Some(number)) => max = number,
+                ("min" | "max", None) => self.error(&number.span(), format!("`{}` is not a number", bound.get_ref()), "write { min = -1.0, max = -0.2 }"),
+                _ => self.unknown("a range", (bound, number), &["min", "max"]),
+            }
+        }
+        if range.is_empty() {
+            self.error(&value.span(), "a range without `min` and `max` says nothing", "write { max = -0.2 }");
+        }
+        if min > max {
+            self.error(&value.span(), format!("no number is over {min} and under {max}"), "swap `min` and `max`");
+        }
+        Test::Range(min, max)
     }
-}
-
-/// `90s`, `30m`, `2h`, `1d`.
-pub(crate) fn duration_ms(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let number: u64 = number.parse().ok()?;
-    let ms = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(ms).filter(|ms| *ms > 0)
-}
-
-/// One letter more, less, or another; or two neighbours swapped.
-pub(crate) fn is_near(word: &str, known: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (word.chars().collect(), known.chars().collect());
-    let same_head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let same_tail = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
-    let longest = a.len().max(b.len());
-    a.len().abs_diff(b.len()) <= 1 && same_head + same_tail + 2 >= longest && longest > 2
 }
