@@ -1,21 +1,25 @@
 //! Word lists, read once.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
-static ENGLISH: OnceLock<HashMap<&'static str, f64>> = OnceLock::new();
-static ITALIAN: OnceLock<HashMap<&'static str, f64>> = OnceLock::new();
-static EMOJI: OnceLock<HashMap<&'static str, f64>> = OnceLock::new();
+use rustc_hash::FxHashMap;
 
-fn read(text: &'static str) -> HashMap<&'static str, f64> {
+/// Words by weight.
+pub(crate) type Words = FxHashMap<&'static str, f64>;
+
+static ENGLISH: OnceLock<Words> = OnceLock::new();
+static ITALIAN: OnceLock<Words> = OnceLock::new();
+static EMOJI: OnceLock<Words> = OnceLock::new();
+
+fn read(text: &'static str) -> Words {
     text.lines().filter_map(|line| line.split_once('\t')).filter_map(|(word, weight)| Some((word, weight.parse().ok()?))).collect()
 }
 
-pub(crate) fn english() -> &'static HashMap<&'static str, f64> {
+pub(crate) fn english() -> &'static Words {
     ENGLISH.get_or_init(|| read(include_str!("../data/en.tsv")))
 }
 
-pub(crate) fn italian() -> &'static HashMap<&'static str, f64> {
+pub(crate) fn italian() -> &'static Words {
     ITALIAN.get_or_init(|| {
         let mut words = read(include_str!("../data/it.tsv"));
         words.extend(ITALIAN_OF_SERVICE);
@@ -23,7 +27,13 @@ pub(crate) fn italian() -> &'static HashMap<&'static str, f64> {
     })
 }
 
-pub(crate) fn emoji() -> &'static HashMap<&'static str, f64> {
+/// First words of Italian phrases of two.
+pub(crate) fn italian_firsts() -> &'static FxHashMap<&'static str, ()> {
+    static FIRSTS: OnceLock<FxHashMap<&'static str, ()>> = OnceLock::new();
+    FIRSTS.get_or_init(|| italian().keys().filter_map(|phrase| phrase.split_once(' ')).map(|(first, _)| (first, ())).collect())
+}
+
+pub(crate) fn emoji() -> &'static Words {
     EMOJI.get_or_init(|| {
         let mut all = read(include_str!("../data/emoji.tsv"));
         // Their descriptions say "pouting" and "symbols on mouth", which no list weighs.

@@ -1,8 +1,8 @@
 //! VADER's rules over one text, with the words of each language.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
-use crate::lexicon::{emoji, english, italian};
+use crate::lexicon::{Words, emoji, english, italian, italian_firsts};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
 const BOOST: f64 = 0.293;
@@ -32,7 +32,7 @@ impl Language {
         }
     }
 
-    fn lexicon(self) -> &'static HashMap<&'static str, f64> {
+    fn lexicon(self) -> &'static Words {
         match self {
             Self::English => english(),
             Self::Italian => italian(),
@@ -91,12 +91,13 @@ const LESS_IT: [&str; 8] = ["poco", "abbastanza", "quasi", "leggermente", "appen
 
 struct Word<'t> {
     shown: &'t str,
-    lower: String,
+    lower: Cow<'t, str>,
+    boost: f64,
 }
 
 /// How a text feels; `None` where it has no word at all.
 pub fn score(language: Language, text: &str) -> Option<f64> {
-    let words: Vec<Word<'_>> = text.split_whitespace().map(word_of).collect();
+    let words: Vec<Word<'_>> = text.split_whitespace().map(|shown| word_of(language, shown)).collect();
     if !text.chars().any(char::is_alphanumeric) && !text.chars().any(|c| u32::from(c) > 0x2000) {
         return None;
     }
@@ -112,11 +113,14 @@ pub fn score(language: Language, text: &str) -> Option<f64> {
 }
 
 /// Punctuation around a word goes, but an emoticon stays as it is.
-fn word_of(shown: &str) -> Word<'_> {
+fn word_of(language: Language, shown: &str) -> Word<'_> {
     let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || "«»“”‘’…".contains(c));
     let kept = if bare.chars().count() <= 2 && !bare.chars().any(char::is_alphanumeric) { shown } else { bare };
     let kept = if kept.is_empty() { shown } else { kept };
-    Word { shown: kept, lower: kept.to_lowercase().replace('’', "'") }
+    let is_lower = kept.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    let lower = if is_lower { Cow::Borrowed(kept) } else { Cow::Owned(kept.to_lowercase().replace('’', "'")) };
+    let boost = language.boost(&lower);
+    Word { shown: kept, lower, boost }
 }
 
 fn is_capitals(word: &str) -> bool {
@@ -125,13 +129,14 @@ fn is_capitals(word: &str) -> bool {
 
 fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f64 {
     let Some(word) = words.get(n) else { return 0.0 };
-    if language.boost(&word.lower) != 0.0 && language == Language::English {
+    if word.boost != 0.0 && language == Language::English {
         return 0.0;
     }
     let lexicon = language.lexicon();
-    let of_pair = n.checked_sub(1).and_then(|before| words.get(before)).and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
+    let before = n.checked_sub(1).and_then(|before| words.get(before)).filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
+    let of_pair = before.and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
     let elided = word.lower.split_once('\'').map(|(_, rest)| rest).filter(|_| language == Language::Italian);
-    let alone = lexicon.get(word.lower.as_str()).or_else(|| elided.and_then(|rest| lexicon.get(rest)));
+    let alone = lexicon.get(&*word.lower).or_else(|| elided.and_then(|rest| lexicon.get(rest)));
     let Some(weight) = of_pair.or(alone).copied() else { return 0.0 };
     // A negation that is itself in the list counts by what it negates.
     if language.is_negation(&word.lower) && language == Language::Italian {
@@ -143,10 +148,10 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     }
     for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)] {
         let Some(before) = n.checked_sub(distance).and_then(|at| words.get(at)) else { break };
-        if lexicon.contains_key(before.lower.as_str()) && language == Language::English && language.boost(&before.lower) == 0.0 && !language.is_negation(&before.lower) {
+        if language == Language::English && before.boost == 0.0 && lexicon.contains_key(&*before.lower) && !language.is_negation(&before.lower) {
             continue;
         }
-        let mut boost = language.boost(&before.lower);
+        let mut boost = before.boost;
         if boost != 0.0 && is_mixed && is_capitals(before.shown) {
             boost += CAPITALS.copysign(boost);
         }
