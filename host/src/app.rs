@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -71,6 +71,7 @@ pub enum AppError {
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The process's own environment.
+#[expect(clippy::disallowed_methods, reason = "handed to `config`, which alone asks it")]
 pub fn process_env() -> Env {
     Arc::new(|name| std::env::var(name).ok())
 }
@@ -107,7 +108,7 @@ pub struct App {
     desk: Arc<Desk>,
     intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>,
     running: Mutex<Running>,
-    servers: Mutex<Vec<JoinHandle<()>>>,
+    servers: Mutex<JoinSet<()>>,
     stop: CancellationToken,
     addresses: Vec<std::net::SocketAddr>,
 }
@@ -116,7 +117,7 @@ pub struct App {
 #[derive(Default)]
 struct Running {
     stop: CancellationToken,
-    stages: Vec<JoinHandle<()>>,
+    stages: JoinSet<()>,
 }
 
 impl App {
@@ -137,7 +138,10 @@ impl App {
         let pollable = Arc::clone(&intakes);
         let poll: console::PollNow = Box::new(move |channel| {
             let found = pollable.load().iter().find(|intake| intake.channel == *channel).cloned();
-            found.map(|intake| tokio::spawn(async move { intake.poll_now().await })).is_some()
+            let Some(intake) = found else { return false };
+            #[expect(clippy::disallowed_methods, reason = "it only waits for the call under way, which has a bound")]
+            tokio::spawn(async move { intake.poll_now().await });
+            true
         });
         let token = config.host.admin_token.as_ref().map(|secret| Token::new(secret.expose()));
         let desk = Arc::new(Desk { journal: journal.clone(), sections: ArcSwap::default(), poll: Some(poll), token });
@@ -199,7 +203,9 @@ impl App {
         let sections = sections_of(config, Some(&prepared));
         let Prepared { channels, analyzers, rules, sinks } = prepared;
         let (analyzers, rules) = (Arc::new(Analyzers::new(analyzers)), Arc::new(ArcSwap::from_pointee(rules)));
-        let (mut works, mut intakes, mut hooks): (Vec<Arc<dyn Work>>, Vec<Arc<Intake>>, Vec<Hook>) = (Vec::new(), Vec::new(), Vec::new());
+        let mut works: Vec<Arc<dyn Work>> = Vec::new();
+        let mut intakes: Vec<Arc<Intake>> = Vec::new();
+        let mut hooks: Vec<Hook> = Vec::new();
         for prepared in channels {
             let (journal, channel) = (self.journal.clone(), ChannelName::from(prepared.name.as_str()));
             let intake = Arc::new(Intake {
@@ -234,7 +240,10 @@ impl App {
         self.ingress.set(hooks);
         self.intakes.store(Arc::new(intakes));
         self.desk.sections.store(Arc::new(sections));
-        let stages = works.into_iter().map(|work| tokio::spawn(stage::run(work, self.journal.clone(), stop.clone()))).collect();
+        let mut stages = JoinSet::new();
+        for work in works {
+            stages.spawn(stage::run(work, self.journal.clone(), stop.clone()));
+        }
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running { stop, stages };
     }
 
@@ -252,13 +261,13 @@ impl App {
         let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
         self.addresses.push(listener.local_addr().unwrap_or(address));
         let stop = self.stop.clone();
-        let server = tokio::spawn(async move {
+        let server = async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
             if let Err(failure) = served {
                 error!(error = %failure, "The HTTP server ended.");
             }
-        });
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        };
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(server);
         Ok(())
     }
 
@@ -281,17 +290,21 @@ impl App {
                 }
             }
         };
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(tokio::spawn(work));
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
     }
 }
 
 /// Waits for tasks, within a bound; who is late is ended.
-async fn end(tasks: Vec<JoinHandle<()>>) {
-    let deadline = tokio::time::Instant::now() + STOP_WAIT;
-    for mut task in tasks {
-        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-            warn!("A stage did not end in time and was stopped.");
-            task.abort();
+async fn end(mut tasks: JoinSet<()>) {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(failure) = ended {
+                error!(error = %failure, "A task ended badly.");
+            }
         }
+    };
+    if tokio::time::timeout(STOP_WAIT, all).await.is_err() {
+        warn!("Tasks did not end in time and were stopped.");
+        tasks.shutdown().await;
     }
 }

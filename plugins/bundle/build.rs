@@ -2,6 +2,8 @@
 //!
 //! The plugins are built into one folder of their own under the target directory, so that dev, test and release builds share them.
 
+#![expect(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
+
 use std::env;
 use std::error::Error;
 use std::fmt::Write as _;

@@ -107,6 +107,7 @@ async fn send(address: std::net::SocketAddr, request: Request<Body>) -> Result<h
     let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
+    #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });
     sender.send_request(request.map(|body| body.boxed_unsync())).await.map_err(|error| unreachable(error.to_string()))
 }

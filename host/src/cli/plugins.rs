@@ -55,7 +55,7 @@ fn artifact(messages: &[u8]) -> Option<PathBuf> {
         let names = message.get("filenames").and_then(Json::as_array).cloned().unwrap_or_default();
         names.into_iter().filter_map(|name| name.as_str().map(PathBuf::from)).collect::<Vec<_>>()
     });
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).fold(None, |_, file| Some(file))
 }
 
 fn json_of(origin: &str, inspection: &Inspection) -> Json {

@@ -83,7 +83,10 @@ pub enum HttpError {
 
 /// Connections kept for the next request.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<(String, Instant, SendRequest<Full<Bytes>>)>>);
+pub(super) struct Idle(Mutex<Vec<Kept>>);
+
+/// Its origin, since when nobody used it, and the connection.
+type Kept = (String, Instant, SendRequest<Full<Bytes>>);
 
 impl Idle {
     fn take(&self, origin: &str) -> Option<SendRequest<Full<Bytes>>> {
@@ -217,6 +220,7 @@ where
 {
     let (sender, connection) = http1::Builder::new().max_headers(HEADERS_MAX).handshake(io).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
+    #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }

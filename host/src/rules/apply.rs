@@ -201,7 +201,8 @@ impl Round<'_, '_> {
         action.revision += 1;
         action.exchange_version = subject.exchange.version;
         action.due = subject.now;
-        if !is_same && !(old.is_edited && old.state == ActionState::AwaitingApproval) {
+        let is_kept_by_person = old.is_edited && old.state == ActionState::AwaitingApproval;
+        if !(is_same || is_kept_by_person) {
             action.seq = subject.entry.seq;
             action.wanted = wanted.clone();
             action.text = body.text;

@@ -9,15 +9,15 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 /// A secret in the form of Standard Webhooks.
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Whatever takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A host's folder, and its process while it runs.
-pub struct Host {
+pub(crate) struct Host {
     dir: TempDir,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     process: Option<Child>,
 }
 
@@ -29,7 +29,7 @@ impl Drop for Host {
 
 impl Host {
     /// A folder with this configuration (`[host]` is written for it) and this impact table; nothing runs yet.
-    pub fn new(config: &str, table: &str) -> Self {
+    pub(crate) fn new(config: &str, table: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let host = Self { dir, address, process: None };
@@ -39,17 +39,17 @@ impl Host {
     }
 
     /// Writes the configuration anew.
-    pub fn configure(&self, config: &str) {
-        self.write("membrana.toml", &format!("[host]\nlisten = \"{}\"\n{config}", self.address));
+    pub(crate) fn configure(&self, config: &str) {
+        self.write("membrana.toml", format!("[host]\nlisten = \"{}\"\n{config}", self.address));
     }
 
     /// Writes a file of its folder.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.dir.path().join(name), content).unwrap();
     }
 
     /// Its folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -60,7 +60,7 @@ impl Host {
     }
 
     /// Starts it and waits until it is ready.
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         self.process = Some(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         let address = self.address;
@@ -73,12 +73,12 @@ impl Host {
     }
 
     /// What it logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// As a power cut would, for the process.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -86,31 +86,31 @@ impl Host {
     }
 
     /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     /// Asks it to stop and waits for its exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.process.take().unwrap().wait().unwrap().code()
     }
 
     /// Runs a command beside it, or alone.
-    pub fn cli(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// A list, as `--json` prints it.
-    pub fn list(&self, arguments: &[&str]) -> Vec<Json> {
+    pub(crate) fn list(&self, arguments: &[&str]) -> Vec<Json> {
         let output = self.cli(&[arguments, &["--json"]].concat());
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until a list is as wanted, and gives it.
-    pub async fn until(&self, arguments: &[&str], is_wanted: impl Fn(&[Json]) -> bool) -> Vec<Json> {
+    pub(crate) async fn until(&self, arguments: &[&str], is_wanted: impl Fn(&[Json]) -> bool) -> Vec<Json> {
         let mut last = Vec::new();
         let done = eventually(async || {
             last = self.list(arguments);
@@ -122,7 +122,7 @@ impl Host {
 }
 
 /// Waits until something holds; says whether it did in time.
-pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if holds().await {
@@ -134,6 +134,6 @@ pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
 }
 
 /// A text inside a JSON value.
-pub fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
+pub(crate) fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
     json.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
 }

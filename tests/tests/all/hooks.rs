@@ -4,7 +4,7 @@ use membrana_world::{Dress, Shop, call};
 
 use crate::harness::{Host, SECRET, text};
 
-pub const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [[channel]]
 name = "shop"
 plugin = "touchpoint"
@@ -19,9 +19,9 @@ config = { table_file = "impact.toml" }
 name = "shops"
 "#;
 
-pub const TABLE: &str = "[[row]]\nname = \"check-in\"\nwhen = { kind = [\"checkin\"] }\nresponsible = \"shops\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n";
+pub(crate) const TABLE: &str = "[[row]]\nname = \"check-in\"\nwhen = { kind = [\"checkin\"] }\nresponsible = \"shops\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n";
 
-pub fn shop(host: &Host) -> Shop {
+pub(crate) fn shop(host: &Host) -> Shop {
     Shop { address: host.address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() }
 }
 

@@ -21,6 +21,7 @@ pub async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&st
     let words = |error: &dyn std::error::Error| error.to_string();
     let stream = TcpStream::connect(address).await.map_err(|error| words(&error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| words(&error))?;
+    #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });
     let mut request = hyper::Request::builder().method(method).uri(path).header("host", address.to_string());
     for (name, value) in headers {

@@ -59,6 +59,7 @@ impl Server {
         let router = router.layer(middleware::from_fn_with_state(script.clone(), scripted));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
+        #[expect(clippy::disallowed_methods, reason = "it ends when the server is dropped")]
         let task = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
         Ok(Self { address, script, task })
     }

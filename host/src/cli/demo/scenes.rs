@@ -91,6 +91,7 @@ impl Scenes {
     async fn kill(&mut self) -> Result<(), Failure> {
         title("④ the process is killed (kill -9) while orders stream in");
         let shop = self.shop();
+        #[expect(clippy::disallowed_methods, reason = "it is waited for below")]
         let rush = tokio::spawn(async move {
             let mut accepted = Vec::new();
             for n in 0..ORDERS {

@@ -21,56 +21,32 @@ const SEGMENT_MAX: usize = VALUE_MAX - 256;
 const ONCE_CLEANED: usize = 64;
 
 /// Writes a commit. It is durable after the next sync.
-pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, commit: Commit) -> Result<Committed, StoreError> {
+pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commit) -> Result<Committed, StoreError> {
     let mut inner = live.lock();
     let mut txn = Txn::new(disk, live.number, &inner, commit.at);
-    for action in commit.actions {
+    for action in std::mem::take(&mut commit.actions) {
         txn.action(action)?;
     }
-    for task in commit.tasks {
+    for task in std::mem::take(&mut commit.tasks) {
         txn.task(task)?;
     }
-    for (from, into) in commit.merges {
+    for (from, into) in std::mem::take(&mut commit.merges) {
         txn.merge(from, into)?;
     }
-    for (id, link) in commit.links {
+    for (id, link) in std::mem::take(&mut commit.links) {
         txn.link(id, link)?;
     }
     let first = txn.last.next();
-    for entry in commit.entries {
+    for entry in std::mem::take(&mut commit.entries) {
         txn.append(entry)?;
     }
-    for (exchange, is_automatic) in commit.replied {
+    for (exchange, is_automatic) in std::mem::take(&mut commit.replied) {
         txn.reply(exchange, is_automatic)?;
     }
-    for raw in commit.raws {
+    for raw in std::mem::take(&mut commit.raws) {
         txn.raw(raw_dir, raw)?;
     }
-    for timer in commit.timers_gone {
-        txn.writes.remove(keys::timer(live.number, &timer));
-    }
-    for timer in commit.timers_set {
-        txn.writes.put(keys::timer(live.number, &timer), &encode(&timer)?);
-    }
-    for (sink, id) in commit.sink_retries_gone {
-        txn.retry_gone(&sink, &id)?;
-    }
-    for retry in commit.sink_retries {
-        txn.retry(retry)?;
-    }
-    for id in commit.dead_gone {
-        txn.remove_parts(&keys::dead(live.number, id))?;
-    }
-    for letter in commit.dead {
-        txn.put_parts(&keys::dead(live.number, letter.id), &letter)?;
-    }
-    for (name, value) in commit.state {
-        let key = keys::state(live.number, short(&name));
-        match value {
-            Some(value) => txn.put_parts(&key, &(name, value))?,
-            None => txn.remove_parts(&key)?,
-        }
-    }
+    txn.rare(&mut commit)?;
     let lineup = commit.lineup.map(Arc::new).filter(|lineup| !inner.lineups.contains_key(&lineup.id));
     if let Some(lineup) = &lineup {
         txn.put_parts(&keys::lineup(live.number, lineup.id), lineup.as_ref())?;
@@ -149,6 +125,36 @@ impl<'a> Txn<'a> {
             exchanges: HashMap::new(),
             once: HashMap::new(),
         }
+    }
+
+    /// Timers, retries, dead letters and the plugin's state: what most commits lack.
+    fn rare(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        for timer in std::mem::take(&mut commit.timers_gone) {
+            self.writes.remove(keys::timer(self.channel, &timer));
+        }
+        for timer in std::mem::take(&mut commit.timers_set) {
+            self.writes.put(keys::timer(self.channel, &timer), &encode(&timer)?);
+        }
+        for (sink, id) in std::mem::take(&mut commit.sink_retries_gone) {
+            self.retry_gone(&sink, &id)?;
+        }
+        for retry in std::mem::take(&mut commit.sink_retries) {
+            self.retry(retry)?;
+        }
+        for id in std::mem::take(&mut commit.dead_gone) {
+            self.remove_parts(&keys::dead(self.channel, id))?;
+        }
+        for letter in std::mem::take(&mut commit.dead) {
+            self.put_parts(&keys::dead(self.channel, letter.id), &letter)?;
+        }
+        for (name, value) in std::mem::take(&mut commit.state) {
+            let key = keys::state(self.channel, short(&name));
+            match value {
+                Some(value) => self.put_parts(&key, &(name, value))?,
+                None => self.remove_parts(&key)?,
+            }
+        }
+        Ok(())
     }
 
     fn put_parts<T: serde::Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
