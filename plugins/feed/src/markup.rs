@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::entities::{has_entity, unescape};
+
 /// One piece of markup.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Piece<'t> {
@@ -17,11 +19,13 @@ pub(crate) enum Piece<'t> {
 /// Cuts a document into pieces.
 pub(crate) struct Scanner<'t> {
     rest: &'t str,
+    /// No comment is closed from here on, so the end of one is not looked for again.
+    no_comment_ends: bool,
 }
 
 impl<'t> Scanner<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { rest: text }
+        Self { rest: text, no_comment_ends: false }
     }
 
     fn until(&mut self, end: &str) -> &'t str {
@@ -51,7 +55,7 @@ impl<'t> Iterator for Scanner<'t> {
             }
             if let Some(comment) = tag.strip_prefix("!--") {
                 self.rest = comment;
-                self.until("-->");
+                self.comment();
             } else if tag.starts_with('!') {
                 self.rest = tag;
                 self.declaration();
@@ -74,6 +78,12 @@ impl<'t> Iterator for Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
+    /// One that is never closed hides itself, not the rest.
+    fn comment(&mut self) {
+        self.no_comment_ends = self.no_comment_ends || !self.rest.contains("-->");
+        self.until(if self.no_comment_ends { ">" } else { "-->" });
+    }
+
     /// A DOCTYPE with its inner subset, which is never read.
     fn declaration(&mut self) {
         let end = self.rest.find(['[', '>']).unwrap_or(self.rest.len());
@@ -85,10 +95,11 @@ impl<'t> Scanner<'t> {
     }
 
     fn open(&mut self) -> Piece<'t> {
-        let (mut quote, mut end) = (None, self.rest.len());
+        let (mut quote, mut end, mut is_value) = (None, self.rest.len(), false);
         for (at, c) in self.rest.char_indices() {
             match (quote, c) {
-                (None, '"' | '\'') => quote = Some(c),
+                // Elsewhere it is a slip.
+                (None, '"' | '\'') if is_value => quote = Some(c),
                 (Some(open), c) if c == open => quote = None,
                 (None, '>') => {
                     end = at;
@@ -101,6 +112,7 @@ impl<'t> Scanner<'t> {
                 }
                 _ => {}
             }
+            is_value = c == '=' || is_value && c.is_whitespace();
         }
         let (inside, rest) = self.rest.split_at(end);
         self.rest = rest.strip_prefix('>').unwrap_or(rest);
@@ -140,59 +152,31 @@ pub(crate) fn local(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
-/// Named characters that texts of the web use without defining them.
-const NAMED: [(&str, &str); 40] = [
-    ("amp", "&"), ("lt", "<"), ("gt", ">"), ("quot", "\""), ("apos", "'"), ("nbsp", "\u{a0}"), ("hellip", "…"), ("mdash", "—"), ("ndash", "–"),
-    ("lsquo", "‘"), ("rsquo", "’"), ("ldquo", "“"), ("rdquo", "”"), ("laquo", "«"), ("raquo", "»"), ("bull", "•"), ("middot", "·"),
-    ("copy", "©"), ("reg", "®"), ("trade", "™"), ("euro", "€"), ("pound", "£"), ("deg", "°"), ("agrave", "à"), ("aacute", "á"), ("egrave", "è"),
-    ("eacute", "é"), ("igrave", "ì"), ("iacute", "í"), ("ograve", "ò"), ("oacute", "ó"), ("ugrave", "ù"), ("uacute", "ú"), ("auml", "ä"),
-    ("ouml", "ö"), ("uuml", "ü"), ("szlig", "ß"), ("ccedil", "ç"), ("ntilde", "ñ"), ("acirc", "â"),
-];
-
-/// Reads entities once. What is no entity stays as it is.
-pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
-    if !text.contains('&') {
-        return Cow::Borrowed(text);
-    }
-    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, after)) = rest.split_once('&') {
-        out.push_str(before);
-        let name = after.split_once(';').map(|(name, _)| name).filter(|name| name.len() <= 10);
-        match name.and_then(character) {
-            Some(found) => {
-                out.push_str(&found);
-                rest = after.split_once(';').map_or("", |(_, rest)| rest);
-            }
-            None => {
-                out.push('&');
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
-}
-
-fn character(name: &str) -> Option<String> {
-    if let Some(number) = name.strip_prefix('#') {
-        let code = number.strip_prefix(['x', 'X']).map_or_else(|| number.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())?;
-        return char::from_u32(windows(code)).filter(|c| *c != '\0').map(String::from);
-    }
-    NAMED.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
-}
-
-/// Numbers 128 to 159 are written by software that means Windows-1252.
-fn windows(code: u32) -> u32 {
-    match u8::try_from(code) {
-        Ok(byte @ 128..=159) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(&[byte]).0.chars().next().map_or(code, u32::from),
-        _ => code,
-    }
-}
-
 /// Tags that begin a new line.
 const BLOCKS: [&str; 14] = ["p", "div", "br", "li", "ul", "ol", "tr", "h1", "h2", "h3", "h4", "blockquote", "pre", "section"];
 /// Tags whose inside is not text.
 const HIDDEN: [&str; 4] = ["script", "style", "head", "template"];
+
+/// Tags by which a text that does not say what it is shows that it is HTML, beside the blocks.
+const INLINE: [&str; 20] = ["a", "abbr", "b", "big", "cite", "code", "del", "em", "font", "h5", "h6", "i", "img", "ins", "q", "small", "span", "strong", "sub", "sup"];
+
+/// Does a text that may be either mean to be HTML?
+pub(crate) fn is_html(text: &str) -> bool {
+    let is_known = |name: &str| BLOCKS.iter().chain(&INLINE).chain(&HIDDEN).chain(&["table", "td", "u", "tt", "iframe", "video", "figure"]).any(|known| name.eq_ignore_ascii_case(known));
+    has_entity(text) || text.contains('<') && Scanner::new(text).any(|piece| matches!(piece, Piece::Open(name, ..) | Piece::Close(name) if is_known(name)))
+}
+
+/// A text without what no reader sees: controls, and white space beyond one blank.
+pub(crate) fn tidy(text: &str) -> String {
+    let seen: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    seen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A text that is no markup, line by line.
+pub(crate) fn tidy_lines(text: &str) -> String {
+    let lines = text.lines().map(tidy).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// What a reader sees of a piece of HTML.
 pub(crate) fn plain(html: &str) -> String {
@@ -211,8 +195,7 @@ pub(crate) fn plain(html: &str) -> String {
             _ => {}
         }
     }
-    let lines = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join("\n")
+    tidy_lines(&out)
 }
 
 #[cfg(test)]

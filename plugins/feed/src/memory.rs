@@ -1,27 +1,59 @@
 //! What is remembered of a feed between polls: how to ask for what is new, and what was seen.
+//!
+//! 64 feeds with ten comment feeds each stay far below the quota; a comment feed that is no longer named is forgotten.
 
-use membrana_sdk::{Fault, Result, state};
+use std::collections::{BTreeSet, HashMap};
+
+use membrana_sdk::{Fault, NativeId, Result, state};
 use serde::{Deserialize, Serialize};
 
-use crate::document::Item;
-
-/// Items remembered of one feed; the oldest leave first. Twelve bytes each.
+/// Items remembered of one feed, and of one comment feed; those seen longest ago leave first. Twelve bytes each.
 const SEEN_MAX: usize = 5_000;
+const SEEN_OF_COMMENTS_MAX: usize = 1_000;
+/// Forgotten in one poll, at most.
+const FORGOTTEN_MAX: u32 = 1000;
 
-/// How a feed is asked.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// How a feed is asked. Times in milliseconds since 1970.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Memory {
+    /// It was read before.
+    pub(crate) was_read: bool,
     pub(crate) etag: Option<String>,
     pub(crate) modified: Option<String>,
+    /// Where it is now, for good.
     pub(crate) moved: Option<String>,
+    /// Its first look was too long for one page: the rest is history, too.
+    pub(crate) is_importing: bool,
+    /// Not asked before.
+    pub(crate) wait_until: u64,
+    pub(crate) n_faults: u32,
+    /// Code of the last fault, told once.
+    pub(crate) fault: Option<String>,
     pub(crate) is_gone: bool,
-    pub(crate) comment_feeds: Vec<String>,
+    pub(crate) pace_ms: Option<u64>,
+    pub(crate) comment_feeds: Vec<CommentFeed>,
+}
+
+/// Where comments are.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CommentFeed {
+    pub(crate) url: String,
+    /// Scope and id of the post that all of them answer; none where the feed is the site's.
+    pub(crate) post: Option<(String, String)>,
+    /// The post came after the channel was enabled, so whatever was said of it is news.
+    pub(crate) is_news: bool,
+}
+
+impl CommentFeed {
+    pub(crate) fn post(&self) -> Option<NativeId> {
+        self.post.clone().map(|(scope, id)| NativeId { scope, id })
+    }
 }
 
 impl Memory {
-    /// `None`: never read.
-    pub(crate) fn of(url: &str) -> Option<Self> {
-        serde_json::from_slice(&state::get(&key("feed", url))?).ok()
+    pub(crate) fn of(url: &str) -> Self {
+        state::get(&key("feed", url)).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     pub(crate) fn keep(&self, url: &str) -> Result<()> {
@@ -30,47 +62,74 @@ impl Memory {
     }
 }
 
+/// Forgets feeds that nobody names any more.
+pub(crate) fn forget_all_but<'u>(urls: impl Iterator<Item = &'u str>) {
+    let known: BTreeSet<String> = urls.map(|url| format!("{:016x}", hash(url))).collect();
+    for kind in ["feed:", "seen:"] {
+        for key in state::keys(kind, None, FORGOTTEN_MAX) {
+            if key.strip_prefix(kind).is_some_and(|url| !known.contains(url)) {
+                state::delete(&key);
+            }
+        }
+    }
+}
+
 fn key(kind: &str, url: &str) -> String {
     format!("{kind}:{:016x}", hash(url))
 }
 
-/// Ids and contents seen, oldest first.
-pub(crate) struct Seen(Vec<(u64, u32)>);
+/// Ids and contents seen, by when they were last in the feed.
+pub(crate) struct Seen {
+    pairs: Vec<(u64, u32)>,
+    by_id: HashMap<u64, u32>,
+    touched: Vec<(u64, u32)>,
+    max: usize,
+}
+
+/// How an item stands to what was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    New,
+    Changed,
+    Known,
+}
 
 impl Seen {
-    pub(crate) fn of(url: &str) -> Self {
+    pub(crate) fn of(url: &str, is_comments: bool) -> Self {
         let bytes = state::get(&key("seen", url)).unwrap_or_default();
-        let pairs = bytes.as_chunks::<12>().0.iter().map(|&[a, b, c, d, e, f, g, h, i, j, k, l]| {
+        let pairs: Vec<_> = bytes.as_chunks::<12>().0.iter().map(|&[a, b, c, d, e, f, g, h, i, j, k, l]| {
             (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]))
-        });
-        Self(pairs.collect())
+        }).collect();
+        let by_id = pairs.iter().copied().collect();
+        Self { pairs, by_id, touched: Vec::new(), max: if is_comments { SEEN_OF_COMMENTS_MAX } else { SEEN_MAX } }
     }
 
-    pub(crate) fn add(&mut self, id: u64, content: u32) {
-        self.0.retain(|(known, _)| *known != id);
-        self.0.push((id, content));
-        let n_over = self.0.len().saturating_sub(SEEN_MAX);
-        self.0.drain(..n_over);
+    pub(crate) fn standing(&self, id: u64, content: u32) -> Standing {
+        match self.by_id.get(&id) {
+            None => Standing::New,
+            Some(known) if *known == content => Standing::Known,
+            Some(_) => Standing::Changed,
+        }
     }
 
-    pub(crate) fn keep(&self, url: &str) -> Result<()> {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|(id, content)| id.to_le_bytes().into_iter().chain(content.to_le_bytes())).collect();
+    /// It is in the feed now, and what is said of it is remembered.
+    pub(crate) fn touch(&mut self, id: u64, content: u32) {
+        self.by_id.insert(id, content);
+        self.touched.push((id, content));
+    }
+
+    pub(crate) fn keep(mut self, url: &str) -> Result<()> {
+        // What the feed still holds stays longest, or a long-lived post would come again as new.
+        let touched: HashMap<u64, u32> = self.touched.iter().copied().collect();
+        self.pairs.retain(|(id, _)| !touched.contains_key(id));
+        self.pairs.extend(self.touched.iter().filter(|(id, content)| touched.get(id) == Some(content)));
+        let n_over = self.pairs.len().saturating_sub(self.max);
+        let bytes: Vec<u8> = self.pairs.iter().skip(n_over).flat_map(|(id, content)| id.to_le_bytes().into_iter().chain(content.to_le_bytes())).collect();
         state::set(&key("seen", url), &bytes).map_err(|why| Fault::config("feed.state", why))
     }
 }
 
-/// The id of an item that is new or changed, with what is remembered of it; `None` where it is known as it is.
-pub(crate) fn news_of(seen: &Seen, item: &Item) -> Option<(String, u64, u32)> {
-    let text = item.text();
-    let title = item.title.as_deref().unwrap_or_default();
-    let id = item.id.clone().or_else(|| item.link.clone()).unwrap_or_else(|| format!("{:016x}", hash(&format!("{title}\0{text}"))));
-    let content = u32::try_from(hash(&format!("{title}\0{text}")) >> 32).unwrap_or(0);
-    let number = hash(&id);
-    let is_known = seen.0.iter().any(|(known, before)| *known == number && *before == content);
-    (!is_known).then(|| (id.chars().take(1000).collect(), number, content))
-}
-
 /// FNV-1a: the same in every build and on every machine, for it is stored.
-fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -8,7 +8,7 @@ use membrana_sdk::http::Response;
 use membrana_sdk::{Connector as _, Fault, testing};
 
 use crate::Feed;
-use crate::document::{decode, parse};
+use crate::document::parse;
 
 const RSS: &str = r#"<?xml version="1.0"?><rss version="2.0" xmlns:wfw="http://wellformedweb.org/CommentAPI/"><channel><title>Acme &amp; Co</title><language>it</language>
 <item><title>Due</title><link>/2</link><guid>g2</guid><pubDate>Tue, 24 Nov 2026 10:00:00 +0100</pubDate><description><![CDATA[<p>Perch&eacute;?</p>]]></description></item>
@@ -47,7 +47,7 @@ fn history_is_imported_as_history_and_then_only_news_come() {
     let blog = blog(IMPORT, RSS);
     let page = poll();
     let posts = said(&page);
-    assert!(page.backfill && page.more);
+    assert!(page.backfill && !page.more);
     assert_eq!(posts.iter().map(|post| post.native.id.as_str()).collect::<Vec<_>>(), ["g1", "g2"], "oldest first");
     assert_eq!((posts[1].text.as_str(), posts[1].subject.as_deref(), posts[1].language.as_deref()), ("Perché?", Some("Due"), Some("it")));
     assert_eq!((posts[1].url.as_deref(), posts[0].text.as_str()), (Some("http://blog.test/2"), "a b"));
@@ -95,11 +95,15 @@ fn what_servers_say_becomes_the_right_fault() {
         (500, |fault| matches!(fault, Fault::Transient(_))),
     ] {
         blog.borrow_mut().0 = status;
+        // A fault keeps no state.
+        testing::with_host(|host| host.state.clear());
         assert!(is(&Feed::poll(None, 9, 9).unwrap_err()), "{status}");
     }
+    testing::with_host(|host| host.state.clear());
     blog.borrow_mut().0 = 200;
     blog.borrow_mut().1 = "<html><body>not a feed</body></html>".to_owned();
     assert!(matches!(Feed::poll(None, 9, 9).unwrap_err(), Fault::Transient(_)));
+    testing::with_host(|host| host.state.clear());
     blog.borrow_mut().0 = 410;
     assert!(matches!(poll().changes.as_slice(), [Change::Note((kind, _))] if kind == "feed.gone"));
 }
@@ -114,9 +118,8 @@ fn comments_of_wordpress_answer_their_post() {
             Ok(Response { status: 200, headers: Vec::new(), body: body.into_bytes() })
         })
         .install();
-    poll();
     let page = poll();
-    let comment = said(&page)[0];
+    let comment = said(&page)[2];
     assert_eq!((comment.kind.as_str(), comment.text.as_str()), ("comment", "Bello!"));
     assert_eq!(comment.parent.as_ref().map(|parent| parent.id.as_str()), Some("http://blog.test/1"));
     assert_eq!(comment.author.as_ref().and_then(|author| author.name.as_deref()), Some("Anna"));
@@ -131,18 +134,9 @@ fn every_kind_of_feed_is_read() {
     let first = |text: &str| parse(text, Some(&base)).unwrap().items.remove(0);
     let entry = first(atom);
     assert_eq!((entry.id.as_deref(), entry.title.as_deref(), entry.link.as_deref()), (Some("tag:x,1"), Some("A & B"), Some("http://x.test/a")));
-    assert_eq!((entry.text().as_str(), entry.author.as_deref()), ("Hello there & you", Some("Bob")));
-    assert_eq!((first(rdf).id.as_deref(), first(rdf).author.as_deref()), (Some("http://x.test/1"), Some("Eve")));
+    assert_eq!((entry.text().as_str(), entry.author.name.as_deref()), ("Hello there & you", Some("Bob")));
+    assert_eq!((first(rdf).id.as_deref(), first(rdf).author.name.as_deref()), (Some("http://x.test/1"), Some("Eve")));
     assert_eq!((first(json).id.as_deref(), first(json).text().as_str()), (Some("7"), "J"));
-}
-
-#[test]
-fn wrong_charsets_are_read_as_meant() {
-    assert!(decode(b"<?xml version=\"1.0\" encoding=\"utf-8\"?><rss>perch\xe9</rss>", Some("text/xml; charset=utf-8")).contains("perché"));
-    assert!(decode("<rss>perché</rss>".as_bytes(), Some("text/xml; charset=iso-8859-1")).contains("perché"));
-    assert!(decode(b"<?xml version='1.0' encoding='iso-8859-2'?><rss>\xb1</rss>", None).contains('ą'));
-    let wide: Vec<u8> = "<rss>é</rss>".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert!(decode(&wide, None).contains("<rss>é"));
 }
 
 #[test]
