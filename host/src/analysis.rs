@@ -82,10 +82,8 @@ fn in_order(mut waiting: Vec<Analyzer>) -> Vec<Analyzer> {
 
 /// The immutable record of who is in force, named by what it holds.
 fn lineup_of(analyzers: &[Analyzer]) -> Lineup {
-    let members: Vec<LineupMember> = analyzers
-        .iter()
-        .map(|a| LineupMember { name: a.name.clone(), digest: a.plugin.current().digest(), config: a.config })
-        .collect();
+    let members: Vec<LineupMember> =
+        analyzers.iter().map(|a| LineupMember { name: a.name.clone(), digest: a.plugin.current().digest(), config: a.config }).collect();
     let mut hasher = blake3::Hasher::new();
     for member in &members {
         hasher.update(member.name.as_bytes()).update(&[0]).update(&member.digest.0).update(&member.config.0);

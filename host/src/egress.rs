@@ -133,7 +133,10 @@ impl Door {
     fn check(&self, host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failed> {
         for address in &addresses {
             if !address::is_public(*address) && !self.config.private.iter().any(|range| range.contains(*address)) {
-                return Err(Failed::Denied(format!("`{host}` resolves to {address}, which is not public; if that is right, add `private = [\"{address}/{}\"]` to its grant", if address.is_ipv4() { 32 } else { 128 })));
+                return Err(Failed::Denied(format!(
+                    "`{host}` resolves to {address}, which is not public; if that is right, add `private = [\"{address}/{}\"]` to its grant",
+                    if address.is_ipv4() { 32 } else { 128 }
+                )));
             }
         }
         Ok(addresses)

@@ -136,7 +136,13 @@ impl Intake {
     }
 
     /// Commits a page with its cursor and state, all or nothing.
-    async fn take_page(&self, record: &ChannelRecord, memory: &mut Memory, page: Page, state: Vec<(String, Option<Vec<u8>>)>) -> Result<usize, StageError> {
+    async fn take_page(
+        &self,
+        record: &ChannelRecord,
+        memory: &mut Memory,
+        page: Page,
+        state: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<usize, StageError> {
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network);
         let (is_backfill, is_more) = (page.backfill, page.more);
         self.take(&mut batch, page.changes, is_backfill).await?;

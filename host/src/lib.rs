@@ -2,20 +2,20 @@
 //!
 //! `ARCHITECTURE.md` is the map; the rooms below stand in reading order.
 
+pub mod analysis;
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod egress;
-pub mod model;
 pub mod ingress;
 pub mod intake;
-pub mod analysis;
+pub mod model;
 pub mod outbox;
 pub mod plugin;
 pub mod rules;
 pub mod sinks;
 pub mod stage;
-pub mod console;
 pub mod store;
 pub mod telemetry;

@@ -11,9 +11,7 @@ mod ids;
 mod interaction;
 pub mod shown;
 
-pub use action::{
-    Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted,
-};
+pub use action::{Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted};
 pub use annotation::{Annotated, Annotation, Lineup, LineupMember, Results, ResultsOf, Value};
 pub use dead::{DeadLetter, DeadSubject};
 pub use entry::{Entry, EntryBody, Fact, NewEntry, NewRaw, RawItem, RawOrigin};

@@ -21,8 +21,8 @@ use crate::store::{Commit, Reader};
 use apply::{Answer, Subject, apply};
 use events::{Asked, Questions};
 
-pub use timers::Timers;
 pub(crate) use apply::timers_of;
+pub use timers::Timers;
 
 /// Entries read in one turn.
 const ENTRIES_MAX: usize = 256;

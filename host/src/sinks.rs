@@ -209,7 +209,15 @@ impl Sink {
         info!(sink = %sink, channel = %self.channel, event = event.name, attempt = attempts, error = %why, "Event refused; will try again.");
         let due = now.plus(Duration::from_millis(wait_ms.unwrap_or(wait_s * 1000)));
         let first = retry.map_or(now, |r| r.first);
-        commit.sink_retries.push(SinkRetry { sink: sink.clone(), id: event.id.clone(), seq: event.seq, event: event.name.to_owned(), attempts, due, first });
+        commit.sink_retries.push(SinkRetry {
+            sink: sink.clone(),
+            id: event.id.clone(),
+            seq: event.seq,
+            event: event.name.to_owned(),
+            attempts,
+            due,
+            first,
+        });
     }
 
     fn give_up(&self, commit: &mut Commit, event: &Event, why: &str, retry: Option<&SinkRetry>) {

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey,
-    IdentityId, InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
+    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey, IdentityId,
+    InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
 };
 
 pub use memory::MemoryStore;

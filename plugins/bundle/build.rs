@@ -81,8 +81,16 @@ fn build(root: &Path, out: &Path, plugins: &[Plugin]) -> Result<(), Box<dyn Erro
     }
     // Flags of the outer build are for another machine than Wasm's.
     for (name, _) in env::vars() {
-        let is_cargo = name.starts_with("CARGO_") && !matches!(name.as_str(), "CARGO_HOME" | "CARGO_MAKEFLAGS") && !name.starts_with("CARGO_HTTP") && !name.starts_with("CARGO_NET") && !name.starts_with("CARGO_REGISTR") && !name.starts_with("CARGO_SOURCE");
-        if is_cargo || name.starts_with("RUSTC") || matches!(name.as_str(), "RUSTFLAGS" | "RUSTDOC" | "TARGET" | "HOST" | "OUT_DIR" | "PROFILE" | "OPT_LEVEL" | "DEBUG") {
+        let is_cargo = name.starts_with("CARGO_")
+            && !matches!(name.as_str(), "CARGO_HOME" | "CARGO_MAKEFLAGS")
+            && !name.starts_with("CARGO_HTTP")
+            && !name.starts_with("CARGO_NET")
+            && !name.starts_with("CARGO_REGISTR")
+            && !name.starts_with("CARGO_SOURCE");
+        if is_cargo
+            || name.starts_with("RUSTC")
+            || matches!(name.as_str(), "RUSTFLAGS" | "RUSTDOC" | "TARGET" | "HOST" | "OUT_DIR" | "PROFILE" | "OPT_LEVEL" | "DEBUG")
+        {
             cargo.env_remove(name);
         }
     }

@@ -131,7 +131,7 @@ macro_rules! __register {
         #[cfg(target_family = "wasm")]
         const _: () = {
             type Exported = $crate::__private::Exported<$plugin>;
-            $crate::__private::$world::export!(Exported with_types_in $crate::__private::$world);
+    $crate::__private::$world::export!(Exported with_types_in $crate::__private::$world);
         };
         #[cfg(not(target_family = "wasm"))]
         const _: () = {

@@ -33,9 +33,7 @@ pub mod analyzer {
 
 /// What rules take and give.
 pub mod rule {
-    pub use crate::bindings::rule::exports::membrana::plugin::rule::{
-        Action, Claimed, Conversation, Decision, Event, Exchange, Interaction, Person,
-    };
+    pub use crate::bindings::rule::exports::membrana::plugin::rule::{Action, Claimed, Conversation, Decision, Event, Exchange, Interaction, Person};
 }
 
 #[doc(hidden)]

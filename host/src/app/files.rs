@@ -18,7 +18,10 @@ pub fn find(name: &str, folder: &Path) -> Result<Found, (String, String)> {
     match std::fs::read(&path) {
         Ok(bytes) => return Ok(Found { bytes: bytes.into(), origin: path.display().to_string() }),
         Err(error) if is_path || error.kind() != std::io::ErrorKind::NotFound => {
-            return Err((format!("cannot read the plugin `{}`: {error}", path.display()), "paths are relative to the folder of membrana.toml".to_owned()));
+            return Err((
+                format!("cannot read the plugin `{}`: {error}", path.display()),
+                "paths are relative to the folder of membrana.toml".to_owned(),
+            ));
         }
         Err(_) => {}
     }

@@ -109,17 +109,26 @@ impl Preparing<'_> {
     /// From the file to a generation, noting every mistake on the way.
     async fn load(&mut self, section: &Plugin, kind: Kind, verify: Option<&str>) -> Option<Arc<Generation>> {
         let place = section.places.place("plugin", 0, 0);
-        let found = find(&section.plugin, &self.config.host.plugins).map_err(|(message, cure)| self.report.error(place.clone(), message, cure)).ok()?;
+        let found =
+            find(&section.plugin, &self.config.host.plugins).map_err(|(message, cure)| self.report.error(place.clone(), message, cure)).ok()?;
         let inspection = match inspect(&found.bytes) {
             Ok(inspection) => inspection,
             Err(error) => {
-                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), "`membrana plugin inspect` tells more about a file");
+                self.report.error(
+                    place,
+                    format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)),
+                    "`membrana plugin inspect` tells more about a file",
+                );
                 return None;
             }
         };
         let manifest = &inspection.manifest;
         if manifest.kind != kind {
-            self.report.error(place, format!("plugin `{}` is a {}, not a {}", section.plugin, manifest.kind.word(), kind.word()), format!("name it in a [[{}]] section", section_of(manifest.kind)));
+            self.report.error(
+                place,
+                format!("plugin `{}` is a {}, not a {}", section.plugin, manifest.kind.word(), kind.word()),
+                format!("name it in a [[{}]] section", section_of(manifest.kind)),
+            );
             return None;
         }
         let is_sound = self.check(section, &inspection, verify);
@@ -137,7 +146,11 @@ impl Preparing<'_> {
         match self.kit.engine.load(load).await {
             Ok(generation) => self.validate(section, generation).await,
             Err(error) => {
-                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), "use a build for this version of membrana");
+                self.report.error(
+                    place,
+                    format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)),
+                    "use a build for this version of membrana",
+                );
                 None
             }
         }
@@ -180,7 +193,11 @@ impl Preparing<'_> {
                 is_sound.then_some(generation)
             }
             Err(fault) => {
-                self.report.error(section.places.section(), format!("`{}` could not check its section: {fault}", section.name), "tell the plugin's author");
+                self.report.error(
+                    section.places.section(),
+                    format!("`{}` could not check its section: {fault}", section.name),
+                    "tell the plugin's author",
+                );
                 None
             }
         }
@@ -198,7 +215,8 @@ fn section_of(kind: Kind) -> &'static str {
 fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation>) -> PreparedChannel {
     let manifest = generation.manifest();
     let secrets = channel.plugin.secrets.get("webhook").map(Vec::as_slice).unwrap_or_default();
-    let verifier = channel.verify.as_deref().and_then(Scheme::named).map(|scheme| Verifier::new(scheme, secrets.iter().map(|secret| secret.expose())));
+    let verifier =
+        channel.verify.as_deref().and_then(Scheme::named).map(|scheme| Verifier::new(scheme, secrets.iter().map(|secret| secret.expose())));
     let methods = manifest.wants.ingress.as_ref().map(|ingress| ingress.methods.clone()).unwrap_or_default();
     let class = manifest.send_class().map(|class| match class {
         "D" => SendClass::ClientId,
@@ -237,9 +255,21 @@ pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
     let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
     let rules = prepared.map(|all| all.rules.as_slice()).unwrap_or_default();
     Sections {
-        channels: config.channels.iter().map(|c| section(&c.plugin, channels.iter().find(|p| p.name == c.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
-        analyzers: config.analyzers.iter().map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
-        rules: config.rules.iter().map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.current().digest()))).collect(),
+        channels: config
+            .channels
+            .iter()
+            .map(|c| section(&c.plugin, channels.iter().find(|p| p.name == c.plugin.name).map(|p| p.plugin.current().digest())))
+            .collect(),
+        analyzers: config
+            .analyzers
+            .iter()
+            .map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.current().digest())))
+            .collect(),
+        rules: config
+            .rules
+            .iter()
+            .map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.current().digest())))
+            .collect(),
         teams: config.teams.clone(),
         sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
     }

@@ -73,7 +73,19 @@ pub(super) async fn run(name: Option<&str>, is_json: bool) -> Result<(), Failure
     if is_json {
         rows.iter().for_each(say);
     } else {
-        show::table(&rows, &[("NAME", "/name"), ("VALUE", "/value"), ("UNIT", "/unit"), ("BASELINE", "/baseline"), ("RATIO", "/ratio"), ("A/A", "/noise"), ("BAR", "/bar"), ("HOLDS", "/holds")]);
+        show::table(
+            &rows,
+            &[
+                ("NAME", "/name"),
+                ("VALUE", "/value"),
+                ("UNIT", "/unit"),
+                ("BASELINE", "/baseline"),
+                ("RATIO", "/ratio"),
+                ("A/A", "/noise"),
+                ("BAR", "/bar"),
+                ("HOLDS", "/holds"),
+            ],
+        );
     }
     match figures.iter().find(|figure| !figure.holds) {
         Some(figure) => Err(Failure::failed(format!("{} does not hold: {}", figure.name, figure.bar), "measure again on a quiet machine")),

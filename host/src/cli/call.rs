@@ -103,9 +103,15 @@ impl Caller {
 }
 
 async fn send(address: std::net::SocketAddr, request: Request<Body>) -> Result<hyper::Response<hyper::body::Incoming>, Failure> {
-    let unreachable = |error: String| Failure::failed(format!("a host holds the store, but does not answer on {address}: {error}"), "is `listen` in membrana.toml that of the running host?");
+    let unreachable = |error: String| {
+        Failure::failed(
+            format!("a host holds the store, but does not answer on {address}: {error}"),
+            "is `listen` in membrana.toml that of the running host?",
+        )
+    };
     let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });

@@ -25,7 +25,8 @@ fn folder() -> PathBuf {
 
 /// Tells the story; then stays, unless `is_once` or nobody watches.
 pub(super) async fn run(is_once: bool) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("the demo cannot start: {error}"), "is the folder writable, and loopback reachable?");
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("the demo cannot start: {error}"), "is the folder writable, and loopback reachable?");
     let dir = folder();
     clear(&dir).map_err(failed)?;
     let (blog, crm) = (Blog::start().await.map_err(failed)?, Crm::start(SECRET).await.map_err(failed)?);

@@ -65,7 +65,11 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     for address in app.addresses() {
         info!(%address, "Listening.");
     }
-    aside(format_args!("membrana {} is running; http://{}", env!("CARGO_PKG_VERSION"), app.addresses().first().map(ToString::to_string).unwrap_or_default()));
+    aside(format_args!(
+        "membrana {} is running; http://{}",
+        env!("CARGO_PKG_VERSION"),
+        app.addresses().first().map(ToString::to_string).unwrap_or_default()
+    ));
     let no_signal = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"), "");
     let (mut hang_up, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup()).map_err(no_signal)?,

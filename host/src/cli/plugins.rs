@@ -26,19 +26,28 @@ fn folder(file: &Path) -> PathBuf {
 /// Builds a plugin for Wasm and embeds its manifest.
 pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
     let manifest_path = dir.join("plugin.toml");
-    let text = std::fs::read_to_string(&manifest_path)
-        .map_err(|error| Failure::failed(format!("cannot read `{}`: {error}", manifest_path.display()), "a plugin's folder holds Cargo.toml and plugin.toml"))?;
-    let manifest = Manifest::parse(&text).map_err(|error| Failure::failed(format!("{}: {}", manifest_path.display(), chain(&error)), "the SDK's README describes plugin.toml"))?;
+    let text = std::fs::read_to_string(&manifest_path).map_err(|error| {
+        Failure::failed(format!("cannot read `{}`: {error}", manifest_path.display()), "a plugin's folder holds Cargo.toml and plugin.toml")
+    })?;
+    let manifest = Manifest::parse(&text)
+        .map_err(|error| Failure::failed(format!("{}: {}", manifest_path.display(), chain(&error)), "the SDK's README describes plugin.toml"))?;
     aside(format_args!("building {} for {TARGET}", manifest.name));
-    let built = Command::new("cargo").current_dir(dir).args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]).stderr(std::process::Stdio::inherit()).output();
+    let built = Command::new("cargo")
+        .current_dir(dir)
+        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .stderr(std::process::Stdio::inherit())
+        .output();
     let built = built.map_err(|error| Failure::failed(format!("cannot start cargo: {error}"), "install Rust from https://rustup.rs"))?;
     if !built.status.success() {
         return Err(Failure::failed("the plugin does not build", format!("see above; if the target is missing: rustup target add {TARGET}")));
     }
-    let component = artifact(&built.stdout).ok_or_else(|| Failure::failed("cargo built no .wasm file", "add `crate-type = [\"cdylib\"]` to [lib] in Cargo.toml"))?;
+    let component = artifact(&built.stdout)
+        .ok_or_else(|| Failure::failed("cargo built no .wasm file", "add `crate-type = [\"cdylib\"]` to [lib] in Cargo.toml"))?;
     let bytes = std::fs::read(&component).map_err(|error| Failure::failed(format!("cannot read `{}`: {error}", component.display()), ""))?;
-    let embedded = plugin::embed(&bytes, &text).map_err(|error| Failure::failed(chain(&error).to_string(), "build it with the SDK for wasm32-wasip2"))?;
-    let inspection = plugin::inspect(&embedded).map_err(|error| Failure::failed(chain(&error).to_string(), "register it with register_connector!, register_analyzer! or register_rule!"))?;
+    let embedded =
+        plugin::embed(&bytes, &text).map_err(|error| Failure::failed(chain(&error).to_string(), "build it with the SDK for wasm32-wasip2"))?;
+    let inspection = plugin::inspect(&embedded)
+        .map_err(|error| Failure::failed(chain(&error).to_string(), "register it with register_connector!, register_analyzer! or register_rule!"))?;
     let target = output.map_or_else(|| dir.join(format!("{}.wasm", manifest.name)), Path::to_owned);
     let temporary = target.with_extension("wasm.tmp");
     std::fs::write(&temporary, &embedded)
@@ -94,7 +103,11 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
     let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
     let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), ""))?;
     let told = json_of(&found.origin, &inspection);
-    if is_json { say(told) } else { show::thing(&told) }
+    if is_json {
+        say(told)
+    } else {
+        show::thing(&told)
+    }
     Ok(())
 }
 

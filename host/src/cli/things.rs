@@ -15,10 +15,35 @@ const ROWS: usize = 20;
 /// Title and JSON pointer.
 type Columns = &'static [(&'static str, &'static str)];
 
-const CHANNELS: Columns = &[("NAME", "/name"), ("PLUGIN", "/plugin"), ("STATE", "/state"), ("ENTRIES", "/entries"), ("TO ANALYSE", "/behind/analysis"), ("TO DECIDE", "/behind/rules"), ("REASON", "/reason")];
-const INTERACTIONS: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("KIND", "/kind"), ("AUTHOR", "/author/name"), ("RECEIVED", "/received_at"), ("ROW", "/decisions/0/row"), ("TEXT", "/text")];
-const TASKS: Columns = &[("ID", "/id"), ("TEAM", "/team"), ("STATE", "/state"), ("DUE", "/due_at"), ("CHANNEL", "/channel"), ("ROW", "/row"), ("INTERACTION", "/interaction")];
-const ACTIONS: Columns = &[("ID", "/id"), ("STATE", "/state"), ("CHANNEL", "/channel"), ("REVIEW", "/review"), ("TEXT", "/text"), ("ERROR", "/error")];
+const CHANNELS: Columns = &[
+    ("NAME", "/name"),
+    ("PLUGIN", "/plugin"),
+    ("STATE", "/state"),
+    ("ENTRIES", "/entries"),
+    ("TO ANALYSE", "/behind/analysis"),
+    ("TO DECIDE", "/behind/rules"),
+    ("REASON", "/reason"),
+];
+const INTERACTIONS: Columns = &[
+    ("ID", "/id"),
+    ("CHANNEL", "/channel"),
+    ("KIND", "/kind"),
+    ("AUTHOR", "/author/name"),
+    ("RECEIVED", "/received_at"),
+    ("ROW", "/decisions/0/row"),
+    ("TEXT", "/text"),
+];
+const TASKS: Columns = &[
+    ("ID", "/id"),
+    ("TEAM", "/team"),
+    ("STATE", "/state"),
+    ("DUE", "/due_at"),
+    ("CHANNEL", "/channel"),
+    ("ROW", "/row"),
+    ("INTERACTION", "/interaction"),
+];
+const ACTIONS: Columns =
+    &[("ID", "/id"), ("STATE", "/state"), ("CHANNEL", "/channel"), ("REVIEW", "/review"), ("TEXT", "/text"), ("ERROR", "/error")];
 const DEAD: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("STAGE", "/stage"), ("PLUGIN", "/plugin"), ("AT", "/at"), ("REASON", "/reason")];
 
 enum Wish {
@@ -54,7 +79,9 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
             let answer = caller.thing("POST", &path, Some(body)).await?;
             tell(&answer, is_json);
             match answer.get("sound") {
-                Some(Json::Bool(false)) => Err(Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup")),
+                Some(Json::Bool(false)) => {
+                    Err(Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup"))
+                }
                 _ => Ok(()),
             }
         }
@@ -76,15 +103,21 @@ fn wish_of(command: Command, is_json: bool) -> Wish {
             let own = own.then(|| "true".to_owned());
             Wish::List(path("interactions", &list, is_json, &[("kind", &kind), ("since", &since), ("own", &own)]), INTERACTIONS)
         }
-        Command::Interaction(InteractionCommand::Export { list }) => Wish::List(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]), INTERACTIONS),
+        Command::Interaction(InteractionCommand::Export { list }) => {
+            Wish::List(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]), INTERACTIONS)
+        }
         Command::Interaction(InteractionCommand::Show { id }) => Wish::Get(format!("/api/v1/interactions/{id}")),
         Command::Interaction(InteractionCommand::Explain { id }) => Wish::Get(format!("/api/v1/interactions/{id}/explain")),
-        Command::Task(TaskCommand::List { list, state, team }) => Wish::List(path("tasks", &list, is_json, &[("state", &state), ("team", &team)]), TASKS),
+        Command::Task(TaskCommand::List { list, state, team }) => {
+            Wish::List(path("tasks", &list, is_json, &[("state", &state), ("team", &team)]), TASKS)
+        }
         Command::Task(TaskCommand::Show { id }) => Wish::Get(format!("/api/v1/tasks/{id}")),
         Command::Task(TaskCommand::Close { id, by }) => post(format!("/api/v1/tasks/{id}/close"), json!({ "by": by })),
         Command::Outbox(OutboxCommand::List { list, state }) => Wish::List(path("actions", &list, is_json, &[("state", &state)]), ACTIONS),
         Command::Outbox(OutboxCommand::Approve { id, by, text }) => post(format!("/api/v1/actions/{id}/approve"), json!({ "by": by, "text": text })),
-        Command::Outbox(OutboxCommand::Reject { id, by, reason }) => post(format!("/api/v1/actions/{id}/reject"), json!({ "by": by, "reason": reason })),
+        Command::Outbox(OutboxCommand::Reject { id, by, reason }) => {
+            post(format!("/api/v1/actions/{id}/reject"), json!({ "by": by, "reason": reason }))
+        }
         Command::Outbox(OutboxCommand::Retry { id }) => post(format!("/api/v1/actions/{id}/retry"), json!({})),
         Command::Dead(DeadCommand::List { list }) => Wish::List(path("dead", &list, is_json, &[]), DEAD),
         Command::Dead(DeadCommand::Show { id }) => Wish::Get(format!("/api/v1/dead/{id}")),
@@ -99,6 +132,8 @@ fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>
     let is_short = !is_json && std::io::stdout().is_terminal();
     let limit = list.limit.or_else(|| is_short.then_some(ROWS)).map(|n| n.to_string());
     let pairs = [("channel", &list.channel), ("limit", &limit)].into_iter().chain(more.iter().copied());
-    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs.filter_map(|(key, value)| value.as_ref().map(|value| (key, value)))).finish();
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs.filter_map(|(key, value)| value.as_ref().map(|value| (key, value))))
+        .finish();
     format!("/api/v1/{of}?{query}")
 }

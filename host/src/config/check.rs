@@ -19,8 +19,16 @@ use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Repor
 /// Units: bytes.
 const FILE_MAX: u64 = 1 << 20;
 const EVENTS: [&str; 10] = [
-    "*", "interaction.received", "interaction.edited", "interaction.gone", "task.opened", "task.changed", "task.done", "task.escalated",
-    "action.sent", "action.failed",
+    "*",
+    "interaction.received",
+    "interaction.edited",
+    "interaction.gone",
+    "task.opened",
+    "task.changed",
+    "task.done",
+    "task.escalated",
+    "action.sent",
+    "action.failed",
 ];
 const SCHEMES: [&str; 2] = ["standard-webhooks", "none"];
 
@@ -95,7 +103,11 @@ impl Checker<'_> {
         let listen = listen?;
         if !listen.ip().is_loopback() && admin_token.is_none() {
             let place = table.value("listen").map_or_else(|| self.reading.lines.place(&(0..0)), |value| self.reading.lines.place(&value.span()));
-            self.reading.report.error(place, format!("`listen` is {listen}, which others can reach, and there is no `admin_token`"), "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1");
+            self.reading.report.error(
+                place,
+                format!("`listen` is {listen}, which others can reach, and there is no `admin_token`"),
+                "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1",
+            );
         }
         table.finish(&mut self.reading);
         Some(Host { data, listen, hooks_listen, public_url, plugins, ca_pem, admin_token, raw_keep })
@@ -108,7 +120,16 @@ impl Checker<'_> {
 
     fn address(&mut self, table: &mut Table<'_, '_>, key: &'static str) -> Option<SocketAddr> {
         let text = table.text(&mut self.reading, key)?;
-        text.get_ref().parse().map_err(|_| self.reading.error(&text.span(), format!("`{key}` is \"{}\", not an address", text.get_ref()), format!("write {key} = \"127.0.0.1:7700\""))).ok()
+        text.get_ref()
+            .parse()
+            .map_err(|_| {
+                self.reading.error(
+                    &text.span(),
+                    format!("`{key}` is \"{}\", not an address", text.get_ref()),
+                    format!("write {key} = \"127.0.0.1:7700\""),
+                )
+            })
+            .ok()
     }
 
     fn url(&mut self, text: Spanned<String>) -> String {
@@ -158,7 +179,11 @@ impl Checker<'_> {
     fn ingress(&mut self, table: &mut Table<'_, '_>, plugin: Option<&Plugin>) -> Option<String> {
         let value = table.value("ingress")?;
         let DeValue::Table(inner) = value.get_ref() else {
-            self.reading.error(&value.span(), format!("`ingress` is {}", what(value.get_ref())), "write ingress = { verify = \"standard-webhooks\" }");
+            self.reading.error(
+                &value.span(),
+                format!("`ingress` is {}", what(value.get_ref())),
+                "write ingress = { verify = \"standard-webhooks\" }",
+            );
             return None;
         };
         let mut inner = Table::new("ingress", inner, self.reading.lines.place(&value.span()));
@@ -166,16 +191,25 @@ impl Checker<'_> {
         inner.finish(&mut self.reading);
         let verify = verify?;
         if !SCHEMES.contains(&verify.get_ref().as_str()) {
-            let cure = nearest(verify.get_ref(), &SCHEMES).map_or_else(|| format!("schemes: {}", SCHEMES.join(", ")), |near| format!("did you mean \"{near}\"?"));
+            let cure = nearest(verify.get_ref(), &SCHEMES)
+                .map_or_else(|| format!("schemes: {}", SCHEMES.join(", ")), |near| format!("did you mean \"{near}\"?"));
             self.reading.error(&verify.span(), format!("there is no scheme \"{}\"", verify.get_ref()), cure);
             return None;
         }
         if verify.get_ref() == "none" {
             let place = self.reading.lines.place(&verify.span());
-            self.reading.report.warning(place, "webhooks of this channel are believed without a signature", "use \"standard-webhooks\" where the sender can sign");
+            self.reading.report.warning(
+                place,
+                "webhooks of this channel are believed without a signature",
+                "use \"standard-webhooks\" where the sender can sign",
+            );
         } else if plugin.is_some_and(|plugin| !plugin.secrets.contains_key("webhook")) {
             let place = self.reading.lines.place(&verify.span());
-            self.reading.report.error(place, "there is no secret to verify webhooks with", "add secrets = { webhook = { env = \"WEBHOOK_SECRET\" } }");
+            self.reading.report.error(
+                place,
+                "there is no secret to verify webhooks with",
+                "add secrets = { webhook = { env = \"WEBHOOK_SECRET\" } }",
+            );
         }
         Some(verify.into_inner())
     }
@@ -204,20 +238,29 @@ impl Checker<'_> {
         let url = table.required(&mut self.reading, "url", "write url = \"https://crm.example.org/hooks\"").map(|url| self.url(url));
         let secrets = table.value("secret").map(|value| (self.secrets_of("secret", value), value.span()));
         if secrets.is_none() {
-            self.reading.report.error(self.reading.lines.place(&name.as_ref().map_or(0..0, Spanned::span)), "a sink needs a `secret` to sign with", "add secret = { env = \"CRM_SECRET\" }, holding whsec_ and base64");
+            self.reading.report.error(
+                self.reading.lines.place(&name.as_ref().map_or(0..0, Spanned::span)),
+                "a sink needs a `secret` to sign with",
+                "add secret = { env = \"CRM_SECRET\" }, holding whsec_ and base64",
+            );
         }
         let (secrets, span) = secrets.unwrap_or_default();
         for secret in &secrets {
             let decoded = secret.expose().strip_prefix("whsec_").and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
             if !decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len())) {
-                self.reading.error(&span, "the secret is not `whsec_` and base64 of 24 to 64 bytes", "make one: echo whsec_$(openssl rand -base64 32)");
+                self.reading.error(
+                    &span,
+                    "the secret is not `whsec_` and base64 of 24 to 64 bytes",
+                    "make one: echo whsec_$(openssl rand -base64 32)",
+                );
             }
         }
         let private = self.ranges(table, "private");
         let mut events: Vec<String> = Vec::new();
         for event in table.texts(&mut self.reading, "events") {
             if !EVENTS.contains(&event.get_ref().as_str()) {
-                let cure = nearest(event.get_ref(), &EVENTS).map_or_else(|| format!("events: {}", EVENTS.join(", ")), |near| format!("did you mean \"{near}\"?"));
+                let cure = nearest(event.get_ref(), &EVENTS)
+                    .map_or_else(|| format!("events: {}", EVENTS.join(", ")), |near| format!("did you mean \"{near}\"?"));
                 self.reading.error(&event.span(), format!("there is no event \"{}\"", event.get_ref()), cure);
             }
             events.push(event.into_inner());
@@ -247,7 +290,11 @@ impl Checker<'_> {
             self.name_shape(name);
             let here = self.reading.lines.place(&name.span());
             if let Some(first) = self.names.insert(name.get_ref().clone(), here) {
-                self.reading.error(&name.span(), format!("the name `{}` is taken ({first})", name.get_ref()), "names are unique over channels, analyzers and rules");
+                self.reading.error(
+                    &name.span(),
+                    format!("the name `{}` is taken ({first})", name.get_ref()),
+                    "names are unique over channels, analyzers and rules",
+                );
             }
         }
         let mut places = Places::new(place);
@@ -336,7 +383,11 @@ impl Checker<'_> {
 
     fn secret(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Secret> {
         let DeValue::Table(table) = value.get_ref() else {
-            self.reading.error(&value.span(), format!("the secret `{key}` is written out here"), format!("keep it outside: {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}"));
+            self.reading.error(
+                &value.span(),
+                format!("the secret `{key}` is written out here"),
+                format!("keep it outside: {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}"),
+            );
             return None;
         };
         let mut table = Table::new("a secret", table, self.reading.lines.place(&value.span()));
@@ -346,13 +397,21 @@ impl Checker<'_> {
             (Some(name), None) => {
                 let found = (self.env)(name.get_ref()).filter(|text| !text.is_empty());
                 if found.is_none() {
-                    self.reading.error(&name.span(), format!("the environment variable {} is not set", name.get_ref()), format!("export {}=… before starting membrana", name.get_ref()));
+                    self.reading.error(
+                        &name.span(),
+                        format!("the environment variable {} is not set", name.get_ref()),
+                        format!("export {}=… before starting membrana", name.get_ref()),
+                    );
                 }
                 found.map(|text| Secret::new(&text))
             }
             (None, Some(name)) => self.file(&name.span(), name.get_ref()).map(|(text, _)| Secret::new(&text)),
             _ => {
-                self.reading.error(&value.span(), format!("the secret `{key}` says neither or both of `env` and `file`"), format!("write {key} = {{ env = \"NAME\" }}"));
+                self.reading.error(
+                    &value.span(),
+                    format!("the secret `{key}` says neither or both of `env` and `file`"),
+                    format!("write {key} = {{ env = \"NAME\" }}"),
+                );
                 None
             }
         }
@@ -379,7 +438,13 @@ impl Checker<'_> {
             net.push(text.into_inner());
         }
         let private = self.ranges(&mut table, "private");
-        let grant = Grant { http, net, private, personal_data: table.flag(&mut self.reading, "personal_data"), attachments: table.flag(&mut self.reading, "attachments") };
+        let grant = Grant {
+            http,
+            net,
+            private,
+            personal_data: table.flag(&mut self.reading, "personal_data"),
+            attachments: table.flag(&mut self.reading, "attachments"),
+        };
         table.finish(&mut self.reading);
         grant
     }
@@ -387,7 +452,11 @@ impl Checker<'_> {
     fn limits(&mut self, value: Option<&Spanned<DeValue<'_>>>) -> Limits {
         let Some(value) = value else { return Limits::default() };
         let DeValue::Table(table) = value.get_ref() else {
-            self.reading.error(&value.span(), format!("`limits` is {}", what(value.get_ref())), "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000 }");
+            self.reading.error(
+                &value.span(),
+                format!("`limits` is {}", what(value.get_ref())),
+                "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000 }",
+            );
             return Limits::default();
         };
         let mut table = Table::new("limits", table, self.reading.lines.place(&value.span()));
@@ -409,8 +478,13 @@ impl Checker<'_> {
             let lists = [("channels", "channel", &analyzer.channels, &channel_names), ("after", "analyzer", &analyzer.after, &analyzer_names)];
             for (key, kind, named, known) in lists {
                 for name in named.iter().filter(|name| !known.contains(&name.as_str())) {
-                    let cure = nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
-                    self.reading.report.error(place.clone(), format!("`{key}` of analyzer `{}` names the {kind} \"{name}\", which does not exist", analyzer.plugin.name), cure);
+                    let cure =
+                        nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+                    self.reading.report.error(
+                        place.clone(),
+                        format!("`{key}` of analyzer `{}` names the {kind} \"{name}\", which does not exist", analyzer.plugin.name),
+                        cure,
+                    );
                 }
             }
         }
@@ -424,19 +498,23 @@ impl Checker<'_> {
 /// An analyzer that waits for itself, if there is one.
 fn cycle(analyzers: &[Analyzer]) -> Option<String> {
     let after = |name: &str| analyzers.iter().find(|a| a.plugin.name == name).map(|a| a.after.as_slice()).unwrap_or_default();
-    analyzers.iter().map(|a| &a.plugin.name).find(|start| {
-        let (mut seen, mut open): (Vec<&str>, Vec<&String>) = (Vec::new(), after(start).iter().collect());
-        while let Some(name) = open.pop() {
-            if name == *start {
-                return true;
+    analyzers
+        .iter()
+        .map(|a| &a.plugin.name)
+        .find(|start| {
+            let (mut seen, mut open): (Vec<&str>, Vec<&String>) = (Vec::new(), after(start).iter().collect());
+            while let Some(name) = open.pop() {
+                if name == *start {
+                    return true;
+                }
+                if !seen.contains(&name.as_str()) {
+                    seen.push(name);
+                    open.extend(after(name));
+                }
             }
-            if !seen.contains(&name.as_str()) {
-                seen.push(name);
-                open.extend(after(name));
-            }
-        }
-        false
-    }).cloned()
+            false
+        })
+        .cloned()
 }
 
 fn json(value: &DeValue<'_>) -> Json {

@@ -103,7 +103,11 @@ impl<'t, 'i> Table<'t, 'i> {
     pub(super) fn duration(&mut self, reading: &mut Reading<'_>, key: &'static str, default: Duration) -> Duration {
         let Some(text) = self.text(reading, key) else { return default };
         duration(text.get_ref()).unwrap_or_else(|| {
-            reading.error(&text.span(), format!("`{key}` is \"{}\", not a duration", text.get_ref()), "write a number and a unit: \"30s\", \"10m\", \"2h\", \"1d\"");
+            reading.error(
+                &text.span(),
+                format!("`{key}` is \"{}\", not a duration", text.get_ref()),
+                "write a number and a unit: \"30s\", \"10m\", \"2h\", \"1d\"",
+            );
             default
         })
     }

@@ -43,7 +43,13 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 22] = [
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nconfig = { t_file = \"gone.toml\" }\n", "cannot read", "relative to", 4, 21),
     ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
     ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),
-    ("[[sink]]\nname = \"crm\"\nurl = \"https://a.example\"\nsecret = { env = \"SET\" }\nevents = [\"task.open\"]\n", "no event", "task.opened", 5, 11),
+    (
+        "[[sink]]\nname = \"crm\"\nurl = \"https://a.example\"\nsecret = { env = \"SET\" }\nevents = [\"task.open\"]\n",
+        "no event",
+        "task.opened",
+        5,
+        11,
+    ),
 ];
 
 #[test]

@@ -50,6 +50,8 @@ fn answer(answer: Answer) -> Response {
         Answer::NotFound => (StatusCode::NOT_FOUND, "no channel of this name takes webhooks\n").into_response(),
         Answer::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "this channel does not take webhooks by this method\n").into_response(),
         Answer::Unauthorized => (StatusCode::UNAUTHORIZED, "the signature is missing, wrong or too old\n").into_response(),
-        Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_S)], Body::from("not stored; try again\n")).into_response(),
+        Answer::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_S)], Body::from("not stored; try again\n")).into_response()
+        }
     }
 }

@@ -51,7 +51,8 @@ impl Narrow {
 
     fn since(&self) -> Result<Timestamp, Refusal> {
         let Some(text) = &self.since else { return Ok(Timestamp::default()) };
-        let moment: jiff::Timestamp = text.parse().map_err(|_| Refusal::bad_request(format!("`since` is `{text}`"), "write a time like 2026-11-24T12:00:00Z"))?;
+        let moment: jiff::Timestamp =
+            text.parse().map_err(|_| Refusal::bad_request(format!("`since` is `{text}`"), "write a time like 2026-11-24T12:00:00Z"))?;
         Ok(Timestamp(u64::try_from(moment.as_millisecond()).unwrap_or(0)))
     }
 }
@@ -149,7 +150,12 @@ pub(super) async fn tasks(State(desk): State<Arc<Desk>>, Query(narrow): Query<Na
 /// By channel.
 pub(super) async fn actions(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
     let channels = narrow.channels(&desk).await?;
-    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Actions { state: narrow.state.clone() } };
+    let pages = Pages {
+        store: Arc::clone(&desk.journal.store),
+        channels: channels.into(),
+        after: After::Start,
+        of: Of::Actions { state: narrow.state.clone() },
+    };
     Ok(lines(pages.stream(), narrow.limit))
 }
 

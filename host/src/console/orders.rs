@@ -39,7 +39,8 @@ impl Order {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing"))
+        serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing"))
     }
 
     fn by(&self) -> String {
@@ -101,7 +102,10 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
     let by = order.by();
     if !action.review.is_empty() && !action.review.contains(&by) {
         let teams = action.review.join("`, `");
-        return Err(Refusal::conflict(format!("this reply is to be reviewed by `{teams}`, not by `{by}`"), format!("membrana outbox approve {id} --as {}", action.review.first().map_or("TEAM", String::as_str))));
+        return Err(Refusal::conflict(
+            format!("this reply is to be reviewed by `{teams}`, not by `{by}`"),
+            format!("membrana outbox approve {id} --as {}", action.review.first().map_or("TEAM", String::as_str)),
+        ));
     }
     let text = order.text.filter(|text| *text != action.text);
     let mut commit = desk.journal.begin(&action.channel);
@@ -138,14 +142,20 @@ fn waits(action: &Action) -> Result<(), Refusal> {
     if action.state == ActionState::AwaitingApproval {
         return Ok(());
     }
-    Err(Refusal::conflict(format!("action `{}` is {}", action.id, action.state.word()), "only drafts that await approval can be approved or rejected"))
+    Err(Refusal::conflict(
+        format!("action `{}` is {}", action.id, action.state.word()),
+        "only drafts that await approval can be approved or rejected",
+    ))
 }
 
 /// Sends again what a person looked at: dead, or uncertain and surely not out.
 pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
     let action = find_action(&desk, &id).await?;
     if !matches!(action.state, ActionState::Dead | ActionState::Human | ActionState::Retry) {
-        return Err(Refusal::conflict(format!("action `{id}` is {}", action.state.word()), "only `dead`, `human` and `retry` actions can be tried again"));
+        return Err(Refusal::conflict(
+            format!("action `{id}` is {}", action.state.word()),
+            "only `dead`, `human` and `retry` actions can be tried again",
+        ));
     }
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));

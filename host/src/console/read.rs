@@ -28,7 +28,8 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
         channels.push(channel_json(&desk, &name).await?);
     }
     let sections = desk.sections.load();
-    let plugin = |section: &super::Section| json!({ "name": section.name, "plugin": section.plugin, "digest": section.digest.map(|d| d.to_string()) });
+    let plugin =
+        |section: &super::Section| json!({ "name": section.name, "plugin": section.plugin, "digest": section.digest.map(|d| d.to_string()) });
     Ok(Answer(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "running": desk.poll.is_some(),

@@ -52,10 +52,17 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(failure: StoreError) -> Self {
         match &failure {
-            StoreError::Conflict(what) => Self::conflict(format!("{what} was changed by somebody else meanwhile"), "look at it again and repeat the order"),
+            StoreError::Conflict(what) => {
+                Self::conflict(format!("{what} was changed by somebody else meanwhile"), "look at it again and repeat the order")
+            }
             _ => {
                 error!(error = %chain(&failure), "The store failed a call of the API.");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", chain(&failure).to_string(), "look at the host's log; `membrana verify` checks the store")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store",
+                    chain(&failure).to_string(),
+                    "look at the host's log; `membrana verify` checks the store",
+                )
             }
         }
     }

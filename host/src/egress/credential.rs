@@ -100,7 +100,12 @@ impl Credential {
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let url_encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let json = serde_json::to_string(secret).unwrap_or_default();
-    let mut forms = vec![secret.to_owned(), STANDARD.encode(secret), url_encoded, json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned()];
+    let mut forms = vec![
+        secret.to_owned(),
+        STANDARD.encode(secret),
+        url_encoded,
+        json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned(),
+    ];
     forms.retain(|form| form.len() >= 4);
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.dedup();

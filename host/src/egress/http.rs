@@ -23,9 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_MAX: Duration = Duration::from_secs(10);
 const IDLE_KEPT: usize = 4;
 /// What only the host may say.
-const HOST_HEADERS: [&str; 9] = [
-    "host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect",
-];
+const HOST_HEADERS: [&str; 9] = ["host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect"];
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -171,7 +169,8 @@ impl Door {
             let applied = credential.and_then(|credential| credential.apply(&mut url, &mut headers));
             applied.ok_or_else(|| HttpError::Denied(format!("credential `{name}` is not configured; add it to `secrets` of its section")))?;
         }
-        let authority = url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
+        let authority =
+            url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
         let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let mut builder = hyper::Request::builder().method(request.method.as_str()).uri(path).header("host", authority);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
@@ -200,16 +199,26 @@ impl Door {
         }
     }
 
-    async fn finish(&self, answer: hyper::Response<hyper::body::Incoming>, origin: String, sender: SendRequest<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
+    async fn finish(
+        &self,
+        answer: hyper::Response<hyper::body::Incoming>,
+        origin: String,
+        sender: SendRequest<Full<Bytes>>,
+    ) -> Result<HttpResponse, HttpError> {
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, RESPONSE_MAX).collect().await.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() { HttpError::TooLarge(RESPONSE_MAX as u64) } else { HttpError::Protocol(error.to_string()) }
+            if error.is::<http_body_util::LengthLimitError>() {
+                HttpError::TooLarge(RESPONSE_MAX as u64)
+            } else {
+                HttpError::Protocol(error.to_string())
+            }
         })?;
         self.idle.keep(origin, sender);
         let credentials = &self.config.credentials;
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), scrub_text(credentials, String::from_utf8_lossy(value.as_bytes()).into_owned()))
-        });
+        let headers = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), scrub_text(credentials, String::from_utf8_lossy(value.as_bytes()).into_owned())));
         Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub(credentials, body.to_bytes().to_vec()) })
     }
 }
@@ -218,7 +227,8 @@ async fn handshake<T>(io: TokioIo<T>) -> Result<SendRequest<Full<Bytes>>, HttpEr
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::Builder::new().max_headers(HEADERS_MAX).handshake(io).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
+    let (sender, connection) =
+        http1::Builder::new().max_headers(HEADERS_MAX).handshake(io).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });

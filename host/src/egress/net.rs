@@ -140,7 +140,10 @@ impl Connection {
 
 fn broken(error: std::io::Error) -> NetError {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::NotConnected => NetError::Closed,
+        std::io::ErrorKind::UnexpectedEof
+        | std::io::ErrorKind::ConnectionReset
+        | std::io::ErrorKind::BrokenPipe
+        | std::io::ErrorKind::NotConnected => NetError::Closed,
         _ => NetError::Io(error.to_string()),
     }
 }

@@ -83,12 +83,8 @@ impl Verifier {
             return Err(Refusal::Stale);
         }
         let given = header(incoming, "webhook-signature").ok_or(Refusal::Header("webhook-signature"))?;
-        let given: Vec<Vec<u8>> = given
-            .split(' ')
-            .take(SIGNATURES_MAX)
-            .filter_map(|one| one.strip_prefix("v1,"))
-            .filter_map(|b64| STANDARD.decode(b64).ok())
-            .collect();
+        let given: Vec<Vec<u8>> =
+            given.split(' ').take(SIGNATURES_MAX).filter_map(|one| one.strip_prefix("v1,")).filter_map(|b64| STANDARD.decode(b64).ok()).collect();
         for secret in &self.secrets {
             let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { continue };
             mac.update(format!("{id}.{stamp}.").as_bytes());

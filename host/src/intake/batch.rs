@@ -52,7 +52,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Looks up every id that these interactions name, in one call.
-    pub(super) async fn prepare(&mut self, interactions: impl Iterator<Item = &Interaction>, gone: impl Iterator<Item = &NativeId>) -> Result<(), StoreError> {
+    pub(super) async fn prepare(
+        &mut self,
+        interactions: impl Iterator<Item = &Interaction>,
+        gone: impl Iterator<Item = &NativeId>,
+    ) -> Result<(), StoreError> {
         let (key, channel) = (self.key, self.channel);
         let mut ids: Vec<InteractionId> = gone.map(|native| key.interaction(channel, native)).collect();
         for interaction in interactions {

@@ -86,7 +86,8 @@ impl InteractionView {
             "assign" => self.tasks.iter().find(|t| t.rule == decision.rule).map(task),
             _ => None,
         };
-        let actions = decision.actions.iter().map(|w| live(&w.kind, &w.key).unwrap_or_else(|| json!({ "key": w.key, "kind": w.kind, "body": body(&w.body) })));
+        let actions =
+            decision.actions.iter().map(|w| live(&w.kind, &w.key).unwrap_or_else(|| json!({ "key": w.key, "kind": w.kind, "body": body(&w.body) })));
         json!({
             "rule": decision.rule,
             "digest": decision.digest.to_string(),

@@ -1,12 +1,12 @@
 //! Compiles and links: from a file's bytes to a generation that is proved to start.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use tokio::runtime::{Builder, Runtime};
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::Config;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use crate::clock::Clock;
 use crate::egress::Door;

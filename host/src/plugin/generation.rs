@@ -271,4 +271,3 @@ fn checked<T, U>(called: Called<T>, check: impl FnOnce(T) -> Result<U, String>) 
         Err(fault) => Called { result: Err(fault), state: Vec::new() },
     }
 }
-

@@ -119,7 +119,10 @@ pub fn missing_grants(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGran
     if let (Some(ingress), Some(verify)) = (&wants.ingress, asked.verify) {
         if !ingress.verify.is_empty() && !ingress.verify.iter().any(|scheme| scheme == verify) {
             let schemes = ingress.verify.join("`, `");
-            missing.push(MissingGrant { what: format!("webhooks verified by `{schemes}`, not by `{verify}`"), line: format!("ingress = {{ verify = \"{}\" }}", ingress.verify.first().map_or("none", String::as_str)) });
+            missing.push(MissingGrant {
+                what: format!("webhooks verified by `{schemes}`, not by `{verify}`"),
+                line: format!("ingress = {{ verify = \"{}\" }}", ingress.verify.first().map_or("none", String::as_str)),
+            });
         }
         if verify != "none"
             && let Some(secret) = ingress.secret.as_ref().filter(|secret| !asked.secrets.contains(secret))

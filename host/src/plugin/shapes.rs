@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{
-    Annotation, Attachment, Author, Claimed, Fault, Interaction, NativeId, Place, Timestamp, Wanted,
-};
+use crate::model::{Annotation, Attachment, Author, Claimed, Fault, Interaction, NativeId, Place, Timestamp, Wanted};
 
 /// What a call brought, and the state that it leaves: to be committed together, or not at all.
 #[derive(Debug)]

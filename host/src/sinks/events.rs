@@ -133,7 +133,10 @@ impl Teller<'_> {
                 let action = view?.actions.iter().find(|a| a.id == *action)?;
                 (action.id.to_string(), json!({ "action": shown::action(action) }))
             }
-            (EntryBody::Gone, None) => (self.interaction.to_string(), json!({ "interaction": { "id": self.interaction.to_string(), "gone_at": shown::rfc3339(self.entry.at) } })),
+            (EntryBody::Gone, None) => (
+                self.interaction.to_string(),
+                json!({ "interaction": { "id": self.interaction.to_string(), "gone_at": shown::rfc3339(self.entry.at) } }),
+            ),
             _ => (self.interaction.to_string(), json!({ "interaction": view?.json() })),
         };
         Some(Event {

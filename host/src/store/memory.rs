@@ -13,8 +13,7 @@ use crate::model::{
 };
 
 use super::{
-    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Reader, Resolved, SinkRetry, Store,
-    StoreError, Verified, in_force,
+    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Reader, Resolved, SinkRetry, Store, StoreError, Verified, in_force,
 };
 
 /// See the module.
@@ -142,7 +141,8 @@ impl Channel {
                 return;
             }
             let first = self.first_member(conversation);
-            self.conversations.insert(conversation, Conversation { id: conversation, count: first.iter().count() as u64, recent: first.into_iter().collect() });
+            self.conversations
+                .insert(conversation, Conversation { id: conversation, count: first.iter().count() as u64, recent: first.into_iter().collect() });
         }
         if let Some(record) = self.conversations.get_mut(&conversation) {
             record.count += 1;
@@ -374,11 +374,13 @@ impl Store for MemoryStore {
     }
 
     async fn actions(&self, channel: &ChannelName, after: Option<(InteractionId, ActionId)>, items_max: usize) -> Result<Vec<Action>, StoreError> {
-        Ok(self.read(channel, |c| c.actions.iter().filter(|(key, _)| after.is_none_or(|a| **key > a)).take(items_max).map(|(_, a)| a.clone()).collect()))
+        Ok(self
+            .read(channel, |c| c.actions.iter().filter(|(key, _)| after.is_none_or(|a| **key > a)).take(items_max).map(|(_, a)| a.clone()).collect()))
     }
 
     async fn tasks(&self, channel: &ChannelName, after: Option<(InteractionId, TaskId)>, items_max: usize) -> Result<Vec<Task>, StoreError> {
-        Ok(self.read(channel, |c| c.tasks.iter().filter(|(key, _)| after.is_none_or(|a| **key > a)).take(items_max).map(|(_, t)| t.clone()).collect()))
+        Ok(self
+            .read(channel, |c| c.tasks.iter().filter(|(key, _)| after.is_none_or(|a| **key > a)).take(items_max).map(|(_, t)| t.clone()).collect()))
     }
 
     async fn dead_letters(&self, channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Result<Vec<DeadLetter>, StoreError> {

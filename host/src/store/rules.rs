@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Action, ActionState, Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, NewEntry, Results, Seq, Timestamp};
+use crate::model::{
+    Action, ActionState, Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, NewEntry, Results, Seq, Timestamp,
+};
 
 use super::{Conversation, Exchange, Known};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ActionId, ActionState, Annotation, Assignment, ChannelName, ConversationId, DeadId, DeadLetter, DeadSubject, Decision, Digest,
-    EntryBody, ExchangeId, IdKey, IdentityId, Interaction, InteractionId, Lineup, LineupId, LineupMember, NativeId, NewEntry, NewRaw, Ours, RawOrigin,
-    Results, ResultsOf, Seq, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Value, Wanted,
+    Action, ActionId, ActionState, Annotation, Assignment, ChannelName, ConversationId, DeadId, DeadLetter, DeadSubject, Decision, Digest, EntryBody,
+    ExchangeId, IdKey, IdentityId, Interaction, InteractionId, Lineup, LineupId, LineupMember, NativeId, NewEntry, NewRaw, Ours, RawOrigin, Results,
+    ResultsOf, Seq, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Value, Wanted,
 };
 
 use super::{ChannelStatus, Commit, Link, MemoryStore, Reader, SinkRetry, SledStore, Store, StoreError};
@@ -59,7 +59,8 @@ fn said(text: &str, id: [u8; 16]) -> Box<Interaction> {
 }
 
 fn action(dice: &mut Dice, about: InteractionId, id: ActionId, revision: u64) -> Action {
-    let states = [ActionState::Pending, ActionState::Claimed, ActionState::Retry, ActionState::Sent, ActionState::AwaitingApproval, ActionState::Unknown];
+    let states =
+        [ActionState::Pending, ActionState::Claimed, ActionState::Retry, ActionState::Sent, ActionState::AwaitingApproval, ActionState::Unknown];
     Action {
         id,
         channel: channel(),
@@ -94,7 +95,14 @@ fn task(dice: &mut Dice, about: InteractionId, id: TaskId, revision: u64) -> Tas
         seq: Seq(1),
         rule: "impact".to_owned(),
         row: None,
-        assignment: Assignment { team: "support".to_owned(), within_ms: Some(dice.roll(9)), consulted: Vec::new(), informed: Vec::new(), escalate: Vec::new(), note: None },
+        assignment: Assignment {
+            team: "support".to_owned(),
+            within_ms: Some(dice.roll(9)),
+            consulted: Vec::new(),
+            informed: Vec::new(),
+            escalate: Vec::new(),
+            note: None,
+        },
         state: TaskState::Open,
         opened: Timestamp(1),
         due: None,
@@ -118,12 +126,20 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
             _ => EntryBody::Note { kind: "x".to_owned(), json: "{}".to_owned() },
         };
         // An id arrives once; what does not exist is not edited.
-        let is_known = matches!(store.resolve(&channel, &[id]).await.unwrap()[0], super::Resolved::Interaction(_)) || commit.entries.iter().any(|e| e.interaction == Some(id));
+        let is_known = matches!(store.resolve(&channel, &[id]).await.unwrap()[0], super::Resolved::Interaction(_))
+            || commit.entries.iter().any(|e| e.interaction == Some(id));
         if is_known == matches!(body, EntryBody::Arrived(_)) {
             continue;
         }
         let conversation = Some(ConversationId(if dice.roll(2) == 0 { id.0 } else { dice.id(1, 30) }));
-        commit.entries.push(NewEntry { interaction: Some(id), identity: Some(IdentityId(dice.id(3, 4))), conversation, exchange: Some(ExchangeId(dice.id(9, 3))), is_backfill: false, body });
+        commit.entries.push(NewEntry {
+            interaction: Some(id),
+            identity: Some(IdentityId(dice.id(3, 4))),
+            conversation,
+            exchange: Some(ExchangeId(dice.id(9, 3))),
+            is_backfill: false,
+            body,
+        });
     }
     let about = InteractionId(dice.id(1, 30));
     match dice.roll(12) {
@@ -135,8 +151,25 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
         5 => commit.replied.push((ExchangeId(dice.id(9, 3)), dice.roll(2) == 0)),
         6 => commit.raws.push(NewRaw { origin: RawOrigin::Frame, body: vec![1; usize::try_from(dice.roll(100_000)).unwrap()], once: None }),
         7 => commit.timers_set.push(Timer { due: Timestamp(dice.roll(50)), channel, task: TaskId(dice.id(5, 4)), kind: TimerKind::Escalate(1) }),
-        8 => commit.dead.push(DeadLetter { id: DeadId(dice.id(6, 5)), channel, stage: "rules".to_owned(), subject: DeadSubject::Entry(Seq(1)), plugin: None, digest: None, reason: "r".to_owned(), at: Timestamp(at) }),
-        9 => commit.sink_retries.push(SinkRetry { sink: "crm".to_owned(), id: format!("e{}", dice.roll(4)), seq: Seq(1), event: "x".to_owned(), attempts: 1, due: Timestamp(dice.roll(50)), first: Timestamp(1) }),
+        8 => commit.dead.push(DeadLetter {
+            id: DeadId(dice.id(6, 5)),
+            channel,
+            stage: "rules".to_owned(),
+            subject: DeadSubject::Entry(Seq(1)),
+            plugin: None,
+            digest: None,
+            reason: "r".to_owned(),
+            at: Timestamp(at),
+        }),
+        9 => commit.sink_retries.push(SinkRetry {
+            sink: "crm".to_owned(),
+            id: format!("e{}", dice.roll(4)),
+            seq: Seq(1),
+            event: "x".to_owned(),
+            attempts: 1,
+            due: Timestamp(dice.roll(50)),
+            first: Timestamp(1),
+        }),
         10 => commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: Timestamp(at) }),
         _ => commit.positions.push((Reader::Rules, dice.roll(40))),
     }
@@ -158,7 +191,8 @@ fn judge(dice: &mut Dice, commit: &mut Commit, last: u64) {
     let lineup = Lineup { id: LineupId([8; 16]), members: vec![member("language"), member("mood")] };
     let word = || Annotation { key: "language".to_owned(), value: Value::Text("it".to_owned()), confidence: None };
     let from = 1 + dice.roll(last);
-    let of = (from..=last.min(from + dice.roll(200))).map(|seq| ResultsOf { seq: Seq(seq), said: vec![(0, Some(vec![word()])), (1, (dice.roll(2) == 0).then(Vec::new))] });
+    let of = (from..=last.min(from + dice.roll(200)))
+        .map(|seq| ResultsOf { seq: Seq(seq), said: vec![(0, Some(vec![word()])), (1, (dice.roll(2) == 0).then(Vec::new))] });
     commit.results.push(Results { lineup: lineup.id, of: of.collect() });
     commit.lineup = Some(lineup);
     commit.decisions.push(Decision {
@@ -188,15 +222,30 @@ async fn compare(a: &dyn Store, b: &dyn Store) {
     }
     assert_eq!(a.read_log_back(&c, end, 9).await.unwrap(), b.read_log_back(&c, end, 9).await.unwrap());
     assert_eq!(a.decisions(&c, Seq(1), Seq(10_000)).await.unwrap(), b.decisions(&c, Seq(1), Seq(10_000)).await.unwrap());
-    let ids: Vec<InteractionId> = (0..30).flat_map(|n| [1, 2].map(|kind| { let mut id = [kind; 16]; id[15] = n; InteractionId(id) })).collect();
+    let ids: Vec<InteractionId> = (0..30)
+        .flat_map(|n| {
+            [1, 2].map(|kind| {
+                let mut id = [kind; 16];
+                id[15] = n;
+                InteractionId(id)
+            })
+        })
+        .collect();
     assert_eq!(a.resolve(&c, &ids).await.unwrap(), b.resolve(&c, &ids).await.unwrap());
     for id in &ids {
         assert_eq!(a.conversation(&c, ConversationId(id.0)).await.unwrap(), b.conversation(&c, ConversationId(id.0)).await.unwrap());
     }
     for n in 0..6 {
-        let with = |kind: u8| { let mut id = [kind; 16]; id[15] = n; id };
+        let with = |kind: u8| {
+            let mut id = [kind; 16];
+            id[15] = n;
+            id
+        };
         assert_eq!(a.exchange(&c, ExchangeId(with(9))).await.unwrap(), b.exchange(&c, ExchangeId(with(9))).await.unwrap());
-        assert_eq!(a.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap(), b.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap());
+        assert_eq!(
+            a.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap(),
+            b.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap()
+        );
         assert_eq!(a.action(&c, ActionId(with(4))).await.unwrap(), b.action(&c, ActionId(with(4))).await.unwrap());
         assert_eq!(a.actions_about(&c, InteractionId([n; 16])).await.unwrap(), b.actions_about(&c, InteractionId([n; 16])).await.unwrap());
         assert_eq!(a.tasks_about(&c, InteractionId([n; 16])).await.unwrap(), b.tasks_about(&c, InteractionId([n; 16])).await.unwrap());
@@ -282,7 +331,15 @@ async fn commits_wait_together_for_one_sync() {
     let store = SledStore::open(dir.path()).unwrap();
     let calls = (0..50).map(|n| {
         let store = Arc::clone(&store);
-        async move { store.commit_raw(&ChannelName::from(format!("c{}", n % 5).as_str()), Timestamp(n), vec![NewRaw { origin: RawOrigin::Frame, body: vec![0; 300], once: None }]).await }
+        async move {
+            store
+                .commit_raw(
+                    &ChannelName::from(format!("c{}", n % 5).as_str()),
+                    Timestamp(n),
+                    vec![NewRaw { origin: RawOrigin::Frame, body: vec![0; 300], once: None }],
+                )
+                .await
+        }
     });
     for call in futures_util::future::join_all(calls).await {
         assert!(call.unwrap()[0].is_some());

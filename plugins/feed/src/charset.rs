@@ -23,12 +23,16 @@ pub fn decode(body: &[u8], content_type: Option<&str>) -> String {
     let told = content_type.and_then(|value| label(&value.to_ascii_lowercase(), "charset="));
     let stated = [told, declared(body)].into_iter().flatten();
     // A document that can be read byte by byte is not in two-byte units, whatever it says.
-    let stated = stated.filter_map(|label| Encoding::for_label(label.replace("windows_", "windows-").as_bytes())).find(|encoding| *encoding != UTF_16BE && *encoding != UTF_16LE);
+    let stated = stated
+        .filter_map(|label| Encoding::for_label(label.replace("windows_", "windows-").as_bytes()))
+        .find(|encoding| *encoding != UTF_16BE && *encoding != UTF_16LE);
     match stated {
         // Seven-bit encodings look like UTF-8.
         Some(encoding) if !encoding.is_ascii_compatible() => without_nul(encoding.decode_without_bom_handling(body).0.into_owned()),
         // Bytes that are UTF-8 are hardly ever anything else.
-        Some(encoding) if encoding != UTF_8 && std::str::from_utf8(body).is_err() => without_nul(encoding.decode_without_bom_handling(body).0.into_owned()),
+        Some(encoding) if encoding != UTF_8 && std::str::from_utf8(body).is_err() => {
+            without_nul(encoding.decode_without_bom_handling(body).0.into_owned())
+        }
         _ => mended(body),
     }
 }

@@ -106,7 +106,10 @@ fn mail(text: &str) -> Option<jiff::Timestamp> {
     let (day, year) = if *one_length == 4 { (*other, *one) } else { (*one, *other) };
     let date = Date::new(full_year(year), month?, i8::try_from(day).ok()?).ok()?;
     let mut parts = time.unwrap_or("0").split([':', '.']).map(|part| part.parse::<i8>().ok());
-    let at = DateTime::from_parts(date, jiff::civil::Time::new(parts.next()??, parts.next().flatten().unwrap_or(0), parts.next().flatten().unwrap_or(0).min(59), 0).ok()?);
+    let at = DateTime::from_parts(
+        date,
+        jiff::civil::Time::new(parts.next()??, parts.next().flatten().unwrap_or(0), parts.next().flatten().unwrap_or(0).min(59), 0).ok()?,
+    );
     offset.unwrap_or(Offset::UTC).to_timestamp(at).ok()
 }
 
@@ -142,8 +145,16 @@ mod tests {
     fn dates_are_read_in_every_dress() {
         let noon = Some(1_072_872_840_000);
         for text in [
-            "2003-12-31T12:14:00Z", "2003-12-31t12:14z", "2003-12-31 12:14:00", "2003-12-31T13:14+01:00", "Wed, 31 Dec 2003 12:14:00 GMT",
-            "Wed, 31 Dec 03 07:14 EST", "31 December 2003 13:14 +0100", "Thu, 31 Dec 2003 12:14:00 UTC", "Wed Dec 31 12:14:00 2003", "31-Dec-2003 12:14:00 GMT",
+            "2003-12-31T12:14:00Z",
+            "2003-12-31t12:14z",
+            "2003-12-31 12:14:00",
+            "2003-12-31T13:14+01:00",
+            "Wed, 31 Dec 2003 12:14:00 GMT",
+            "Wed, 31 Dec 03 07:14 EST",
+            "31 December 2003 13:14 +0100",
+            "Thu, 31 Dec 2003 12:14:00 UTC",
+            "Wed Dec 31 12:14:00 2003",
+            "31-Dec-2003 12:14:00 GMT",
         ] {
             assert_eq!(moment(text), noon, "{text}");
         }

@@ -103,7 +103,8 @@ impl Writer {
     /// RSS writes `ada@example.org (Ada)`, `Ada <ada@example.org>`, or either half.
     fn of(text: &str) -> Self {
         let text = text.trim();
-        let (outer, inner) = text.split_once(['(', '<']).map_or((text, ""), |(outer, inner)| (outer.trim(), inner.trim_end_matches([')', '>']).trim()));
+        let (outer, inner) =
+            text.split_once(['(', '<']).map_or((text, ""), |(outer, inner)| (outer.trim(), inner.trim_end_matches([')', '>']).trim()));
         let is_email = |text: &str| text.contains('@') && !text.contains(char::is_whitespace);
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let (name, email) = match (is_email(outer), is_email(inner)) {

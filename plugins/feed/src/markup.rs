@@ -158,12 +158,21 @@ const BLOCKS: [&str; 14] = ["p", "div", "br", "li", "ul", "ol", "tr", "h1", "h2"
 const HIDDEN: [&str; 4] = ["script", "style", "head", "template"];
 
 /// Tags by which a text that does not say what it is shows that it is HTML, beside the blocks.
-const INLINE: [&str; 20] = ["a", "abbr", "b", "big", "cite", "code", "del", "em", "font", "h5", "h6", "i", "img", "ins", "q", "small", "span", "strong", "sub", "sup"];
+const INLINE: [&str; 20] =
+    ["a", "abbr", "b", "big", "cite", "code", "del", "em", "font", "h5", "h6", "i", "img", "ins", "q", "small", "span", "strong", "sub", "sup"];
 
 /// Does a text that may be either mean to be HTML?
 pub(crate) fn is_html(text: &str) -> bool {
-    let is_known = |name: &str| BLOCKS.iter().chain(&INLINE).chain(&HIDDEN).chain(&["table", "td", "u", "tt", "iframe", "video", "figure"]).any(|known| name.eq_ignore_ascii_case(known));
-    has_entity(text) || text.contains('<') && Scanner::new(text).any(|piece| matches!(piece, Piece::Open(name, ..) | Piece::Close(name) if is_known(name)))
+    let is_known = |name: &str| {
+        BLOCKS
+            .iter()
+            .chain(&INLINE)
+            .chain(&HIDDEN)
+            .chain(&["table", "td", "u", "tt", "iframe", "video", "figure"])
+            .any(|known| name.eq_ignore_ascii_case(known))
+    };
+    has_entity(text)
+        || text.contains('<') && Scanner::new(text).any(|piece| matches!(piece, Piece::Open(name, ..) | Piece::Close(name) if is_known(name)))
 }
 
 /// A text without what no reader sees: controls, and white space beyond one blank.
@@ -211,7 +220,8 @@ mod tests {
     #[test]
     fn entities_of_the_document_s_own_making_are_not_expanded() {
         let bomb = "<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><x>&b;</x>";
-        let texts: Vec<_> = Scanner::new(bomb).filter_map(|piece| if let Piece::Text(text, _) = piece { Some(unescape(text).into_owned()) } else { None }).collect();
+        let texts: Vec<_> =
+            Scanner::new(bomb).filter_map(|piece| if let Piece::Text(text, _) = piece { Some(unescape(text).into_owned()) } else { None }).collect();
         assert!(texts.concat().contains("&b;"), "{texts:?}");
         assert!(!texts.concat().contains("aaaaaaaa"));
     }

@@ -97,9 +97,12 @@ pub(crate) enum Standing {
 impl Seen {
     pub(crate) fn of(url: &str, is_comments: bool) -> Self {
         let bytes = state::get(&key("seen", url)).unwrap_or_default();
-        let pairs: Vec<_> = bytes.as_chunks::<12>().0.iter().map(|&[a, b, c, d, e, f, g, h, i, j, k, l]| {
-            (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]))
-        }).collect();
+        let pairs: Vec<_> = bytes
+            .as_chunks::<12>()
+            .0
+            .iter()
+            .map(|&[a, b, c, d, e, f, g, h, i, j, k, l]| (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l])))
+            .collect();
         let by_id = pairs.iter().copied().collect();
         Self { pairs, by_id, touched: Vec::new(), max: if is_comments { SEEN_OF_COMMENTS_MAX } else { SEEN_MAX } }
     }
@@ -124,7 +127,8 @@ impl Seen {
         self.pairs.retain(|(id, _)| !touched.contains_key(id));
         self.pairs.extend(self.touched.iter().filter(|(id, content)| touched.get(id) == Some(content)));
         let n_over = self.pairs.len().saturating_sub(self.max);
-        let bytes: Vec<u8> = self.pairs.iter().skip(n_over).flat_map(|(id, content)| id.to_le_bytes().into_iter().chain(content.to_le_bytes())).collect();
+        let bytes: Vec<u8> =
+            self.pairs.iter().skip(n_over).flat_map(|(id, content)| id.to_le_bytes().into_iter().chain(content.to_le_bytes())).collect();
         state::set(&key("seen", url), &bytes).map_err(|why| Fault::config("feed.state", why))
     }
 }

@@ -43,7 +43,8 @@ pub(crate) fn poll(settings: &Settings, cursor: Option<&str>, max_items: u32, ma
     if failures.len() == settings.urls.len() {
         return Err(worst(failures));
     }
-    let feeds: Vec<CommentFeed> = if settings.comments { settings.urls.iter().flat_map(|url| Memory::of(url).comment_feeds).collect() } else { Vec::new() };
+    let feeds: Vec<CommentFeed> =
+        if settings.comments { settings.urls.iter().flat_map(|url| Memory::of(url).comment_feeds).collect() } else { Vec::new() };
     let mut comment_turn = first_comments;
     if !round.is_over {
         let start = first_comments % feeds.len().max(1);
@@ -71,7 +72,10 @@ fn turns(cursor: Option<&str>, n_urls: usize) -> (usize, usize) {
 fn worst(failures: Vec<Fault>) -> Fault {
     let soonest = failures.iter().filter_map(|fault| if let Fault::RateLimited((_, ms)) = fault { Some(*ms) } else { None }).min();
     let is_limited = failures.iter().all(|fault| matches!(fault, Fault::RateLimited(_)));
-    let is_passing = |fault: &Fault| matches!(fault, Fault::Transient(_)) || matches!((fault, soonest), (Fault::RateLimited((_, ms)), Some(soonest)) if is_limited && *ms == soonest);
+    let is_passing = |fault: &Fault| {
+        matches!(fault, Fault::Transient(_))
+            || matches!((fault, soonest), (Fault::RateLimited((_, ms)), Some(soonest)) if is_limited && *ms == soonest)
+    };
     let at = failures.iter().position(is_passing).or_else(|| failures.iter().position(|fault| matches!(fault, Fault::RateLimited(_)))).unwrap_or(0);
     failures.into_iter().nth(at).unwrap_or_else(|| Fault::config("feed.no-feeds", "there is no feed to read"))
 }
@@ -99,7 +103,17 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     fn new(settings: &'a Settings, max_items: u32, max_bytes: u32) -> Self {
         let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
-        Self { settings, changes: Vec::new(), n_items_max: number(max_items), n_bytes: 0, n_bytes_max: number(max_bytes), n_read: 0, backfill: None, is_over: false, pace_ms: None }
+        Self {
+            settings,
+            changes: Vec::new(),
+            n_items_max: number(max_items),
+            n_bytes: 0,
+            n_bytes_max: number(max_bytes),
+            n_read: 0,
+            backfill: None,
+            is_over: false,
+            pace_ms: None,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -118,7 +132,11 @@ impl<'a> Round<'a> {
         let mut memory = Memory::of(url);
         let wait = memory.wait_until.saturating_sub(clock::now());
         if wait > 0 {
-            return if memory.is_gone { Ok(Visit::Done) } else { Err(Fault::rate_limited("feed.waiting", format!("{url} failed before and is left alone"), wait)) };
+            return if memory.is_gone {
+                Ok(Visit::Done)
+            } else {
+                Err(Fault::rate_limited("feed.waiting", format!("{url} failed before and is left alone"), wait))
+            };
         }
         let is_history = memory.is_importing || !memory.was_read && self.settings.is_import() && !comments.is_some_and(|feed| feed.is_news);
         if self.backfill.is_some_and(|page| page != is_history) {
@@ -154,7 +172,12 @@ impl<'a> Round<'a> {
 
     fn failed(&mut self, url: &str, comments: Option<&CommentFeed>, mut memory: Memory, fault: Fault) -> Result<Visit> {
         let (code, message) = match &fault {
-            Fault::Config(why) | Fault::Auth(why) | Fault::RateLimited((why, _)) | Fault::Transient(why) | Fault::Permanent(why) | Fault::Unsupported(why) => (&why.code, &why.message),
+            Fault::Config(why)
+            | Fault::Auth(why)
+            | Fault::RateLimited((why, _))
+            | Fault::Transient(why)
+            | Fault::Permanent(why)
+            | Fault::Unsupported(why) => (&why.code, &why.message),
         };
         if code == "feed.no-time" {
             return self.later();

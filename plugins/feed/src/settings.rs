@@ -51,7 +51,11 @@ pub(crate) fn validate(config: &str) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if settings.urls.is_empty() || settings.urls.len() > URLS_MAX {
-        findings.push(finding_error("urls", format!("{} feeds are not 1 to {URLS_MAX}", settings.urls.len()), "write urls = [\"https://blog.example.org/feed/\"]"));
+        findings.push(finding_error(
+            "urls",
+            format!("{} feeds are not 1 to {URLS_MAX}", settings.urls.len()),
+            "write urls = [\"https://blog.example.org/feed/\"]",
+        ));
     }
     for (n, text) in settings.urls.iter().enumerate() {
         let is_feed = text.len() <= URL_MAX && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));

@@ -46,7 +46,8 @@ impl Source<'_> {
 
     /// An id that is unique in the whole network has no scope.
     fn native(&self, id: &str) -> NativeId {
-        let is_absolute = id.contains("://") || ["urn:", "tag:"].iter().any(|scheme| id.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
+        let is_absolute =
+            id.contains("://") || ["urn:", "tag:"].iter().any(|scheme| id.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
         let scope = if is_absolute { String::new() } else { self.url.to_owned() };
         let id = if id.len() > ID_MAX { format!("{}#{:016x}", clipped(id, ID_MAX - 20), hash(id)) } else { id.to_owned() };
         NativeId { scope, id }

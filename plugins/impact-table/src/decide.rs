@@ -71,7 +71,9 @@ fn holds(predicate: &Predicate, about: &Interaction) -> Option<bool> {
     let key = predicate.key.as_str();
     match &predicate.test {
         Test::Any(wanted) if key == "author" && !predicate.is_annotation => {
-            let is_author = |one: &String| one.eq_ignore_ascii_case(&about.identity) || about.author_name.as_ref().is_some_and(|name| one.eq_ignore_ascii_case(name));
+            let is_author = |one: &String| {
+                one.eq_ignore_ascii_case(&about.identity) || about.author_name.as_ref().is_some_and(|name| one.eq_ignore_ascii_case(name))
+            };
             Some(wanted.iter().any(is_author))
         }
         Test::Any(wanted) => text_of(predicate, about).map(|found| wanted.iter().any(|one| is_same(key, one, found))),
@@ -230,6 +232,8 @@ fn filled(text: &str, about: &Interaction) -> String {
 
 /// What a stranger wrote, on one line, of bounded length, without what turns the direction of writing or hides.
 fn shown(value: &str) -> String {
-    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
+    let is_hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+    };
     value.chars().filter(|c| !is_hidden(*c)).take(VALUE_MAX).collect()
 }

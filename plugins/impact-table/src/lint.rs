@@ -47,7 +47,12 @@ impl Lint<'_> {
             _ if table.is_cut => {}
             None => self.say(Weight::Error, (1, 1), "the table has no row".to_owned(), LAST_ROW.to_owned()),
             Some(row) if row.when.is_some() => {
-                self.say(Weight::Error, (row.line, row.column), "the last row has a `when`: what no row matches is nobody's".to_owned(), LAST_ROW.to_owned());
+                self.say(
+                    Weight::Error,
+                    (row.line, row.column),
+                    "the last row has a `when`: what no row matches is nobody's".to_owned(),
+                    LAST_ROW.to_owned(),
+                );
             }
             Some(_) => {}
         }
@@ -62,7 +67,12 @@ impl Lint<'_> {
     fn reach(&mut self, row: &Row, earlier: &[Row]) {
         let here = (row.line, row.column);
         if let Some(first) = earlier.iter().find(|first| first.name == row.name && !row.name.is_empty()) {
-            self.say(Weight::Error, here, format!("two rows are named \"{}\" (the first in line {})", row.name, first.line), "give each its own name".to_owned());
+            self.say(
+                Weight::Error,
+                here,
+                format!("two rows are named \"{}\" (the first in line {})", row.name, first.line),
+                "give each its own name".to_owned(),
+            );
         }
         if let Some(first) = earlier.iter().find(|first| covers(first, row)) {
             let message = format!("row \"{}\" is never reached: row \"{}\" in line {} matches all it would", row.name, first.name, first.line);
@@ -80,12 +90,22 @@ impl Lint<'_> {
             self.predicate(predicate);
         }
         if let Some(reply) = row.reply.as_ref().filter(|reply| reply.is_sent && !reply.review.is_empty()) {
-            self.say(Weight::Error, (reply.line, reply.column), format!("the reply of row \"{}\" names reviewers but would be sent without them", row.name), "write mode = \"draft\", or leave out `review`".to_owned());
+            self.say(
+                Weight::Error,
+                (reply.line, reply.column),
+                format!("the reply of row \"{}\" names reviewers but would be sent without them", row.name),
+                "write mode = \"draft\", or leave out `review`".to_owned(),
+            );
         }
         self.duties(row);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));
         if let Some([_, (_, to)]) = too_late {
-            self.say(Weight::Error, (to.line, to.column), format!("the escalation to `{}` comes no later than the one before it", to.name), "order the steps by `after`, rising".to_owned());
+            self.say(
+                Weight::Error,
+                (to.line, to.column),
+                format!("the escalation to `{}` comes no later than the one before it", to.name),
+                "order the steps by `after`, rising".to_owned(),
+            );
         }
     }
 
@@ -102,7 +122,12 @@ impl Lint<'_> {
         ];
         let asked: Vec<&str> = asks_for.iter().filter(|(_, is_asked)| *is_asked).map(|(key, _)| *key).collect();
         match &row.responsible {
-            None if asked.is_empty() => self.say(Weight::Info, here, format!("row \"{}\" only counts", row.name), "add responsible = \"TEAM\" if somebody should act".to_owned()),
+            None if asked.is_empty() => self.say(
+                Weight::Info,
+                here,
+                format!("row \"{}\" only counts", row.name),
+                "add responsible = \"TEAM\" if somebody should act".to_owned(),
+            ),
             None => {
                 let message = format!("row \"{}\" has `{}` and nobody responsible, so it would only count", row.name, asked.join("`, `"));
                 self.say(Weight::Error, here, message, "add responsible = \"TEAM\"".to_owned());
@@ -129,13 +154,24 @@ impl Lint<'_> {
             for name in names.iter().filter(|name| !self.around.channels.contains(name)) {
                 let near = self.around.channels.iter().find(|known| is_near(name, known));
                 let cure = near.map_or_else(|| format!("channels: {}", self.around.channels.join(", ")), |near| format!("did you mean \"{near}\"?"));
-                self.mistakes.push(Mistake { weight: Weight::Error, line: here.0, column: here.1, message: format!("there is no channel \"{name}\""), cure });
+                self.mistakes.push(Mistake {
+                    weight: Weight::Error,
+                    line: here.0,
+                    column: here.1,
+                    message: format!("there is no channel \"{name}\""),
+                    cure,
+                });
             }
         }
         // By convention an analyzer is named after what it says; another name is fine, so this is a hint only.
         if predicate.is_annotation && !self.around.analyzers.iter().any(|name| name.contains(&predicate.key)) {
             let message = format!("no analyzer is named after `{}`", predicate.key);
-            self.say(Weight::Warning, here, message, format!("add [[analyzer]] name = \"{0}\" plugin = \"{0}\" if nothing else says it", predicate.key));
+            self.say(
+                Weight::Warning,
+                here,
+                message,
+                format!("add [[analyzer]] name = \"{0}\" plugin = \"{0}\" if nothing else says it", predicate.key),
+            );
         }
     }
 }

@@ -200,7 +200,11 @@ impl Reader<'_> {
                 "escalate" => row.escalate = self.escalate(value),
                 "reply" => row.reply = self.reply(value),
                 "note" => row.note = self.said("note", value),
-                _ => self.unknown("a row", (key, value), &["name", "when", "responsible", "consulted", "informed", "within", "escalate", "reply", "note"]),
+                _ => self.unknown(
+                    "a row",
+                    (key, value),
+                    &["name", "when", "responsible", "consulted", "informed", "within", "escalate", "reply", "note"],
+                ),
             }
         }
         if row.name.is_empty() {
@@ -255,7 +259,11 @@ impl Reader<'_> {
         let text = self.text(key, value)?;
         let found = duration_ms(&text);
         if found.is_none() {
-            self.error(&value.span(), format!("`{key}` is \"{text}\", not a duration"), "write a number and a unit: \"90s\", \"30m\", \"2h\", \"1d\"");
+            self.error(
+                &value.span(),
+                format!("`{key}` is \"{text}\", not a duration"),
+                "write a number and a unit: \"90s\", \"30m\", \"2h\", \"1d\"",
+            );
         }
         found
     }
@@ -299,7 +307,11 @@ impl Reader<'_> {
         for (key, value) in table {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("mode", DeValue::String(mode)) if mode == "draft" || mode == "send" => (has_mode, reply.is_sent) = (true, mode == "send"),
-                ("mode", _) => self.error(&value.span(), "`mode` is neither \"draft\" nor \"send\"", "write mode = \"draft\"; a draft waits for `outbox approve`"),
+                ("mode", _) => self.error(
+                    &value.span(),
+                    "`mode` is neither \"draft\" nor \"send\"",
+                    "write mode = \"draft\"; a draft waits for `outbox approve`",
+                ),
                 ("review", _) => reply.review = self.names("review", value),
                 ("text", DeValue::String(_)) => reply.text.extend(self.said("text", value).map(|text| ("en".to_owned(), text))),
                 ("text", DeValue::Table(texts)) => {
@@ -308,7 +320,9 @@ impl Reader<'_> {
                         reply.text.extend(self.said("text", text).map(|text| (language.get_ref().to_lowercase(), text)));
                     }
                 }
-                ("text", _) => self.error(&value.span(), "`text` is neither a text nor a table by language", "write text = { en = \"…\", it = \"…\" }"),
+                ("text", _) => {
+                    self.error(&value.span(), "`text` is neither a text nor a table by language", "write text = { en = \"…\", it = \"…\" }")
+                }
                 _ => self.unknown("a reply", (key, value), &["mode", "review", "text"]),
             }
         }
@@ -337,7 +351,9 @@ impl Reader<'_> {
                     }
                 }
                 _ if word == "annotation" => self.error(&value.span(), "`annotation` is not a table", "write annotation = { topic = [\"billing\"] }"),
-                _ if FIELDS.contains(&word) || ANNOTATIONS.contains(&word) => predicates.extend(self.predicate(word, value, ANNOTATIONS.contains(&word))),
+                _ if FIELDS.contains(&word) || ANNOTATIONS.contains(&word) => {
+                    predicates.extend(self.predicate(word, value, ANNOTATIONS.contains(&word)))
+                }
                 _ => {
                     let known: Vec<&str> = ANNOTATIONS.into_iter().chain(FIELDS).chain(["annotation"]).collect();
                     self.unknown("`when`", (key, value), &known);
@@ -380,7 +396,9 @@ impl Reader<'_> {
             match (bound.get_ref().as_ref(), number_of(number.get_ref())) {
                 ("min", Some(number)) => min = number,
                 ("max", Some(number)) => max = number,
-                ("min" | "max", None) => self.error(&number.span(), format!("`{}` is not a number", bound.get_ref()), "write { min = -1.0, max = -0.2 }"),
+                ("min" | "max", None) => {
+                    self.error(&number.span(), format!("`{}` is not a number", bound.get_ref()), "write { min = -1.0, max = -0.2 }")
+                }
                 _ => self.unknown("a range", (bound, number), &["min", "max"]),
             }
         }

@@ -67,9 +67,11 @@ impl<'a> Mail<'a> {
         // Somebody else who writes under our address must not be taken for us: what is ours is not analysed.
         let ours = assurance != Assurance::Failed
             && automated != "bounce"
-            && settings.from.as_ref().zip(from.as_ref()).is_some_and(|(we, from)| {
-                we.key() == from.key() || (we.domain() == from.domain() && ids::is_derived(&id, &we.domain()))
-            });
+            && settings
+                .from
+                .as_ref()
+                .zip(from.as_ref())
+                .is_some_and(|(we, from)| we.key() == from.key() || (we.domain() == from.domain() && ids::is_derived(&id, &we.domain())));
         let report = (automated == "bounce").then(|| bounce::report(message)).flatten();
         Self { message, id, from, automated, assurance, ours, report }
     }
@@ -226,7 +228,9 @@ fn attachments(message: &Message<'_>) -> Vec<Attachment> {
         });
         Attachment {
             name: name.filter(|name| !name.is_empty()),
-            media_type: part.content_type().map_or_else(|| if part.is_message() { "message/rfc822".to_owned() } else { "text/plain".to_owned() }, body::media_type),
+            media_type: part
+                .content_type()
+                .map_or_else(|| if part.is_message() { "message/rfc822".to_owned() } else { "text/plain".to_owned() }, body::media_type),
             size: Some(part.len() as u64),
             url: None,
             media_ref: None,

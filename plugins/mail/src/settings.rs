@@ -155,7 +155,11 @@ fn endpoint(key: &str, at: &str, tls: Option<&str>, default: Security, wrong: &m
         (!host.is_empty()).then(|| (host.to_owned(), port))
     });
     if place.is_none() {
-        wrong.push(finding_error(key, format!("`{at}` is not `host:port`"), format!("write `{key} = \"{key}.example.org:{}\"`", if key == "imap" { 993 } else { 587 })));
+        wrong.push(finding_error(
+            key,
+            format!("`{at}` is not `host:port`"),
+            format!("write `{key} = \"{key}.example.org:{}\"`", if key == "imap" { 993 } else { 587 }),
+        ));
     }
     let (host, port) = place?;
     Some(Endpoint { host, port, security: security? })

@@ -75,7 +75,13 @@ fn judged(answer: Response) -> Result<Response> {
     let words = || answer.text().chars().take(200).collect::<String>();
     match answer.status {
         200..=299 => Ok(answer),
-        401 | 403 => Err(Fault::auth("mastodon.token", format!("the server answers {}: is the token valid, with the scopes read:notifications, read:statuses and write:statuses?", answer.status))),
+        401 | 403 => Err(Fault::auth(
+            "mastodon.token",
+            format!(
+                "the server answers {}: is the token valid, with the scopes read:notifications, read:statuses and write:statuses?",
+                answer.status
+            ),
+        )),
         429 => Err(Fault::rate_limited("mastodon.limit", "the server asks to wait", wait_ms(&answer))),
         404 | 410 => Err(Fault::permanent("mastodon.gone", "what it is about is gone")),
         400..=499 => Err(Fault::permanent("mastodon.refused", format!("the server answers {}: {}", answer.status, words()))),

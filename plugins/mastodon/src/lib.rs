@@ -59,7 +59,15 @@ impl Connector for Mastodon {
             Err(error) => return vec![finding_error("", error, "write base_url = \"https://mastodon.example\"")],
         };
         let is_url = Url::parse(&section.base_url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
-        if is_url { Vec::new() } else { vec![finding_error("base_url", format!("`{}` is not a server's address", section.base_url), "write https://mastodon.example, without a path")] }
+        if is_url {
+            Vec::new()
+        } else {
+            vec![finding_error(
+                "base_url",
+                format!("`{}` is not a server's address", section.base_url),
+                "write https://mastodon.example, without a path",
+            )]
+        }
     }
 
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {

@@ -115,7 +115,12 @@ pub(crate) fn interaction(section: &Section, status: &Status, me: &Account) -> I
         quoted: None,
         language: status.language.clone(),
         url: status.url.clone(),
-        attachments: status.media_attachments.iter().take(16).map(|media| Attachment { name: None, media_type: media.kind.clone(), size: None, url: media.url.clone(), media_ref: None }).collect(),
+        attachments: status
+            .media_attachments
+            .iter()
+            .take(16)
+            .map(|media| Attachment { name: None, media_type: media.kind.clone(), size: None, url: media.url.clone(), media_ref: None })
+            .collect(),
         place: None,
         side: None,
         campaign: None,

@@ -13,7 +13,9 @@ const CONFIG: &str = r#"{"base_url":"https://social.test"}"#;
 const CURSOR: &str = r#"{"min_id":"7"}"#;
 
 fn status(id: &str, content: &str, edited: &str) -> String {
-    format!(r#"{{"id":"{id}","uri":"https://other.test/s/{id}","created_at":"2026-11-24T10:00:00.000Z","edited_at":{edited},"in_reply_to_id":"5","visibility":"unlisted","language":"it","content":"{content}","account":{{"id":"9","acct":"anna@other.test","url":"https://other.test/@anna","display_name":"Anna","followers_count":12}},"mentions":[{{"acct":"acme"}},{{"acct":"bob"}}]}}"#)
+    format!(
+        r#"{{"id":"{id}","uri":"https://other.test/s/{id}","created_at":"2026-11-24T10:00:00.000Z","edited_at":{edited},"in_reply_to_id":"5","visibility":"unlisted","language":"it","content":"{content}","account":{{"id":"9","acct":"anna@other.test","url":"https://other.test/@anna","display_name":"Anna","followers_count":12}},"mentions":[{{"acct":"acme"}},{{"acct":"bob"}}]}}"#
+    )
 }
 
 fn answer(status: u16, body: impl Into<String>) -> Result<Response, HttpError> {
@@ -43,8 +45,14 @@ fn said(changes: &[Change]) -> Vec<&Interaction> {
 fn mentions_come_oldest_first_and_the_cursor_moves_on() {
     server(|request| {
         if request.url.contains("/notifications") {
-            let (a, b) = (status("11", "<p>Seconda</p>", "null"), status("10", "<p><span>@<b>acme</b></span> ciao &amp; grazie<br>a tutti</p>", "null"));
-            answer(200, format!(r#"[{{"id":"9","type":"mention","status":{a}}},{{"id":"9x","type":"severed_relationships"}},{{"id":"8","type":"mention","status":{b}}}]"#))
+            let (a, b) =
+                (status("11", "<p>Seconda</p>", "null"), status("10", "<p><span>@<b>acme</b></span> ciao &amp; grazie<br>a tutti</p>", "null"));
+            answer(
+                200,
+                format!(
+                    r#"[{{"id":"9","type":"mention","status":{a}}},{{"id":"9x","type":"severed_relationships"}},{{"id":"8","type":"mention","status":{b}}}]"#
+                ),
+            )
         } else {
             answer(200, status("10", "<p>@acme ciao</p>", "null"))
         }
@@ -75,7 +83,11 @@ fn edits_and_deletions_are_found_by_looking_again() {
     let served = Rc::clone(&now);
     server(move |request| {
         if request.url.contains("/notifications") {
-            let list = if request.url.ends_with("min_id=7") { format!(r#"[{{"id":"8","type":"mention","status":{}}}]"#, status("10", "<p>prima</p>", "null")) } else { "[]".to_owned() };
+            let list = if request.url.ends_with("min_id=7") {
+                format!(r#"[{{"id":"8","type":"mention","status":{}}}]"#, status("10", "<p>prima</p>", "null"))
+            } else {
+                "[]".to_owned()
+            };
             return answer(200, list);
         }
         let (code, body) = served.borrow().clone();
@@ -92,7 +104,14 @@ fn edits_and_deletions_are_found_by_looking_again() {
 
 fn reply(text: &str) -> Message {
     let context = r#"{"id":"10","accts":["anna@other.test","bob"],"visibility":"unlisted"}"#.to_owned();
-    let target = Target { native: NativeId { scope: String::new(), id: "x".to_owned() }, author: None, reply_context: Some(context), visibility: "unlisted".to_owned(), subject: None, language: Some("it".to_owned()) };
+    let target = Target {
+        native: NativeId { scope: String::new(), id: "x".to_owned() },
+        author: None,
+        reply_context: Some(context),
+        visibility: "unlisted".to_owned(),
+        subject: None,
+        language: Some("it".to_owned()),
+    };
     Message { kind: "reply".to_owned(), automatic: true, text: text.to_owned(), to: Some(target), created: 1, attrs: Vec::new() }
 }
 
@@ -103,7 +122,10 @@ fn a_reply_names_whom_it_answers_and_is_no_wider_than_what_it_answers() {
     assert_eq!((receipt.native.id.as_str(), receipt.aka[0].id.as_str()), ("https://other.test/s/20", "20"));
     let sent = calls.borrow().last().unwrap().clone();
     let body: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
-    assert_eq!(body, serde_json::json!({ "status": "@anna@other.test Ciao, ci dispiace.", "in_reply_to_id": "10", "visibility": "unlisted", "language": "it" }));
+    assert_eq!(
+        body,
+        serde_json::json!({ "status": "@anna@other.test Ciao, ci dispiace.", "in_reply_to_id": "10", "visibility": "unlisted", "language": "it" })
+    );
     assert!(sent.headers.contains(&("idempotency-key".to_owned(), "key-1".to_owned())));
     assert_eq!(sent.auth.as_deref(), Some("token"));
 }
@@ -127,7 +149,9 @@ fn what_the_server_says_becomes_the_right_fault() {
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Transient(_))));
     server(|_| answer(401, "{}"));
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Auth(_))));
-    server(|_| Ok(Response { status: 429, headers: vec![("x-ratelimit-reset".to_owned(), "2026-06-01T00:00:00.000Z".to_owned())], body: Vec::new() }));
+    server(|_| {
+        Ok(Response { status: 429, headers: vec![("x-ratelimit-reset".to_owned(), "2026-06-01T00:00:00.000Z".to_owned())], body: Vec::new() })
+    });
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::RateLimited(_))));
     server(|_| answer(502, "<html>"));
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Transient(_))));
@@ -136,7 +160,8 @@ fn what_the_server_says_becomes_the_right_fault() {
 #[test]
 fn a_reply_that_may_have_gone_out_is_looked_for() {
     server(|_| {
-        let own = status("20", "<p><span>@anna</span> Ciao, ci dispiace.</p>", "null").replace("\"in_reply_to_id\":\"5\"", "\"in_reply_to_id\":\"10\"");
+        let own =
+            status("20", "<p><span>@anna</span> Ciao, ci dispiace.</p>", "null").replace("\"in_reply_to_id\":\"5\"", "\"in_reply_to_id\":\"10\"");
         answer(200, format!("[{own}]"))
     });
     let (sent, receipt) = Mastodon::probe("k", &reply("Ciao,  ci dispiace.")).unwrap();

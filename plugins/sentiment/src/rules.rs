@@ -74,18 +74,90 @@ const NEGATIONS_EN: [&str; 30] = [
 ];
 const NEGATIONS_IT: [&str; 11] = ["non", "mai", "né", "senza", "nessuno", "nessuna", "nessun", "niente", "nulla", "neanche", "nemmeno"];
 const MORE_EN: [&str; 45] = [
-    "absolutely", "amazingly", "awfully", "completely", "considerably", "deeply", "effing", "enormously", "entirely", "especially",
-    "exceptionally", "extreme", "extremely", "flippin", "fricking", "frickin", "fully", "fuckin", "fucking", "greatly", "hella", "highly", "hugely",
-    "incredible", "incredibly", "intensely", "major", "more", "most", "particularly", "purely", "quite", "really", "remarkably", "so",
-    "substantially", "thoroughly", "total", "totally", "tremendously", "uber", "unbelievably", "utterly", "very", "utter",
+    "absolutely",
+    "amazingly",
+    "awfully",
+    "completely",
+    "considerably",
+    "deeply",
+    "effing",
+    "enormously",
+    "entirely",
+    "especially",
+    "exceptionally",
+    "extreme",
+    "extremely",
+    "flippin",
+    "fricking",
+    "frickin",
+    "fully",
+    "fuckin",
+    "fucking",
+    "greatly",
+    "hella",
+    "highly",
+    "hugely",
+    "incredible",
+    "incredibly",
+    "intensely",
+    "major",
+    "more",
+    "most",
+    "particularly",
+    "purely",
+    "quite",
+    "really",
+    "remarkably",
+    "so",
+    "substantially",
+    "thoroughly",
+    "total",
+    "totally",
+    "tremendously",
+    "uber",
+    "unbelievably",
+    "utterly",
+    "very",
+    "utter",
 ];
 const LESS_EN: [&str; 17] = [
-    "almost", "barely", "hardly", "kinda", "kindof", "less", "little", "marginally", "occasionally", "partly", "scarcely", "slight", "slightly",
-    "somewhat", "sorta", "sortof", "kind-of",
+    "almost",
+    "barely",
+    "hardly",
+    "kinda",
+    "kindof",
+    "less",
+    "little",
+    "marginally",
+    "occasionally",
+    "partly",
+    "scarcely",
+    "slight",
+    "slightly",
+    "somewhat",
+    "sorta",
+    "sortof",
+    "kind-of",
 ];
 const MORE_IT: [&str; 18] = [
-    "molto", "davvero", "veramente", "assolutamente", "completamente", "totalmente", "tanto", "troppo", "così", "estremamente", "proprio", "sempre",
-    "super", "decisamente", "incredibilmente", "più", "tutto", "parecchio",
+    "molto",
+    "davvero",
+    "veramente",
+    "assolutamente",
+    "completamente",
+    "totalmente",
+    "tanto",
+    "troppo",
+    "così",
+    "estremamente",
+    "proprio",
+    "sempre",
+    "super",
+    "decisamente",
+    "incredibilmente",
+    "più",
+    "tutto",
+    "parecchio",
 ];
 const LESS_IT: [&str; 8] = ["poco", "abbastanza", "quasi", "leggermente", "appena", "meno", "piuttosto", "parzialmente"];
 
@@ -108,7 +180,13 @@ pub fn score(language: Language, text: &str) -> Option<f64> {
     let emojis = emojis(text);
     let sum: f64 = weights.iter().sum::<f64>() + emojis;
     let emphasis = emphasis(text);
-    let sum = if sum > 0.0 { sum + emphasis } else if sum < 0.0 { sum - emphasis } else { 0.0 };
+    let sum = if sum > 0.0 {
+        sum + emphasis
+    } else if sum < 0.0 {
+        sum - emphasis
+    } else {
+        0.0
+    };
     Some((sum / (sum * sum + ALPHA).sqrt()).clamp(-1.0, 1.0))
 }
 
@@ -133,7 +211,10 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
         return 0.0;
     }
     let lexicon = language.lexicon();
-    let before = n.checked_sub(1).and_then(|before| words.get(before)).filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
+    let before = n
+        .checked_sub(1)
+        .and_then(|before| words.get(before))
+        .filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
     let of_pair = before.and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
     let elided = word.lower.split_once('\'').map(|(_, rest)| rest).filter(|_| language == Language::Italian);
     let alone = lexicon.get(&*word.lower).or_else(|| elided.and_then(|rest| lexicon.get(rest)));

@@ -48,7 +48,13 @@ fn item(text: &str, language: Option<&str>, earlier: Vec<Annotation>) -> Item {
 fn it_abstains_where_it_knows_no_words() {
     let told = Annotation { key: "language".to_owned(), value: Value::Text("it-CH".to_owned()), confidence: None };
     let huge = "ottimo ".repeat(200_000);
-    let items = vec![item("Schrecklich!", Some("de"), vec![]), item("Pessimo", None, vec![]), item("Pessimo", None, vec![told]), item(" \0 ", Some("en"), vec![]), item(&huge, Some("it"), vec![])];
+    let items = vec![
+        item("Schrecklich!", Some("de"), vec![]),
+        item("Pessimo", None, vec![]),
+        item("Pessimo", None, vec![told]),
+        item(" \0 ", Some("en"), vec![]),
+        item(&huge, Some("it"), vec![]),
+    ];
     let said = Sentiment::analyze(&Batch { channel: "x".to_owned(), kind: "post".to_owned(), items }).unwrap();
     assert_eq!(said.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1, 0, 1]);
 }

@@ -70,7 +70,15 @@ impl Connector for Touchpoint {
             Err(error) => return vec![finding_error("", error, "see `membrana plugin inspect touchpoint` for the keys")],
         };
         let wrong = section.pointers().into_iter().filter(|(_, pointer)| !is_pointer(pointer));
-        wrong.map(|(key, pointer)| finding_error(&key, format!("`{pointer}` is no JSON pointer"), format!("write \"/{}\", with `/` before each name", pointer.replace('.', "/")))).collect()
+        wrong
+            .map(|(key, pointer)| {
+                finding_error(
+                    &key,
+                    format!("`{pointer}` is no JSON pointer"),
+                    format!("write \"/{}\", with `/` before each name", pointer.replace('.', "/")),
+                )
+            })
+            .collect()
     }
 
     fn receive(raw: Raw) -> Result<Vec<Change>> {
@@ -82,8 +90,15 @@ impl Connector for Touchpoint {
         let events: Vec<&Value> = match section.items.as_deref().map(|pointer| body.pointer(pointer)) {
             None => vec![&body],
             Some(Some(Value::Array(items))) if items.len() <= ITEMS_MAX => items.iter().collect(),
-            Some(Some(Value::Array(items))) => return Err(Fault::permanent("touchpoint.too-many", format!("{} events in one body; {ITEMS_MAX} are the most", items.len()))),
-            Some(_) => return Err(Fault::permanent("touchpoint.no-items", format!("there is no list at `{}`", section.items.as_deref().unwrap_or_default()))),
+            Some(Some(Value::Array(items))) => {
+                return Err(Fault::permanent("touchpoint.too-many", format!("{} events in one body; {ITEMS_MAX} are the most", items.len())));
+            }
+            Some(_) => {
+                return Err(Fault::permanent(
+                    "touchpoint.no-items",
+                    format!("there is no list at `{}`", section.items.as_deref().unwrap_or_default()),
+                ));
+            }
         };
         events.into_iter().map(|event| interaction(&section, event, raw.received).map(Change::Upsert)).collect()
     }
@@ -145,7 +160,14 @@ fn interaction(section: &Section, event: &Value, received: u64) -> Result<Intera
 /// A text, number or flag as text; absent where it is null, empty or a structure.
 fn word(event: &Value, pointer: &str, max: usize) -> Option<String> {
     let text = match event.pointer(pointer)? {
-        Value::String(text) => text.trim().chars().scan(0, |bytes, c| { *bytes += c.len_utf8(); (*bytes <= max).then_some(c) }).collect(),
+        Value::String(text) => text
+            .trim()
+            .chars()
+            .scan(0, |bytes, c| {
+                *bytes += c.len_utf8();
+                (*bytes <= max).then_some(c)
+            })
+            .collect(),
         Value::Number(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
         _ => return None,

@@ -19,7 +19,8 @@ config = { table_file = "impact.toml" }
 name = "shops"
 "#;
 
-pub(crate) const TABLE: &str = "[[row]]\nname = \"check-in\"\nwhen = { kind = [\"checkin\"] }\nresponsible = \"shops\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n";
+pub(crate) const TABLE: &str =
+    "[[row]]\nname = \"check-in\"\nwhen = { kind = [\"checkin\"] }\nresponsible = \"shops\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n";
 
 pub(crate) fn shop(host: &Host) -> Shop {
     Shop { address: host.address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() }

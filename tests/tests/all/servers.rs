@@ -33,7 +33,8 @@ impl Server {
         }
         let output = Command::new("bash").arg(&script).arg("start").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
-        let values: BTreeMap<String, String> = said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let values: BTreeMap<String, String> =
+            said.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         if !output.status.success() || values.is_empty() {
             println!("skipped: {name} does not start: {}", String::from_utf8_lossy(&output.stderr));
             return None;
@@ -66,8 +67,21 @@ fn talk(port: &str, lines: &[(&str, &str)]) -> String {
 }
 
 fn mail_to_support(port: &str, n: u32, text: &str) {
-    let mail = format!("From: Marco Rossi <marco@acme.test>\r\nTo: support@acme.test\r\nSubject: Bolletta {n}\r\nMessage-ID: <m{n}@acme.test>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n.\r\n");
-    talk(port, &[("", "220 "), ("EHLO test\r\n", "250 "), ("MAIL FROM:<marco@acme.test>\r\n", "250 "), ("RCPT TO:<support@acme.test>\r\n", "250 "), ("DATA\r\n", "354 "), (&mail, "250 "), ("QUIT\r\n", "221 ")]);
+    let mail = format!(
+        "From: Marco Rossi <marco@acme.test>\r\nTo: support@acme.test\r\nSubject: Bolletta {n}\r\nMessage-ID: <m{n}@acme.test>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n.\r\n"
+    );
+    talk(
+        port,
+        &[
+            ("", "220 "),
+            ("EHLO test\r\n", "250 "),
+            ("MAIL FROM:<marco@acme.test>\r\n", "250 "),
+            ("RCPT TO:<support@acme.test>\r\n", "250 "),
+            ("DATA\r\n", "354 "),
+            (&mail, "250 "),
+            ("QUIT\r\n", "221 "),
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,12 +120,27 @@ name = "support"
     mail_to_support(server.value("SMTP_PORT"), 1, "Ho pagato due volte la bolletta e nessuno mi risponde.\r\n\r\n> vecchia citazione");
     let actions = host.until(&["outbox", "list"], |actions| actions.iter().any(|action| text(action, "/state") == "sent")).await;
     let all = host.list(&["interaction", "list"]);
-    assert_eq!((all.len(), text(&all[0], "/text"), text(&all[0], "/quoted")), (1, "Ho pagato due volte la bolletta e nessuno mi risponde.", "> vecchia citazione"));
+    assert_eq!(
+        (all.len(), text(&all[0], "/text"), text(&all[0], "/quoted")),
+        (1, "Ho pagato due volte la bolletta e nessuno mi risponde.", "> vecchia citazione")
+    );
     assert_eq!(text(&actions[0], "/text"), "Ciao Marco Rossi, ci stiamo lavorando.");
 
-    let read = [("", "* OK"), ("a LOGIN marco secret\r\n", "a OK"), ("b SELECT INBOX\r\n", "b OK"), ("c FETCH * BODY[]\r\n", "c OK"), ("d LOGOUT\r\n", "d OK")];
+    let read = [
+        ("", "* OK"),
+        ("a LOGIN marco secret\r\n", "a OK"),
+        ("b SELECT INBOX\r\n", "b OK"),
+        ("c FETCH * BODY[]\r\n", "c OK"),
+        ("d LOGOUT\r\n", "d OK"),
+    ];
     let answer = talk(server.value("IMAP_PORT"), &read);
-    for part in ["Subject: Re: Bolletta 1", "In-Reply-To: <m1@acme.test>", "References: <m1@acme.test>", "Auto-Submitted: auto-replied", "Ciao Marco Rossi, ci stiamo lavorando."] {
+    for part in [
+        "Subject: Re: Bolletta 1",
+        "In-Reply-To: <m1@acme.test>",
+        "References: <m1@acme.test>",
+        "Auto-Submitted: auto-replied",
+        "Ciao Marco Rossi, ci stiamo lavorando.",
+    ] {
         assert!(answer.contains(part), "`{part}` is missing in the reply:\n{answer}");
     }
     assert!(host.list(&["dead", "list"]).is_empty());
@@ -127,7 +156,10 @@ async fn the_crm_s_judges_accept_every_event() {
         blog = blog.url(),
         hook = server.value("HOOK")
     );
-    let mut host = Host::new(&config, "[[row]]\nname = \"post\"\nwhen = { kind = [\"post\"] }\nresponsible = \"press\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n");
+    let mut host = Host::new(
+        &config,
+        "[[row]]\nname = \"post\"\nwhen = { kind = [\"post\"] }\nresponsible = \"press\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n",
+    );
     host.start().await;
     assert!(eventually(async || blog.ledger().calls().len() > 1).await);
     blog.post("Perché?", "Anna", "<p>Un post con accenti: è così.</p>");
@@ -155,7 +187,10 @@ async fn snac(base: &str, method: &str, path: &str, token: &str, form: &str) -> 
 
 async fn snac_token(base: &str, user: &str, password: &str) -> String {
     let page = snac(base, "POST", "/oauth/x-snac-get-token", "", &format!("login={user}&passwd={password}")).await;
-    page.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| word.len() >= 20 && word.chars().all(|c| c.is_ascii_hexdigit())).unwrap_or_default().to_owned()
+    page.split(|c: char| !c.is_ascii_alphanumeric())
+        .find(|word| word.len() >= 20 && word.chars().all(|c| c.is_ascii_hexdigit()))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

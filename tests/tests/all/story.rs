@@ -87,7 +87,10 @@ async fn a_comment_becomes_a_task_and_the_crm_is_told() {
 
     let kinds = async || crm.told().iter().map(|told| told.kind.clone()).collect::<Vec<_>>();
     let wanted = ["interaction.received", "task.opened", "task.escalated"];
-    let all_told = async || { let kinds = kinds().await; wanted.iter().all(|name| kinds.contains(&format!("it.membrana.{name}.v1"))) };
+    let all_told = async || {
+        let kinds = kinds().await;
+        wanted.iter().all(|name| kinds.contains(&format!("it.membrana.{name}.v1")))
+    };
     assert!(eventually(all_told).await, "told {:?}\n{}", kinds().await, host.log());
     assert!(crm.told().iter().all(|told| told.is_signed));
     assert_eq!(host.list(&["dead", "list"]), Vec::<serde_json::Value>::new());

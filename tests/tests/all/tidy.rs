@@ -26,7 +26,8 @@ fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
 }
 
 /// Crates that one room alone may name.
-const OWNED: [(&str, &str); 5] = [("wasmtime::", "plugin"), ("sled::", "store"), ("rustls::", "egress"), ("lookup_host", "egress"), ("SystemTime::now", "clock")];
+const OWNED: [(&str, &str); 5] =
+    [("wasmtime::", "plugin"), ("sled::", "store"), ("rustls::", "egress"), ("lookup_host", "egress"), ("SystemTime::now", "clock")];
 
 #[test]
 fn each_dangerous_thing_has_one_owner() {

@@ -83,7 +83,13 @@ impl Blog {
         content.version += 1;
         let n = content.posts.len() + 1;
         let guid = format!("{}/?p={n}", self.url());
-        content.posts.push(Entry { guid: guid.clone(), link: format!("{}/{n}/", self.url()), title: title.to_owned(), author: author.to_owned(), html: html.to_owned() });
+        content.posts.push(Entry {
+            guid: guid.clone(),
+            link: format!("{}/{n}/", self.url()),
+            title: title.to_owned(),
+            author: author.to_owned(),
+            html: html.to_owned(),
+        });
         guid
     }
 
@@ -107,7 +113,13 @@ fn add_comment(content: &Shared, url: &str, author: &str, html: &str) -> String 
     content.version += 1;
     let (post, n) = (content.posts.len().max(1), content.comments.len() + 1);
     let guid = format!("{url}/?p={post}#comment-{n}");
-    content.comments.push(Entry { guid: guid.clone(), link: format!("{url}/{post}/#comment-{n}"), title: format!("By: {author}"), author: author.to_owned(), html: html.to_owned() });
+    content.comments.push(Entry {
+        guid: guid.clone(),
+        link: format!("{url}/{post}/#comment-{n}"),
+        title: format!("By: {author}"),
+        author: author.to_owned(),
+        html: html.to_owned(),
+    });
     guid
 }
 
@@ -117,7 +129,9 @@ async fn comment(State(content): State<Shared>, headers: HeaderMap, body: String
     let field = |name: &str| body.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(decoded);
     let author = field("author").unwrap_or_else(|| "You".to_owned());
     match field("text") {
-        Some(text) => (StatusCode::CREATED, format!("{}\n", add_comment(&content, &format!("http://{host}"), &author, &escaped(&text)))).into_response(),
+        Some(text) => {
+            (StatusCode::CREATED, format!("{}\n", add_comment(&content, &format!("http://{host}"), &author, &escaped(&text)))).into_response()
+        }
         None => (StatusCode::BAD_REQUEST, "send text=…\n").into_response(),
     }
 }
@@ -126,7 +140,11 @@ fn decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let Some((first, after)) = rest.split_first() {
         rest = after;
-        let hex = (*first == b'%').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = (*first == b'%')
+            .then(|| after.get(..2))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, hex) {
             (_, Some(byte)) => {
                 bytes.push(byte);
@@ -167,7 +185,10 @@ fn feed(headers: &HeaderMap, version: u64, title: &str, entries: &[Entry]) -> Re
             )
         })
         .collect();
-    let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><rss version=\"2.0\"><channel><title>{}</title><generator>https://wordpress.org/?v=6.8</generator>{items}</channel></rss>", escaped(title));
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><rss version=\"2.0\"><channel><title>{}</title><generator>https://wordpress.org/?v=6.8</generator>{items}</channel></rss>",
+        escaped(title)
+    );
     ([(CONTENT_TYPE, "application/rss+xml; charset=UTF-8".to_owned()), (ETAG, etag)], body).into_response()
 }
 

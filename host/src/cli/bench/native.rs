@@ -90,7 +90,10 @@ impl Native for NativeRule {
         let events: Vec<Event> = events.into_iter().map(event).collect();
         let decisions = ImpactTable::decide(&events).map_err(|error| fault(&error))?;
         let wanted = |action: membrana_sdk::rule::Action| Wanted { key: action.key, kind: action.kind, body: action.body };
-        Ok(decisions.into_iter().map(|one| RuleDecision { actions: one.actions.into_iter().map(wanted).collect(), row: one.row, reasons: one.reasons }).collect())
+        Ok(decisions
+            .into_iter()
+            .map(|one| RuleDecision { actions: one.actions.into_iter().map(wanted).collect(), row: one.row, reasons: one.reasons })
+            .collect())
     }
 }
 
@@ -121,7 +124,9 @@ fn event(event: RuleEvent) -> Event {
         interaction: about,
         done: Vec::new(),
         capabilities: event.capabilities.to_string(),
-        exchange: event.exchange.map(|exchange| Exchange { version: exchange.version, automatic_replies_last_hour: exchange.automatic_replies_last_hour }),
+        exchange: event
+            .exchange
+            .map(|exchange| Exchange { version: exchange.version, automatic_replies_last_hour: exchange.automatic_replies_last_hour }),
         conversation: None,
         person: None,
         body: event.body,

@@ -125,7 +125,8 @@ async fn run(judges: &Judges) -> Result<f64, Failure> {
         sees_authors: false,
         sees_attachments: false,
     };
-    let analyzers = Arc::new(Analyzers::new(vec![analyzer("language", &judges.language, &[]), analyzer("sentiment", &judges.sentiment, &["language"])]));
+    let analyzers =
+        Arc::new(Analyzers::new(vec![analyzer("language", &judges.language, &[]), analyzer("sentiment", &judges.sentiment, &["language"])]));
     let rules = Arc::new(ArcSwap::from_pointee(vec![Rule { name: "impact".to_owned(), plugin: Arc::new(Slot::new(Arc::clone(&judges.table))) }]));
     let (stop, watch) = (CancellationToken::new(), Clock::system().stopwatch());
     let mut stages = tokio::task::JoinSet::new();

@@ -81,7 +81,8 @@ impl DemoHost {
         let watch = Clock::system().stopwatch();
         self.process = Some(command.spawn().map_err(failed)?);
         let address = self.address;
-        self.until("it is ready", async || call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200).then_some(())).await?;
+        self.until("it is ready", async || call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200).then_some(()))
+            .await?;
         Ok(watch.elapsed())
     }
 
@@ -124,7 +125,17 @@ impl DemoHost {
             (text(blog, "/state") == "connected").then_some(all.clone())
         };
         let all = self.until("the blog is connected", is_there).await?;
-        Ok(all.iter().map(|channel| format!("{:8} {:12} {}", text(channel, "/name"), text(channel, "/plugin"), text(channel, "/state").replace("waiting", "waits for signed webhooks"))).collect())
+        Ok(all
+            .iter()
+            .map(|channel| {
+                format!(
+                    "{:8} {:12} {}",
+                    text(channel, "/name"),
+                    text(channel, "/plugin"),
+                    text(channel, "/state").replace("waiting", "waits for signed webhooks")
+                )
+            })
+            .collect())
     }
 }
 

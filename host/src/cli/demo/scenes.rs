@@ -53,14 +53,19 @@ impl Scenes {
     /// What was found, which row decided, and what follows.
     fn verdict(&self, about: &Json) {
         let said = about.pointer("/annotations").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let words = said.iter().map(|one| format!("{} {}", text(one, "/key"), one.get("value").map(|value| value.to_string().replace('"', "")).unwrap_or_default()));
+        let words = said
+            .iter()
+            .map(|one| format!("{} {}", text(one, "/key"), one.get("value").map(|value| value.to_string().replace('"', "")).unwrap_or_default()));
         line(&format!("found: {}", words.collect::<Vec<_>>().join(" · ")));
         let reasons = about.pointer("/decisions/0/reasons").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         let reasons = reasons.iter().filter_map(Json::as_str).filter(|reason| !reason.starts_with("row ")).collect::<Vec<_>>().join(", ");
         line(&format!("row \"{}\": {reasons}", text(about, "/decisions/0/row")));
         for action in about.pointer("/decisions/0/actions").and_then(Json::as_array).into_iter().flatten() {
             if text(action, "/kind") == "assign" {
-                let escalation = action.pointer("/escalations/0").map(|step| format!(", else {} at {}", text(step, "/to"), time(text(step, "/at")))).unwrap_or_default();
+                let escalation = action
+                    .pointer("/escalations/0")
+                    .map(|step| format!(", else {} at {}", text(step, "/to"), time(text(step, "/at"))))
+                    .unwrap_or_default();
                 good(&format!("task for {}, reply due {}{escalation}", text(action, "/team"), time(text(action, "/due_at"))));
                 text(action, "/note").lines().for_each(|note| line(&format!("  note: {note}")));
             }
@@ -74,9 +79,15 @@ impl Scenes {
         let forged = shop.post("evt-forged", Dress::Wrong, &order("9999", "Mallory", "Refund me at once")).await.map_err(unreachable_host)?;
         good(&format!("the forged event is refused: {}", forged.status));
         let watch = Clock::system().stopwatch();
-        let accepted = shop.post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?")).await.map_err(unreachable_host)?;
+        let accepted = shop
+            .post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?"))
+            .await
+            .map_err(unreachable_host)?;
         good(&format!("the signed event is on disk and acknowledged in {:.1} ms: {}", watch.elapsed().as_secs_f64() * 1000.0, accepted.status));
-        let repeat = shop.post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?")).await.map_err(unreachable_host)?;
+        let repeat = shop
+            .post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?"))
+            .await
+            .map_err(unreachable_host)?;
         good(&format!("the same event again: {}, no effect", repeat.status));
         let told = self.host.until("the check-in is decided", async || self.decided("/native/id", "4711").await).await?;
         self.verdict(&told);
@@ -133,7 +144,11 @@ impl Scenes {
         let n_unsigned = self.crm.told().iter().filter(|told| !told.is_signed).count();
         let n_dead = self.host.list("dead").await.len();
         title("What you saw");
-        say(format_args!("   {} interactions · {} tasks · {n_told} events to the CRM, {n_unsigned} of them without a valid signature · {n_dead} dead letters", interactions.len(), tasks.len()));
+        say(format_args!(
+            "   {} interactions · {} tasks · {n_told} events to the CRM, {n_unsigned} of them without a valid signature · {n_dead} dead letters",
+            interactions.len(),
+            tasks.len()
+        ));
         Ok(())
     }
 

@@ -114,10 +114,9 @@ pub(in crate::plugin) fn event(event: RuleEvent) -> decide::Event {
         interaction: event.interaction.map(interaction),
         done: event.done.into_iter().map(claimed).collect(),
         capabilities: event.capabilities.to_string(),
-        exchange: event.exchange.map(|exchange| decide::Exchange {
-            version: exchange.version,
-            automatic_replies_last_hour: exchange.automatic_replies_last_hour,
-        }),
+        exchange: event
+            .exchange
+            .map(|exchange| decide::Exchange { version: exchange.version, automatic_replies_last_hour: exchange.automatic_replies_last_hour }),
         conversation: event.conversation.map(|conversation| decide::Conversation {
             id: conversation.id,
             count: conversation.count,

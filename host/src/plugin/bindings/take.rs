@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{
-    Annotation, Attachment, Author, Detail, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted,
-};
+use crate::model::{Annotation, Attachment, Author, Detail, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted};
 use crate::plugin::shapes::{Change, Page, Receipt, RuleDecision, Sent};
 
 use super::{api::types, connect, decide};
@@ -168,7 +166,9 @@ fn change(change: connect::Change) -> Checked<Change> {
             head.truncate(64 << 10);
             Change::Unreadable { native: native(id)?, reason: shown(&reason, MESSAGE_MAX), head }
         }
-        connect::Change::Note((kind, json)) => Change::Note { kind: within("kind of a note", kind, 128)?, json: checked_json("note", json, WORD_MAX)? },
+        connect::Change::Note((kind, json)) => {
+            Change::Note { kind: within("kind of a note", kind, 128)?, json: checked_json("note", json, WORD_MAX)? }
+        }
     })
 }
 

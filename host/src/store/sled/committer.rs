@@ -25,7 +25,8 @@ impl Committer {
     pub(super) fn start(db: sled::Db, file: File) -> Result<Self, StoreError> {
         let (queue, waiting) = channel();
         let run = move || serve(&db, &file, &waiting);
-        let thread = std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).map_err(|source| StoreError::Io { step: "open", source })?;
+        let thread =
+            std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).map_err(|source| StoreError::Io { step: "open", source })?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 

@@ -288,10 +288,15 @@ impl Inner {
 
 fn segment_of(key: &[u8], body: &[u8]) -> Result<Vec<Entry>, StoreError> {
     let envelopes: Vec<Envelope> = decode(key, body)?;
-    envelopes.into_iter().map(|envelope| match envelope {
-        Envelope { format: 1, key_id: 0, entry } => decode(key, &entry),
-        Envelope { format, key_id, .. } => Err(StoreError::Damaged(format!("an entry has encoding {format} and key {key_id}, unknown to this build"))),
-    }).collect()
+    envelopes
+        .into_iter()
+        .map(|envelope| match envelope {
+            Envelope { format: 1, key_id: 0, entry } => decode(key, &entry),
+            Envelope { format, key_id, .. } => {
+                Err(StoreError::Damaged(format!("an entry has encoding {format} and key {key_id}, unknown to this build")))
+            }
+        })
+        .collect()
 }
 
 /// 16 bytes that stand for a name from outside.

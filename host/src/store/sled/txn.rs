@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ActionState, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf, Seq,
-    Task, Timestamp,
+    Action, ActionState, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf,
+    Seq, Task, Timestamp,
 };
 use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError};
 

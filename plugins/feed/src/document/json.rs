@@ -39,7 +39,11 @@ fn item(item: &Json, base: Option<&Url>) -> Item {
 
 fn file(found: &Json, base: Option<&Url>) -> Option<File> {
     let size = found.get("size_in_bytes").and_then(Json::as_u64);
-    Some(File { url: absolute(base, &word(found, "url")?), media_type: word(found, "mime_type").unwrap_or_else(|| "application/octet-stream".to_owned()), size })
+    Some(File {
+        url: absolute(base, &word(found, "url")?),
+        media_type: word(found, "mime_type").unwrap_or_else(|| "application/octet-stream".to_owned()),
+        size,
+    })
 }
 
 fn word(of: &Json, key: &str) -> Option<String> {

@@ -376,8 +376,10 @@ fn body(dress: Dress, text: &str) -> Body {
 }
 
 fn undone(text: &str) -> Option<String> {
-    const LENIENT: GeneralPurpose =
-        GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true));
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+    );
     let letters: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     String::from_utf8(LENIENT.decode(letters).ok()?).ok()
 }

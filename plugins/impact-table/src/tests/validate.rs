@@ -85,7 +85,8 @@ fn errors(table: &str) -> Vec<(u32, String)> {
 #[test]
 fn one_mistake_is_told_once() {
     for bad in ["sentimnt = { max = -0.2 }", "visibility = []", "annotation = 1", "sentiment = { max = nan }", "kind = { max = 1 }"] {
-        let table = format!("[[row]]\nname = \"a\"\nwhen = {{ {bad} }}\n[[row]]\nname = \"b\"\nwhen = {{ kind = [\"post\"] }}\n[[row]]\nname = \"c\"\n");
+        let table =
+            format!("[[row]]\nname = \"a\"\nwhen = {{ {bad} }}\n[[row]]\nname = \"b\"\nwhen = {{ kind = [\"post\"] }}\n[[row]]\nname = \"c\"\n");
         assert_eq!(errors(&table).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3], "{bad}: {:?}", errors(&table));
     }
     let last = errors("[[row]]\nname = \"a\"\nwhen = 1\n");
@@ -110,7 +111,8 @@ fn broken_toml_is_told_everywhere_it_is_broken_and_nothing_is_guessed() {
 
 #[test]
 fn nothing_outside_brings_the_rule_down() {
-    let strange = ["\u{0}", "row = 1", "row = [1]", "[row]", "[[row]]", "[[row]]\nescalate = [1, {}]\nreply = 3\nname = 1\nwhen = 2", "a.b.c = 1", "[[row.x]]"];
+    let strange =
+        ["\u{0}", "row = 1", "row = [1]", "[row]", "[[row]]", "[[row]]\nescalate = [1, {}]\nreply = 3\nname = 1\nwhen = 2", "a.b.c = 1", "[[row.x]]"];
     for table in strange {
         assert!(!errors(table).is_empty(), "{table}");
     }
@@ -125,7 +127,8 @@ fn nothing_outside_brings_the_rule_down() {
 
 #[test]
 fn a_table_has_at_most_a_thousand_rows_and_findings() {
-    let rows = |n: usize| (0..n).map(|n| format!("[[row]]\nname = \"{n}\"\nwhen = {{ kind = [\"{n}\"] }}\nresponsible = \"nobody\"\n")).collect::<String>();
+    let rows =
+        |n: usize| (0..n).map(|n| format!("[[row]]\nname = \"{n}\"\nwhen = {{ kind = [\"{n}\"] }}\nresponsible = \"nobody\"\n")).collect::<String>();
     assert!(errors(&rows(1001)).iter().any(|(line, message)| *line == 1 && message == "1001 rows"));
     let config = serde_json::json!({ "table": rows(1000) }).to_string();
     let findings = ImpactTable::validate(&config, &around());

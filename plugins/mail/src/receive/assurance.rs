@@ -49,7 +49,8 @@ fn judge(value: &str, from_domain: &str) -> Assurance {
     for result in value.split(';').skip(1) {
         let mut words = result.split_ascii_whitespace();
         let (method, verdict) = words.next().and_then(|word| word.split_once('=')).unwrap_or_default();
-        let proves = |property: &str| words.clone().any(|w| w.split_once('=').is_some_and(|(name, at)| name == property && is_aligned(at, from_domain)));
+        let proves =
+            |property: &str| words.clone().any(|w| w.split_once('=').is_some_and(|(name, at)| name == property && is_aligned(at, from_domain)));
         match (method, verdict) {
             ("dmarc", "pass") => return Assurance::Authenticated,
             ("dmarc", "fail") => return Assurance::Failed,

@@ -71,6 +71,18 @@ fn first_words(message: &Message<'_>, name: &'static str) -> String {
 }
 
 const AWAY: &[&str] = &[
-    "automatic reply", "auto:", "autoreply", "auto-reply", "out of office", "risposta automatica", "automatische antwort", "abwesenheitsnotiz",
-    "réponse automatique", "respuesta automática", "resposta automática", "automatisch antwoord", "fuori sede", "fuori ufficio",
+    "automatic reply",
+    "auto:",
+    "autoreply",
+    "auto-reply",
+    "out of office",
+    "risposta automatica",
+    "automatische antwort",
+    "abwesenheitsnotiz",
+    "réponse automatique",
+    "respuesta automática",
+    "resposta automática",
+    "automatisch antwoord",
+    "fuori sede",
+    "fuori ufficio",
 ];

@@ -76,7 +76,9 @@ fn best_reading(message: &Message<'_>, part: &MessagePart<'_>, parsed: &str) -> 
         Ok(text) => text.to_owned(),
         // A few broken bytes in a text that is UTF-8 otherwise.
         Err(_) if declared.starts_with("utf") && is_mostly_utf8(&bytes) => parsed.to_owned(),
-        Err(_) if is_vague || declared.starts_with("utf") => charset_decoder(b"windows-1252").map_or_else(|| parsed.to_owned(), |decode| decode(&bytes)),
+        Err(_) if is_vague || declared.starts_with("utf") => {
+            charset_decoder(b"windows-1252").map_or_else(|| parsed.to_owned(), |decode| decode(&bytes))
+        }
         Err(_) => parsed.to_owned(),
     }
 }

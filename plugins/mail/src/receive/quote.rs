@@ -134,30 +134,126 @@ fn tidy(lines: &[&str]) -> String {
     out
 }
 
-const OPENINGS: &[&str] = &[
-    "on ", "il ", "in data ", "am ", "le ", "el ", "em ", "op ", "den ", "dnia ", "w dniu ", "a ", "em ", "dne ", "ngày ", "pe ", "la ", "em ",
-];
+const OPENINGS: &[&str] =
+    &["on ", "il ", "in data ", "am ", "le ", "el ", "em ", "op ", "den ", "dnia ", "w dniu ", "a ", "em ", "dne ", "ngày ", "pe ", "la ", "em "];
 
 const VERBS: &[&str] = &[
-    "wrote", "writes", "ha scritto", "scrisse", "schrieb", "a écrit", "a ecrit", "escribió", "escribio", "escreveu", "schreef", "skrev", "napisał",
-    "pisze", "kirjoitti", "yazdı", "написал", "пишет", "пише", "napsal", "a scris", "írta", "έγραψε", "写道", "書きました", "작성",
+    "wrote",
+    "writes",
+    "ha scritto",
+    "scrisse",
+    "schrieb",
+    "a écrit",
+    "a ecrit",
+    "escribió",
+    "escribio",
+    "escreveu",
+    "schreef",
+    "skrev",
+    "napisał",
+    "pisze",
+    "kirjoitti",
+    "yazdı",
+    "написал",
+    "пишет",
+    "пише",
+    "napsal",
+    "a scris",
+    "írta",
+    "έγραψε",
+    "写道",
+    "書きました",
+    "작성",
 ];
 
 const DIVIDERS: &[&str] = &[
-    "original message", "forwarded message", "messaggio originale", "messaggio inoltrato", "begin forwarded message", "inizio messaggio inoltrato",
-    "ursprüngliche nachricht", "originalnachricht", "weitergeleitete nachricht", "message d'origine", "message original", "message transféré",
-    "mensaje original", "mensaje reenviado", "mensagem original", "mensagem encaminhada", "oorspronkelijk bericht", "doorgestuurd bericht",
-    "ursprungligt meddelande", "opprinnelig melding", "oprindelig meddelelse", "wiadomość oryginalna", "исходное сообщение", "пересылаемое сообщение",
-    "original-nachricht", "reply message", "mensaje original",
+    "original message",
+    "forwarded message",
+    "messaggio originale",
+    "messaggio inoltrato",
+    "begin forwarded message",
+    "inizio messaggio inoltrato",
+    "ursprüngliche nachricht",
+    "originalnachricht",
+    "weitergeleitete nachricht",
+    "message d'origine",
+    "message original",
+    "message transféré",
+    "mensaje original",
+    "mensaje reenviado",
+    "mensagem original",
+    "mensagem encaminhada",
+    "oorspronkelijk bericht",
+    "doorgestuurd bericht",
+    "ursprungligt meddelande",
+    "opprinnelig melding",
+    "oprindelig meddelelse",
+    "wiadomość oryginalna",
+    "исходное сообщение",
+    "пересылаемое сообщение",
+    "original-nachricht",
+    "reply message",
+    "mensaje original",
 ];
 
 const FROM_LABELS: &[&str] = &["from", "da", "von", "de", "van", "fra", "från", "od", "от", "lähettäjä", "kimden", "差出人", "发件人"];
 
 const OTHER_LABELS: &[&str] = &[
-    "sent", "date", "to", "cc", "subject", "inviato", "data", "a", "oggetto", "gesendet", "datum", "an", "betreff", "envoyé", "à", "objet", "enviado",
-    "enviado el", "fecha", "para", "asunto", "assunto", "verzonden", "aan", "onderwerp", "sendt", "til", "emne", "skickat", "till", "ämne", "wysłano",
-    "do", "temat", "отправлено", "дата", "кому", "тема", "lähetetty", "vastaanottaja", "aihe", "送信日時", "宛先", "件名", "发送时间", "收件人", "主题",
-    "inviato il", "per", "copia", "reply-to", "rispondi a", "cópia", "copie", "kopie",
+    "sent",
+    "date",
+    "to",
+    "cc",
+    "subject",
+    "inviato",
+    "data",
+    "a",
+    "oggetto",
+    "gesendet",
+    "datum",
+    "an",
+    "betreff",
+    "envoyé",
+    "à",
+    "objet",
+    "enviado",
+    "enviado el",
+    "fecha",
+    "para",
+    "asunto",
+    "assunto",
+    "verzonden",
+    "aan",
+    "onderwerp",
+    "sendt",
+    "til",
+    "emne",
+    "skickat",
+    "till",
+    "ämne",
+    "wysłano",
+    "do",
+    "temat",
+    "отправлено",
+    "дата",
+    "кому",
+    "тема",
+    "lähetetty",
+    "vastaanottaja",
+    "aihe",
+    "送信日時",
+    "宛先",
+    "件名",
+    "发送时间",
+    "收件人",
+    "主题",
+    "inviato il",
+    "per",
+    "copia",
+    "reply-to",
+    "rispondi a",
+    "cópia",
+    "copie",
+    "kopie",
 ];
 
 #[cfg(test)]
@@ -199,7 +295,9 @@ mod tests {
 
     #[test]
     fn ordinary_sentences_are_no_attribution() {
-        for text in ["On your page somebody wrote:\nnonsense", "Il cliente ha scritto:\nnon funziona", "-- \nAnna", "Da: casa mia\nalle nove\nci vado"] {
+        for text in
+            ["On your page somebody wrote:\nnonsense", "Il cliente ha scritto:\nnon funziona", "-- \nAnna", "Da: casa mia\nalle nove\nci vado"]
+        {
             assert_eq!(split(text).quoted, None, "{text}");
         }
     }

@@ -164,7 +164,8 @@ impl Answer {
     /// The server's words may name people: only its numbers are told.
     fn numbers(&self) -> String {
         let text = self.lines.last().map(String::as_str).unwrap_or_default();
-        let enhanced = text.split(' ').next().filter(|word| word.len() <= 11 && word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+        let enhanced =
+            text.split(' ').next().filter(|word| word.len() <= 11 && word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
         enhanced.map_or_else(|| self.code.to_string(), |enhanced| format!("{} {enhanced}", self.code))
     }
 

@@ -179,9 +179,8 @@ fn an_unknown_outcome_is_looked_up_in_the_sent_mailbox() {
         };
         say(format!("{data}{tag} OK done\r\n"))
     });
-    let config = format!(
-        r#"{{"imap":"{address}","imap_tls":"plain","smtp":"127.0.0.1:1","user":"u","from":"support@acme.test","sent_mailbox":"Sent"}}"#
-    );
+    let config =
+        format!(r#"{{"imap":"{address}","imap_tls":"plain","smtp":"127.0.0.1:1","user":"u","from":"support@acme.test","sent_mailbox":"Sent"}}"#);
     let mut host = Host::with_config(config);
     host.secrets.insert("password".to_owned(), "x".to_owned());
     host.install();
