@@ -10,6 +10,8 @@ mod check;
 mod harness;
 #[path = "all/hooks.rs"]
 mod hooks;
+#[path = "all/hostile.rs"]
+mod hostile;
 #[path = "all/kill.rs"]
 mod kill;
 #[path = "all/servers.rs"]

@@ -1,0 +1,40 @@
+//! An analyzer that misbehaves as its configuration says.
+
+use membrana_sdk::analyzer::Batch;
+use membrana_sdk::{Analyzer, Annotation, Result, Value, register_analyzer};
+
+struct Hostile;
+
+impl Analyzer for Hostile {
+    fn analyze(batch: &Batch) -> Result<Vec<Vec<Annotation>>> {
+        let config = membrana_sdk::config::json();
+        let good = |key: &str, number| vec![Annotation { key: key.to_owned(), value: Value::Number(number), confidence: None }];
+        if config.contains("loop") {
+            let mut n = 0u64;
+            loop {
+                n = std::hint::black_box(n.wrapping_add(1));
+            }
+        } else if config.contains("trap") {
+            panic!("on purpose");
+        } else if config.contains("memory") {
+            let mut all = Vec::new();
+            loop {
+                all.push(std::hint::black_box(vec![7u8; 1 << 20]));
+            }
+        } else if config.contains("count") {
+            Ok(Vec::new())
+        } else if config.contains("number") {
+            Ok(batch.items.iter().map(|_| good("mood", f64::NAN)).collect())
+        } else if config.contains("log") {
+            for _ in 0..10_000 {
+                membrana_sdk::log::info("\u{1b}[31mflood\n".repeat(20));
+            }
+            Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        } else {
+            assert!(!batch.items.iter().any(|item| item.text.contains("poison")), "on purpose");
+            Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        }
+    }
+}
+
+register_analyzer!(Hostile);

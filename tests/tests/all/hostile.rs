@@ -1,0 +1,68 @@
+//! A plugin that loops, traps, eats memory or lies costs its own answer and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use membrana_world::Dress;
+
+use crate::harness::{Host, text};
+use crate::hooks::{CONFIG, TABLE, shop};
+
+/// The hostile analyzer, built once with the host's own command.
+fn built() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let host = Host::new(CONFIG, TABLE);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.wasm");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/hostile");
+        let build = host.cli(&["plugin", "build", source.to_str().unwrap(), "--output", target.to_str().unwrap()]);
+        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+        target
+    })
+}
+
+async fn with_mode(mode: &str) -> Host {
+    let analyzer = format!("[[analyzer]]\nname = \"mad\"\nplugin = \"{}\"\nconfig = {{ mode = \"{mode}\" }}\n", built().display());
+    let mut host = Host::new(&format!("{CONFIG}{analyzer}"), TABLE);
+    host.start().await;
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_is_decided_without_the_plugin_that_went_mad() {
+    for (mode, reason) in [("loop", "(cpu)"), ("trap", "(trap)"), ("memory", "(memory)"), ("count", "(contract)"), ("number", "(contract)")] {
+        let host = with_mode(mode).await;
+        assert_eq!(shop(&host).post("evt-1", Dress::Right, "{\"id\":1,\"note\":\"x\"}").await.unwrap().status, 202);
+        let is_decided = |all: &[serde_json::Value]| all.iter().any(|one| text(one, "/decisions/0/row") == "check-in");
+        let all = host.until(&["interaction", "list"], is_decided).await;
+        assert_eq!((text(&all[0], "/missing/0"), text(&all[0], "/decisions/0/missing/0")), ("mad", "mad"), "{mode}");
+        let dead = host.until(&["dead", "list"], |dead| dead.len() == 1).await;
+        assert!(text(&dead[0], "/reason").contains(reason), "{mode}: {dead:?}");
+        assert_eq!((text(&dead[0], "/plugin"), text(&dead[0], "/stage")), ("mad", "analysis"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_item_is_found_and_the_rest_is_answered() {
+    let mut host = with_mode("one-bad").await;
+    let shop = shop(&host);
+    for n in 0..40 {
+        let note = if n == 23 { "poison" } else { "fine" };
+        assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"{note}\"}}")).await.unwrap().status, 202);
+    }
+    let is_analysed = |all: &[serde_json::Value]| all.iter().filter(|one| text(one, "/annotations/0/key") == "mood").count() == 39;
+    host.until(&["interaction", "list"], is_analysed).await;
+    let dead = host.until(&["dead", "list"], |dead| dead.len() == 1).await;
+    assert!(text(&dead[0], "/reason").contains("(trap)"), "{dead:?}");
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_log_lines_is_cut_and_cannot_move_the_terminal() {
+    let host = with_mode("log").await;
+    shop(&host).post("evt-1", Dress::Right, "{\"id\":1}").await.unwrap();
+    host.until(&["interaction", "list"], |all| all.iter().any(|one| text(one, "/annotations/0/key") == "mood")).await;
+    let log = host.log();
+    assert!(log.contains("flood") && log.len() < 400_000, "{} bytes", log.len());
+    assert!(!log.contains('\u{1b}'));
+}
