@@ -1,5 +1,7 @@
 //! Feeds as blogs serve them, and as they should not.
 
+mod rounds;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
