@@ -18,6 +18,9 @@ const TIMEOUT_MS: u32 = 10_000;
 pub(crate) const TIME_LEFT_MS: u64 = 12_000;
 /// More than any feed needs.
 const BODY_MAX: usize = 16 << 20;
+/// WordPress makes its validators from the second of the last change: what comes later in that second changes neither.
+/// Units: milliseconds.
+const SETTLED_MS: u64 = 3_000;
 /// Longer validators are not kept. Units: bytes.
 const VALIDATOR_MAX: usize = 1000;
 const ACCEPT: &str = "application/atom+xml, application/rss+xml, application/feed+json, application/xml;q=0.9, */*;q=0.5";
@@ -113,7 +116,10 @@ fn news(at: &str, answer: &Response, moved: Option<String>) -> Result<Fetched> {
     }
     let text = decode(&answer.body, answer.header("content-type"));
     let document = parse(&text, Url::parse(at).ok().as_ref()).ok_or_else(|| Fault::transient("feed.no-feed", format!("{at} is no feed")))?;
-    let kept = |name: &str| answer.header(name).filter(|value| value.len() <= VALIDATOR_MAX).map(str::to_owned);
+    let changed = answer.header("last-modified").and_then(moment);
+    let now = answer.header("date").and_then(moment).unwrap_or_else(clock::now);
+    let is_settled = changed.is_none_or(|changed| now.saturating_sub(changed) >= SETTLED_MS);
+    let kept = |name: &str| answer.header(name).filter(|value| is_settled && value.len() <= VALIDATOR_MAX).map(str::to_owned);
     let moved = moved.filter(|moved| moved.len() <= VALIDATOR_MAX);
     Ok(Fetched::New(Box::new(News { document, n_bytes: answer.body.len(), etag: kept("etag"), modified: kept("last-modified"), moved })))
 }

@@ -2,7 +2,7 @@
 //!
 //! 64 feeds with ten comment feeds each stay far below the quota; a comment feed that is no longer named is forgotten.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use membrana_sdk::{Fault, NativeId, Result, state};
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ fn key(kind: &str, url: &str) -> String {
 /// Ids and contents seen, by when they were last in the feed.
 pub(crate) struct Seen {
     pairs: Vec<(u64, u32)>,
-    by_id: HashMap<u64, u32>,
+    by_id: BTreeMap<u64, u32>,
     touched: Vec<(u64, u32)>,
     max: usize,
 }
@@ -123,7 +123,7 @@ impl Seen {
 
     pub(crate) fn keep(mut self, url: &str) -> Result<()> {
         // What the feed still holds stays longest, or a long-lived post would come again as new.
-        let touched: HashMap<u64, u32> = self.touched.iter().copied().collect();
+        let touched: BTreeMap<u64, u32> = self.touched.iter().copied().collect();
         self.pairs.retain(|(id, _)| !touched.contains_key(id));
         self.pairs.extend(self.touched.iter().filter(|(id, content)| touched.get(id) == Some(content)));
         let n_over = self.pairs.len().saturating_sub(self.max);

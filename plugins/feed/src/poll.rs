@@ -20,7 +20,8 @@ const COMMENT_FETCHES_MAX: usize = 10;
 const READ_BYTES_MAX: usize = 24 << 20;
 /// Units: milliseconds.
 const FIRST_WAIT_MS: u64 = 60_000;
-const LONGEST_WAIT_MS: u64 = 3_600_000;
+const LONGEST_FAULT_WAIT_MS: u64 = 900_000;
+const LONGEST_PACE_MS: u64 = 3_600_000;
 const GONE_WAIT_MS: u64 = 30 * 24 * 3_600_000;
 /// Units: bytes.
 const URL_MAX: usize = 1000;
@@ -57,7 +58,7 @@ pub(crate) fn poll(settings: &Settings, cursor: Option<&str>, max_items: u32, ma
         }
     }
     forget_all_but(settings.urls.iter().map(String::as_str).chain(feeds.iter().map(|feed| feed.url.as_str())));
-    let next_poll_ms = round.pace_ms.filter(|_| settings.follows_pace()).map(|pace| pace.min(LONGEST_WAIT_MS));
+    let next_poll_ms = round.pace_ms.filter(|_| settings.follows_pace()).map(|pace| pace.min(LONGEST_PACE_MS));
     let more = round.is_over && !round.changes.is_empty();
     Ok(Page { changes: round.changes, cursor: format!("{turn} {comment_turn}"), more, backfill: round.backfill.unwrap_or(false), next_poll_ms })
 }
@@ -187,7 +188,7 @@ impl<'a> Round<'a> {
         }
         let wait = match &fault {
             Fault::RateLimited((_, wait)) => *wait,
-            _ => FIRST_WAIT_MS.saturating_mul(1 << memory.n_faults.min(6)).min(LONGEST_WAIT_MS),
+            _ => FIRST_WAIT_MS.saturating_mul(1 << memory.n_faults.min(6)).min(LONGEST_FAULT_WAIT_MS),
         };
         // Where it had moved to may be what is wrong.
         (memory.fault, memory.moved) = (Some(code.clone()), None);

@@ -1,5 +1,7 @@
 //! Feeds as blogs serve them, and as they should not.
 
+mod rounds;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -75,6 +77,20 @@ fn an_unchanged_feed_is_not_read_twice() {
     poll();
     blog.borrow_mut().1 = "would not parse".to_owned();
     assert!(poll().changes.is_empty());
+}
+
+#[test]
+fn a_feed_that_changed_in_this_second_is_read_again() {
+    let blog = blog(IMPORT, RSS);
+    let at = |second: u32| ("date".to_owned(), format!("Tue, 24 Nov 2026 10:00:{second:02} GMT"));
+    let changed = ("last-modified".to_owned(), "Tue, 24 Nov 2026 10:00:00 GMT".to_owned());
+    blog.borrow_mut().2 = vec![("etag".to_owned(), "\"same\"".to_owned()), changed.clone(), at(0)];
+    poll();
+    blog.borrow_mut().1 = RSS.replace("<channel>", "<channel><item><title>Tre</title><guid>g3</guid></item>");
+    blog.borrow_mut().2[2] = at(9);
+    assert_eq!(said(&poll())[0].native.id, "g3");
+    blog.borrow_mut().1 = "would not parse".to_owned();
+    assert!(poll().changes.is_empty(), "now its validators are believed");
 }
 
 #[test]
