@@ -132,7 +132,11 @@ fn history_stays_history_over_several_pages_and_never_shares_one_with_news() {
 
 #[test]
 fn comments_of_a_new_post_are_news_from_the_first_on() {
-    let post = |n: u32| format!("<item><title>{n}</title><guid isPermaLink=\"false\">p{n}</guid><link>http://a.test/{n}</link><wfw:commentRss>http://a.test/{n}/feed</wfw:commentRss></item>");
+    let post = |n: u32| {
+        format!(
+            "<item><title>{n}</title><guid isPermaLink=\"false\">p{n}</guid><link>http://a.test/{n}</link><wfw:commentRss>http://a.test/{n}/feed</wfw:commentRss></item>"
+        )
+    };
     let web = Web::install(r#"{"urls":["http://a.test/"],"ours":true}"#);
     web.serve("http://a.test/", 200, &[], &format!("<rss><channel>{}</channel></rss>", post(1)));
     web.serve("http://a.test/1/feed", 200, &[], &rss(&[("c1", "old")]));
@@ -182,14 +186,23 @@ fn a_move_for_good_is_remembered_and_another_is_not() {
 fn what_the_contract_bounds_is_bounded_and_an_id_is_told_once() {
     let web = Web::install(r#"{"urls":["http://a.test/"],"first_fetch":"import","comments":false,"pace":"feed"}"#);
     let long = "è".repeat(3000);
-    let item = |id: &str| format!("<item><guid>{id}</guid><title>{long}</title><author>{long}</author><link>http://a.test/{long}</link><description>{}</description></item>", "x ".repeat(1 << 20));
-    let items = [item(&long), item(&format!("{long}2")), "<item><guid>twice</guid></item><item><guid>twice</guid><title>older</title></item>".to_owned()].concat();
+    let item = |id: &str| {
+        format!(
+            "<item><guid>{id}</guid><title>{long}</title><author>{long}</author><link>http://a.test/{long}</link><description>{}</description></item>",
+            "x ".repeat(1 << 20)
+        )
+    };
+    let items =
+        [item(&long), item(&format!("{long}2")), "<item><guid>twice</guid></item><item><guid>twice</guid><title>older</title></item>".to_owned()]
+            .concat();
     web.serve("http://a.test/", 200, &[], &format!("<rss><channel><title>{long}</title><ttl>15</ttl>{items}</channel></rss>"));
     let page = Feed::poll(None, 9, 4 << 20).unwrap();
     assert_eq!((said(&page).len(), page.next_poll_ms), (3, Some(900_000)));
     for about in said(&page) {
         let place = about.place.as_ref().and_then(|place| place.name.as_ref()).unwrap();
-        assert!(about.native.id.len() <= 1024 && about.text.len() <= 1 << 20 && place.len() <= 1024 && about.aka.iter().all(|aka| aka.id.len() <= 1024));
+        assert!(
+            about.native.id.len() <= 1024 && about.text.len() <= 1 << 20 && place.len() <= 1024 && about.aka.iter().all(|aka| aka.id.len() <= 1024)
+        );
     }
     assert_ne!(said(&page)[1].native, said(&page)[2].native, "long ids stay apart");
     assert!(Feed::poll(None, 9, 4 << 20).unwrap().changes.is_empty());
@@ -199,7 +212,8 @@ fn what_the_contract_bounds_is_bounded_and_an_id_is_told_once() {
 fn hostile_feeds_cost_no_more_than_their_length() {
     let web = Web::install(r#"{"urls":["http://a.test/","http://b.test/"],"first_fetch":"import","comments":false}"#);
     let item = "<rss><channel><item><guid>g</guid><description>";
-    let laughs = "<!DOCTYPE rss [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]><rss><item><guid>&b;</guid><title>&b;</title></item></rss>";
+    let laughs =
+        "<!DOCTYPE rss [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]><rss><item><guid>&b;</guid><title>&b;</title></item></rss>";
     web.serve("http://b.test/", 200, &[], &rss(&[]));
     for body in [
         laughs.to_owned(),
@@ -221,6 +235,10 @@ fn hostile_feeds_cost_no_more_than_their_length() {
         testing::with_host(|host| host.state.clear());
         web.serve("http://a.test/", 200, &[], &body);
         let page = Feed::poll(None, 2000, 64 << 20).unwrap();
-        assert!(said(&page).iter().all(|about| about.text.len() <= 1 << 20 && !about.native.id.contains("haha")), "{}", body.get(..80).unwrap_or(&body));
+        assert!(
+            said(&page).iter().all(|about| about.text.len() <= 1 << 20 && !about.native.id.contains("haha")),
+            "{}",
+            body.get(..80).unwrap_or(&body)
+        );
     }
 }
