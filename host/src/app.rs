@@ -203,6 +203,7 @@ impl App {
         let sections = sections_of(config, Some(&prepared));
         let Prepared { channels, analyzers, rules, sinks } = prepared;
         let (analyzers, rules) = (Arc::new(Analyzers::new(analyzers)), Arc::new(ArcSwap::from_pointee(rules)));
+        let teams: Arc<[String]> = config.teams.clone().into();
         let mut works: Vec<Arc<dyn Work>> = Vec::new();
         let mut intakes: Vec<Arc<Intake>> = Vec::new();
         let mut hooks: Vec<Hook> = Vec::new();
@@ -227,10 +228,13 @@ impl App {
                 rules: Arc::clone(&rules),
                 capabilities: prepared.capabilities,
                 can_reply: prepared.class.is_some(),
+                teams: Arc::clone(&teams),
+                strikes: Mutex::default(),
             }));
             works.push(Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }));
             if let Some(class) = prepared.class {
-                works.push(Arc::new(Outbox { journal: journal.clone(), channel: channel.clone(), plugin: prepared.plugin, class }));
+                let (journal, channel, plugin) = (journal.clone(), channel.clone(), prepared.plugin);
+                works.push(Arc::new(Outbox { journal, channel, plugin, class, held_until: Mutex::default() }));
             }
             for target in &sinks {
                 works.push(Arc::new(Sink { journal: journal.clone(), channel: channel.clone(), target: Arc::clone(target) }));

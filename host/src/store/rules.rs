@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{
-    Action, ActionState, Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, NewEntry, Results, Seq, Timestamp,
-};
+use crate::model::{Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, NewEntry, Results, Seq, Timestamp};
 
 use super::{Conversation, Exchange, Known};
 
@@ -74,15 +72,6 @@ impl Exchange {
             let n_over = self.automatic_replies.len().saturating_sub(AUTOMATIC_REPLIES_KEPT);
             self.automatic_replies.drain(..n_over);
         }
-    }
-}
-
-/// Says whether the outbox has to look at it now.
-pub(super) fn is_due(action: &Action, now: Timestamp) -> bool {
-    match action.state {
-        ActionState::Claimed => true,
-        ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => action.due <= now,
-        _ => false,
     }
 }
 

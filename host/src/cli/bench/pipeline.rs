@@ -145,7 +145,15 @@ async fn run(judges: &Judges) -> Result<f64, Failure> {
                 memory: tokio::sync::Mutex::new(Memory::default()),
             }),
             Arc::new(Analysis { journal: journal.clone(), channel: channel.clone(), analyzers: Arc::clone(&analyzers) }),
-            Arc::new(Rules { journal: journal.clone(), channel, rules: Arc::clone(&rules), capabilities: "{}".into(), can_reply: false }),
+            Arc::new(Rules {
+                journal: journal.clone(),
+                channel,
+                rules: Arc::clone(&rules),
+                capabilities: "{}".into(),
+                can_reply: false,
+                teams: vec!["support".to_owned()].into(),
+                strikes: std::sync::Mutex::default(),
+            }),
         ];
         for work in works {
             stages.spawn(stage::run(work, journal.clone(), stop.clone()));
