@@ -6,6 +6,8 @@
 mod doors;
 mod files;
 mod prepare;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

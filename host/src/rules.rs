@@ -133,6 +133,7 @@ impl Rules {
                 exchange: &one.exchange,
                 received: one.received,
                 missing: &one.missing,
+                lineups: &one.lineups,
                 can_reply: self.can_reply,
                 is_redecision: one.is_redecision,
                 actions: &one.actions,

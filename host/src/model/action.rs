@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionId, ChannelName, ConversationId, Digest, ExchangeId, IdentityId, InteractionId, NativeId, Seq, TaskId, Timestamp};
+use super::{ActionId, ChannelName, ConversationId, Digest, ExchangeId, IdentityId, InteractionId, LineupId, NativeId, Seq, TaskId, Timestamp};
 
 /// An action as a rule asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Decision {
     pub dropped: Vec<(Wanted, String)>,
     /// Analyzers that had no answer when it was decided.
     pub missing: Vec<String>,
+    /// The lineups whose runs it read.
+    pub lineups: Vec<LineupId>,
     /// When.
     pub at: Timestamp,
 }

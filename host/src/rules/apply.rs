@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{
     Action, ActionId, ActionState, Assignment, ChannelName, ConversationId, Decision, Digest, Entry, ExchangeId, IdKey, IdentityId, Interaction,
-    InteractionId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
+    InteractionId, LineupId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
 };
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Exchange};
 
@@ -62,6 +62,8 @@ pub(super) struct Subject<'a> {
     pub(super) received: Timestamp,
     /// Analyzers without an answer.
     pub(super) missing: &'a [String],
+    /// Whose runs were read.
+    pub(super) lineups: &'a [LineupId],
     /// The channel can carry a reply.
     pub(super) can_reply: bool,
     /// The answer replaces what was decided before; else it only adds.
@@ -153,6 +155,7 @@ impl Round<'_, '_> {
             actions: granted,
             dropped,
             missing: self.subject.missing.to_vec(),
+            lineups: self.subject.lineups.to_vec(),
             at: self.subject.now,
         });
     }

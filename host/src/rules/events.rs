@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::model::{
-    Action, ActionState, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, Interaction, InteractionId, Seq, Task,
-    TaskState, Timestamp,
+    Action, ActionState, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, Interaction, InteractionId, LineupId,
+    Seq, Task, TaskState, Timestamp,
 };
 use crate::plugin::{RuleConversation, RuleEvent, RuleExchange, RuleInteraction, View};
 use crate::stage::Journal;
@@ -29,6 +29,7 @@ pub(super) struct Asked {
     pub(super) exchange: Exchange,
     pub(super) received: Timestamp,
     pub(super) missing: Vec<String>,
+    pub(super) lineups: Vec<LineupId>,
     pub(super) actions: Vec<Action>,
     pub(super) tasks: Vec<Task>,
     pub(super) is_redecision: bool,
@@ -122,6 +123,7 @@ impl Questions<'_> {
             exchange,
             received: then.received,
             missing: then.annotated.missing,
+            lineups: then.annotated.lineups,
             actions,
             tasks,
             is_redecision: kind.is_redecision,

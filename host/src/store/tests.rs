@@ -207,6 +207,7 @@ fn judge(dice: &mut Dice, commit: &mut Commit, last: u64) {
         actions: Vec::new(),
         dropped: Vec::new(),
         missing: Vec::new(),
+        lineups: Vec::new(),
         at: commit.at,
     });
 }
