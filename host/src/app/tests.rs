@@ -524,7 +524,8 @@ async fn unknown_teams_and_second_replies_are_dropped_and_said_so() {
 #[tokio::test]
 async fn a_rule_sees_the_conversation_that_its_view_asks_for() {
     let world = World::new(SendClass::None);
-    let seen: Arc<Mutex<Vec<(u32, Vec<String>)>>> = Arc::default();
+    type Seen = Vec<(u32, Vec<String>)>;
+    let seen: Arc<Mutex<Seen>> = Arc::default();
     let sink = Arc::clone(&seen);
     world.decide(move |event| {
         let conversation = event.conversation.clone().unwrap();
