@@ -266,13 +266,7 @@ impl App {
     async fn listen(&mut self, address: std::net::SocketAddr, router: axum::Router) -> Result<(), AppError> {
         let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
         self.addresses.push(listener.local_addr().unwrap_or(address));
-        let stop = self.stop.clone();
-        let server = async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(failure) = served {
-                error!(error = %failure, "The HTTP server ended.");
-            }
-        };
+        let server = console::serve(listener, router, self.stop.clone());
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(server);
         Ok(())
     }
