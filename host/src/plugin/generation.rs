@@ -59,6 +59,21 @@ pub trait Native: Send + Sync + 'static {
         Err(transient("native", "this does not poll"))
     }
 
+    /// See [`Generation::receive`].
+    fn receive(&self, _raw: &RawItem) -> Called<Vec<Change>> {
+        Called { result: Err(transient("native", "this does not receive")), state: Vec::new() }
+    }
+
+    /// See [`Generation::send`].
+    fn send(&self, _key: &str, _message: &Message) -> Result<Receipt, Fault> {
+        Err(transient("native", "this does not send"))
+    }
+
+    /// See [`Generation::probe`].
+    fn probe(&self, _key: &str, _message: &Message) -> Result<(Sent, Option<Receipt>), Fault> {
+        Err(transient("native", "this does not probe"))
+    }
+
     /// See [`Generation::analyze`].
     fn analyze(&self, _batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         Err(transient("native", "this does not analyze"))
@@ -194,6 +209,9 @@ impl Generation {
 
     /// What one raw item means.
     pub async fn receive(&self, state: PluginState, raw: &RawItem) -> Called<Vec<Change>> {
+        if let Backing::Native(native) = &self.backing {
+            return native.receive(raw);
+        }
         let raw = give::raw(raw);
         let called = self.call(state, move |store, exports| {
             Box::pin(async move {
@@ -206,6 +224,9 @@ impl Generation {
 
     /// Carries a message to the network.
     pub async fn send(&self, state: PluginState, key: &str, message: &Message) -> Called<Receipt> {
+        if let Backing::Native(native) = &self.backing {
+            return Called { result: native.send(key, message), state: Vec::new() };
+        }
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call(state, move |store, exports| {
             Box::pin(async move {
@@ -218,6 +239,9 @@ impl Generation {
 
     /// Says whether a message is there.
     pub async fn probe(&self, state: PluginState, key: &str, message: &Message) -> Called<(Sent, Option<Receipt>)> {
+        if let Backing::Native(native) = &self.backing {
+            return Called { result: native.probe(key, message), state: Vec::new() };
+        }
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call(state, move |store, exports| {
             Box::pin(async move {
