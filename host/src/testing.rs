@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::model::{
-    Annotation, Author, ChannelName, Detail, Entry, Fault, IdKey, Interaction, InteractionId, NativeId, NewRaw, Ours, RawItem, RawOrigin, Seq,
-    Timestamp,
+    Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, Fault, IdKey, Interaction, InteractionId, NativeId, NewRaw, Ours, RawItem,
+    RawOrigin, Seq, Timestamp, Wanted,
 };
 use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
@@ -256,5 +256,34 @@ impl Native for Scripted {
 
     fn decide(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
         told(self.decide.as_ref(), events)
+    }
+}
+
+/// A reply under way about this interaction.
+pub fn claimed(stand: &Stand, about: &str) -> Action {
+    let (key, interaction) = (stand.store().id_key(), stand.id(about));
+    Action {
+        id: key.action(interaction, "impact", "reply"),
+        channel: stand.channel.clone(),
+        interaction,
+        seq: Seq(1),
+        conversation: key.conversation(interaction),
+        exchange: key.exchange(key.conversation(interaction), None),
+        exchange_version: 1,
+        identity: None,
+        rule: "impact".to_owned(),
+        wanted: Wanted { key: "reply".to_owned(), kind: "reply".to_owned(), body: "{}".to_owned() },
+        text: "sorry".to_owned(),
+        is_edited: false,
+        is_automatic: true,
+        review: Vec::new(),
+        state: ActionState::Claimed,
+        revision: 1,
+        attempts: 1,
+        due: START,
+        created: START,
+        native: None,
+        error: None,
+        digest: None,
     }
 }
