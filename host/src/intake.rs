@@ -5,6 +5,8 @@
 //! channel wait. What is a repeat or a revision is decided in `batch`.
 
 mod batch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Timestamp};
-use crate::plugin::{Called, Change, Page, PluginState, Slot};
+use crate::plugin::{Called, Change, Generation, Page, PluginState, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelRecord, ChannelStatus, Reader, StoreError};
 
@@ -34,8 +36,11 @@ const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// While the configuration or a credential is wrong, one look in a while tells whether it was mended outside.
 const HELD_WAIT: Duration = Duration::from_secs(60);
+/// What was unreadable and is met again inside this window makes no second letter. Units: milliseconds.
+const UNREADABLE_ONCE_MS: u64 = 72 * 3_600_000;
 /// `more` that brings nothing new so many times in a row is a lie.
 const EMPTY_MORE_MAX: u32 = 3;
+const LYING: &str = "the connector says that there is more and brings nothing new";
 
 /// The intake of one channel.
 pub struct Intake {
@@ -53,6 +58,16 @@ pub struct Intake {
     pub state_quota: usize,
     /// What only this channel's intake touches.
     pub memory: Mutex<Memory>,
+}
+
+/// What came of one raw item.
+enum Received {
+    /// Understood; with the keys that the call wrote.
+    Changes(Vec<Change>, Vec<(String, Option<Vec<u8>>)>),
+    /// Set aside, in words.
+    Dead(String),
+    /// The channel waits.
+    Held(Fault),
 }
 
 /// What the intake remembers between turns; all of it can be lost.
@@ -117,14 +132,9 @@ impl Intake {
         match result {
             Ok(page) => {
                 let (more, next_poll) = (page.more, page.next_poll);
-                let n_new = self.take_page(record, memory, page, state).await?;
-                memory.n_empty_more = if more && n_new == 0 { memory.n_empty_more + 1 } else { 0 };
-                let is_lying = memory.n_empty_more >= EMPTY_MORE_MAX;
+                let is_lying = self.take_page(record, memory, page, state).await?;
                 let wait = if more && !is_lying { Duration::ZERO } else { next_poll.unwrap_or(pace).max(pace) };
                 memory.next_poll = self.journal.clock.now().plus(wait);
-                if is_lying {
-                    self.leave(record, "degraded", Some("the connector says that there is more and brings nothing new")).await?;
-                }
                 Ok(if wait.is_zero() { Turn::Worked } else { Turn::Until(memory.next_poll) })
             }
             Err(fault) => {
@@ -135,30 +145,36 @@ impl Intake {
         }
     }
 
-    /// Commits a page with its cursor and state, all or nothing.
+    /// Commits a page with its cursor and state, all or nothing. Says whether its `more` is a lie.
     async fn take_page(
         &self,
         record: &ChannelRecord,
         memory: &mut Memory,
         page: Page,
         state: Vec<(String, Option<Vec<u8>>)>,
-    ) -> Result<usize, StageError> {
+    ) -> Result<bool, StageError> {
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network);
         let (is_backfill, is_more) = (page.backfill, page.more);
         self.take(&mut batch, page.changes, is_backfill).await?;
         let mut commit = batch.commit;
         let n_new = commit.entries.len() + commit.raws.len();
+        let n_empty_more = if is_more && n_new == 0 { memory.n_empty_more.saturating_add(1) } else { 0 };
+        let is_lying = n_empty_more >= EMPTY_MORE_MAX;
         let is_new_cursor = record.cursor.as_deref() != Some(page.cursor.as_str());
-        let status = self.status_of(record, if is_backfill && is_more { "backfilling" } else { "connected" }, None);
-        if n_new > 0 || is_new_cursor || !state.is_empty() || status.is_some() {
+        let status = match (is_lying, is_backfill && is_more) {
+            (true, _) => self.status_of(record, "degraded", Some(LYING)),
+            (false, true) => self.status_of(record, "backfilling", None),
+            (false, false) => self.status_of(record, "connected", None),
+        };
+        if n_new > 0 || !commit.links.is_empty() || is_new_cursor || !state.is_empty() || status.is_some() {
             commit.cursor = Some(page.cursor);
             commit.state.clone_from(&state);
             commit.status = status;
             self.journal.commit(commit).await?;
             memory.remember(state);
         }
-        memory.n_faults = 0;
-        Ok(n_new)
+        (memory.n_faults, memory.n_empty_more) = (0, n_empty_more);
+        Ok(is_lying)
     }
 
     /// Hands raw items to the connector, one by one, and commits what came of all of them at once.
@@ -166,23 +182,29 @@ impl Intake {
         let from = record.position(&Reader::Raw) + 1;
         let raws = self.journal.store.read_raw(&self.channel, from, RAW_ITEMS_MAX, RAW_BYTES_MAX).await?;
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network);
-        let (mut position, mut changed, mut held) = (from - 1, Vec::new(), None);
+        // What the calls wrote so far: seen by the next call, kept once it is committed.
+        let (mut state, mut changed) = (self.state(memory).await?, BTreeMap::new());
+        let (mut position, mut held) = (from - 1, None);
         let generation = self.plugin.current();
         for raw in raws {
-            let state = self.state(memory).await?;
-            let Called { result, state } = generation.receive(state, &raw).await;
-            match result {
-                Ok(changes) => {
+            match self.receive(&generation, &state, &raw).await {
+                Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
-                    self.take(&mut batch, changes, is_backfill).await?;
-                    memory.remember(state.clone());
-                    changed.extend(state);
+                    batch.received = Some(raw.received);
+                    let unreadable = self.take(&mut batch, changes, is_backfill).await?;
+                    if !unreadable.is_empty() {
+                        batch.commit.dead.push(self.letter(&raw, unreadable.join("; "), generation.digest()));
+                    }
+                    state.write(&written);
+                    changed.extend(written);
                 }
-                Err(fault) if fault.is_final() => {
-                    batch.commit.dead.push(self.letter(&raw, &fault, generation.digest()));
-                    batch.other(EntryBody::Unreadable { native: native_of(&raw), reason: fault.to_string() }, false);
+                Received::Dead(reason) => {
+                    batch.commit.dead.push(self.letter(&raw, reason.clone(), generation.digest()));
+                    let is_backfill =
+                        matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. } | RawOrigin::Unreadable { is_backfill: true, .. });
+                    batch.other(EntryBody::Unreadable { native: native_of(&raw), reason }, is_backfill);
                 }
-                Err(fault) => {
+                Received::Held(fault) => {
                     held = Some(fault);
                     break;
                 }
@@ -191,16 +213,14 @@ impl Intake {
         }
         let mut commit = batch.commit;
         if position >= from {
-            commit.state = changed;
+            commit.state = changed.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             commit.positions.push((Reader::Raw, position));
             if held.is_none() {
                 commit.status = self.status_of(record, "connected", None);
+                memory.n_faults = 0;
             }
-            if let Err(error) = self.journal.commit(commit).await {
-                // What the calls changed was not committed: read it again.
-                memory.state = None;
-                return Err(error.into());
-            }
+            self.journal.commit(commit).await?;
+            memory.remember(changed);
         }
         let Some(fault) = held else { return Ok(Turn::Worked) };
         let wait = self.wait_after(record, memory, &fault).await?;
@@ -208,7 +228,23 @@ impl Intake {
         Ok(Turn::Until(memory.next_raw))
     }
 
-    async fn take(&self, batch: &mut Batch<'_>, changes: Vec<Change>, is_backfill: bool) -> Result<(), StoreError> {
+    /// Gives one raw item to the connector, unless it is known that this is no use.
+    async fn receive(&self, generation: &Generation, state: &PluginState, raw: &RawItem) -> Received {
+        match &raw.origin {
+            RawOrigin::Unreadable { reason, .. } | RawOrigin::Lost { reason } => return Received::Dead(reason.clone()),
+            RawOrigin::Webhook { .. } | RawOrigin::Frame | RawOrigin::Item { .. } => {}
+        }
+        let Called { result, state } = generation.receive(state.clone(), raw).await;
+        match result {
+            Ok(changes) => Received::Changes(changes, state),
+            Err(fault) if fault.is_final() => Received::Dead(fault.to_string()),
+            Err(fault) => Received::Held(fault),
+        }
+    }
+
+    /// Takes changes in. What `poll` could not understand becomes a raw item, whose letter is written when its turn comes;
+    /// what `receive` could not is in its raw item already: the reasons are given back.
+    async fn take(&self, batch: &mut Batch<'_>, changes: Vec<Change>, is_backfill: bool) -> Result<Vec<String>, StoreError> {
         let interactions = changes.iter().filter_map(|change| match change {
             Change::Upsert(interaction) => Some(interaction.as_ref()),
             _ => None,
@@ -219,6 +255,7 @@ impl Intake {
         });
         let (interactions, gone): (Vec<&Interaction>, Vec<&NativeId>) = (interactions.collect(), gone.collect());
         batch.prepare(interactions.into_iter(), gone.into_iter()).await?;
+        let mut unreadable = Vec::new();
         for change in changes {
             match change {
                 Change::Upsert(interaction) => batch.upsert(interaction, is_backfill).await?,
@@ -227,14 +264,23 @@ impl Intake {
                     let origin = RawOrigin::Item { native, is_backfill };
                     batch.commit.raws.push(NewRaw { origin, body, once: None });
                 }
-                Change::Unreadable { native, reason, .. } => batch.other(EntryBody::Unreadable { native, reason }, is_backfill),
+                Change::Unreadable { native, reason, .. } if batch.received.is_some() => {
+                    unreadable.push(reason.clone());
+                    batch.other(EntryBody::Unreadable { native, reason }, is_backfill);
+                }
+                Change::Unreadable { native, reason, head } => {
+                    // A rescan meets it again: one letter is enough.
+                    let once = Some((format!("unreadable/{}/{}", native.scope, native.id), UNREADABLE_ONCE_MS));
+                    let origin = RawOrigin::Unreadable { native, reason, is_backfill };
+                    batch.commit.raws.push(NewRaw { origin, body: head, once });
+                }
                 Change::Note { kind, json } => batch.other(EntryBody::Note { kind, json }, is_backfill),
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
-    fn letter(&self, raw: &RawItem, fault: &Fault, digest: Digest) -> DeadLetter {
+    fn letter(&self, raw: &RawItem, reason: String, digest: Digest) -> DeadLetter {
         DeadLetter {
             id: self.journal.store.id_key().dead(&self.channel, "intake", &raw.seq.to_string()),
             channel: self.channel.clone(),
@@ -242,7 +288,7 @@ impl Intake {
             subject: DeadSubject::Raw(raw.seq),
             plugin: Some(self.plugin.current().name().to_owned()),
             digest: Some(digest),
-            reason: fault.to_string(),
+            reason,
             at: self.journal.clock.now(),
         }
     }
@@ -283,7 +329,7 @@ impl Intake {
 }
 
 impl Memory {
-    fn remember(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) {
+    fn remember(&mut self, changes: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
         let Some(state) = &mut self.state else { return };
         for (key, value) in changes {
             match value {
@@ -296,7 +342,7 @@ impl Memory {
 
 fn native_of(raw: &RawItem) -> NativeId {
     match &raw.origin {
-        RawOrigin::Item { native, .. } => native.clone(),
-        RawOrigin::Webhook { .. } | RawOrigin::Frame => NativeId { scope: "raw".to_owned(), id: raw.seq.to_string() },
+        RawOrigin::Item { native, .. } | RawOrigin::Unreadable { native, .. } => native.clone(),
+        RawOrigin::Webhook { .. } | RawOrigin::Frame | RawOrigin::Lost { .. } => NativeId { scope: "raw".to_owned(), id: raw.seq.to_string() },
     }
 }

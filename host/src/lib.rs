@@ -19,3 +19,5 @@ pub mod sinks;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+pub mod testing;

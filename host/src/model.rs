@@ -14,7 +14,7 @@ pub mod shown;
 pub use action::{Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted};
 pub use annotation::{Annotated, Annotation, Lineup, LineupMember, Results, ResultsOf, Value};
 pub use dead::{DeadLetter, DeadSubject};
-pub use entry::{Entry, EntryBody, Fact, NewEntry, NewRaw, RawItem, RawOrigin};
+pub use entry::{Entry, EntryBody, Fact, NewEntry, NewRaw, RECEIVED_ATTR, RawItem, RawOrigin};
 pub use fault::{Detail, Fault, Finding, Severity};
 pub use ids::{
     ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,

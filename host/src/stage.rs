@@ -4,10 +4,12 @@
 //! through the store: a lost wake-up or a crash costs time, never work.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -110,6 +112,9 @@ pub enum StageError {
     /// Something else that time may mend, in words.
     #[error("{0}")]
     Other(String),
+    /// A mistake of ours; the stage goes on with the next turn.
+    #[error("panicked: {0}")]
+    Panicked(String),
 }
 
 /// Runs a stage on a channel until it is told to stop. A turn under way is finished first.
@@ -119,7 +124,7 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
     let mut conflicts = 0;
     while !stop.is_cancelled() {
         bell.mark_unchanged();
-        let wait = match work.turn().await {
+        let wait = match caught(work.as_ref()).await {
             Ok(Turn::Worked) => {
                 (backoff, conflicts) = (BACKOFF_MIN, 0);
                 // Gives way to the other channels on this thread.
@@ -148,6 +153,14 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
     }
 }
 
+/// One turn; a panic costs the turn and never the stage.
+async fn caught(work: &dyn Work) -> Result<Turn, StageError> {
+    AssertUnwindSafe(work.turn()).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(StageError::Panicked(text.unwrap_or_else(|| "for an unknown reason".to_owned())))
+    })
+}
+
 async fn rest(stop: &CancellationToken, wait: Duration) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -158,7 +171,53 @@ async fn rest(stop: &CancellationToken, wait: Duration) {
 fn report(work: &dyn Work, failure: &StageError) {
     let (stage, channel) = (work.stage(), work.channel());
     match failure {
-        StageError::Store(_) => error!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
+        StageError::Store(_) | StageError::Panicked(_) => error!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
         StageError::Other(_) => warn!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::testing::Stand;
+
+    struct Clumsy {
+        channel: ChannelName,
+        n_turns: AtomicU32,
+        stop: CancellationToken,
+    }
+
+    #[async_trait]
+    impl Work for Clumsy {
+        fn stage(&self) -> &'static str {
+            "clumsy"
+        }
+
+        fn channel(&self) -> &ChannelName {
+            &self.channel
+        }
+
+        async fn turn(&self) -> Result<Turn, StageError> {
+            let n_turns = self.n_turns.fetch_add(1, Ordering::Relaxed);
+            assert!(n_turns > 0, "the first turn stumbles");
+            self.stop.cancel();
+            Ok(Turn::Idle)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_a_turn_and_never_the_stage() {
+        // given
+        let (stand, stop) = (Stand::new("blog"), CancellationToken::new());
+        let work = Arc::new(Clumsy { channel: stand.channel.clone(), n_turns: AtomicU32::new(0), stop: stop.clone() });
+
+        // when
+        let stage = run(Arc::clone(&work) as Arc<dyn Work>, stand.journal.clone(), stop);
+        tokio::time::timeout(Duration::from_secs(20), stage).await.expect("the stage ends when it is told to, not before");
+
+        // then
+        assert_eq!(work.n_turns.load(Ordering::Relaxed), 2);
     }
 }

@@ -24,7 +24,7 @@ use crate::model::{
 pub use memory::MemoryStore;
 pub use sled::SledStore;
 
-use rules::in_force;
+use rules::{check_commit, in_force, next_status};
 
 /// Everything that must outlive the process. All lists have a bound given by the caller.
 #[async_trait]
@@ -39,7 +39,8 @@ pub trait Store: Send + Sync + 'static {
     async fn channel(&self, channel: &ChannelName) -> Result<ChannelRecord, StoreError>;
 
     /// Makes everything in `commit` durable, or nothing.
-    /// Errors: [`StoreError::Conflict`] where an expected revision is another by now; nothing is written then.
+    /// Errors: [`StoreError::Conflict`] where an expected revision or position is another by now, or one commit writes the
+    /// same action or task twice; nothing is written then.
     /// Cancel: not safe to rely on; the commit may or may not happen, atomically.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
@@ -118,6 +119,12 @@ pub trait Store: Send + Sync + 'static {
     /// Reads everything once and names what is damaged.
     async fn verify(&self) -> Result<Verified, StoreError>;
 
+    /// Returns when everything that a reader could see before the call is durable: what leaves the host waits for it.
+    async fn settle(&self) -> Result<(), StoreError>;
+
+    /// Says whether commits can be taken; cheap. Errors: [`StoreError::Closed`] after a failed sync or a stop.
+    async fn health(&self) -> Result<(), StoreError>;
+
     /// Makes everything durable and closes; later calls fail.
     async fn close(&self) -> Result<(), StoreError>;
 }
@@ -145,6 +152,8 @@ pub struct Commit {
     pub raws: Vec<NewRaw>,
     /// Readers that moved on.
     pub positions: Vec<(Reader, u64)>,
+    /// Where readers that somebody else may set back must stand, else nothing is written.
+    pub expected: Vec<(Reader, u64)>,
     /// Records a lineup that results name; writing the same again is free.
     pub lineup: Option<Lineup>,
     /// New runs.
@@ -169,8 +178,10 @@ pub struct Commit {
     pub dead: Vec<DeadLetter>,
     /// Dead letters taken back.
     pub dead_gone: Vec<DeadId>,
-    /// Says in what state an admin or a fault left the channel.
+    /// Says in what state an admin or a fault left the channel. What a stage says never ends a pause.
     pub status: Option<ChannelStatus>,
+    /// An admin orders this status: only so a channel leaves `paused`.
+    pub is_order: bool,
 }
 
 impl Commit {
@@ -187,6 +198,7 @@ impl Commit {
             state: Vec::new(),
             raws: Vec::new(),
             positions: Vec::new(),
+            expected: Vec::new(),
             lineup: None,
             results: Vec::new(),
             decisions: Vec::new(),
@@ -200,6 +212,7 @@ impl Commit {
             dead: Vec::new(),
             dead_gone: Vec::new(),
             status: None,
+            is_order: false,
         }
     }
 }

@@ -66,6 +66,7 @@ async fn set_state(desk: &Desk, name: &str, state: &str, reason: Option<String>)
     let channel = desk.channel(name).await?;
     let mut commit = desk.journal.begin(&channel);
     commit.status = Some(ChannelStatus { state: state.to_owned(), reason, since: commit.at });
+    commit.is_order = true;
     desk.journal.commit(commit).await?;
     Ok(Answer(json!({ "name": name, "state": state })))
 }
@@ -210,7 +211,8 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
 async fn raw_again(desk: &Desk, letter: &DeadLetter, place: u64) -> Result<NewRaw, Refusal> {
     let raws = desk.journal.store.read_raw(&letter.channel, place, 1, 0).await?;
     let raw = raws.into_iter().next().filter(|raw| raw.seq == place).ok_or_else(|| gone(letter))?;
-    Ok(NewRaw { origin: raw.origin, body: raw.body, once: None })
+    let origin = raw.origin.again().ok_or_else(|| gone(letter))?;
+    Ok(NewRaw { origin, body: raw.body, once: None })
 }
 
 fn gone(letter: &DeadLetter) -> Refusal {

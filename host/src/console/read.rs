@@ -206,8 +206,8 @@ pub(super) async fn healthz() -> &'static str {
 
 /// The store answers, so that webhooks can be taken.
 pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> Result<&'static str, (StatusCode, String)> {
-    match desk.journal.store.channels().await {
-        Ok(_) => Ok("ready\n"),
+    match desk.journal.store.health().await {
+        Ok(()) => Ok("ready\n"),
         Err(failure) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", crate::telemetry::chain(&failure)))),
     }
 }

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 
 use crate::model::{
     ActionId, ActionState, ChannelName, ConversationId, EntryBody, ExchangeId, Fact, IdKey, IdentityId, Interaction, InteractionId, NativeId,
-    NewEntry, Ours, Seq,
+    NewEntry, Ours, RECEIVED_ATTR, Seq, Timestamp,
 };
 use crate::stage::Journal;
 use crate::store::{Commit, Known, Link, Resolved, StoreError};
 
+/// Waited longer in the raw log than this: it is said when it was received. Units: milliseconds.
+const WAITED_MS: u64 = 1_000;
 /// Ancestors without a sight of them that one interaction leaves a mark for; longer threads meet by nearer ones.
 const UNSEEN_MARKS_MAX: usize = 16;
 
@@ -27,6 +29,8 @@ pub(super) struct Batch<'a> {
     placed: HashMap<InteractionId, Placed>,
     /// What goes to the store.
     pub(super) commit: Commit,
+    /// When the raw item was received that is being taken in; none for a poll's page.
+    pub(super) received: Option<Timestamp>,
     /// Interactions that were there already, unchanged.
     pub(super) n_repeats: u64,
 }
@@ -47,6 +51,7 @@ impl<'a> Batch<'a> {
             known: HashMap::new(),
             placed: HashMap::new(),
             commit: journal.begin(channel),
+            received: None,
             n_repeats: 0,
         }
     }
@@ -75,10 +80,7 @@ impl<'a> Batch<'a> {
 
     /// Takes an interaction in: an arrival, a revision, an echo or a repeat.
     pub(super) async fn upsert(&mut self, mut interaction: Box<Interaction>, is_backfill: bool) -> Result<(), StoreError> {
-        if interaction.occurred > self.commit.at {
-            interaction.occurred = self.commit.at;
-            interaction.attrs.push(("membrana.occurred-clamped".to_owned(), "true".to_owned()));
-        }
+        self.date(&mut interaction);
         let id = self.id(&interaction.native);
         if let Some(known) = self.stored(&interaction) {
             return self.revise(known, interaction).await;
@@ -94,6 +96,25 @@ impl<'a> Batch<'a> {
         self.placed.insert(id, Placed { identity, exchange });
         self.append(Some(id), identity, Some(conversation), exchange, is_backfill, EntryBody::Arrived(interaction));
         Ok(())
+    }
+
+    /// No network's clock runs ahead of ours: a date of tomorrow would hide every edit until then. What waited in the raw log
+    /// says when it was received.
+    fn date(&self, interaction: &mut Interaction) {
+        let now = self.received.unwrap_or(self.commit.at);
+        // These are the host's own words.
+        interaction.attrs.retain(|(name, _)| !name.starts_with("membrana."));
+        if interaction.occurred > now {
+            interaction.occurred = now;
+            interaction.attrs.push(("membrana.occurred-clamped".to_owned(), "true".to_owned()));
+        }
+        if interaction.edited.is_some_and(|edited| edited > now) {
+            interaction.edited = Some(now);
+            interaction.attrs.push(("membrana.edited-clamped".to_owned(), "true".to_owned()));
+        }
+        if let Some(received) = self.received.filter(|received| self.commit.at.since_ms(*received) >= WAITED_MS) {
+            interaction.attrs.push((RECEIVED_ATTR.to_owned(), received.0.to_string()));
+        }
     }
 
     /// Takes a deletion in. One of something never seen, or gone already, is nothing.
@@ -143,6 +164,7 @@ impl<'a> Batch<'a> {
 
     /// A revision, unless nothing that both dresses have differs, or it is older than what is stored, or our own.
     async fn revise(&mut self, known: Known, interaction: Box<Interaction>) -> Result<(), StoreError> {
+        self.rename_known(&known, &interaction);
         let fingerprint = interaction.fingerprint();
         let is_later = interaction.edited > known.edited;
         let is_older = interaction.edited.is_some() && interaction.edited < known.edited;
@@ -155,6 +177,23 @@ impl<'a> Batch<'a> {
         self.know(Known { fingerprint, edited: interaction.edited.max(known.edited), is_gone: false, ..known.clone() });
         self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, EntryBody::Edited(interaction));
         Ok(())
+    }
+
+    /// A repeat or a revision may bring names that were not known: they stand for the same thing from now on.
+    fn rename_known(&mut self, known: &Known, interaction: &Interaction) {
+        for native in std::iter::once(&interaction.native).chain(&interaction.aka) {
+            let name = self.id(native);
+            match self.known.get(&name) {
+                Some(Resolved::Interaction(_) | Resolved::Action(..)) => continue,
+                Some(Resolved::Ancestor(conversation)) if *conversation != known.conversation => {
+                    let other = *conversation;
+                    self.join(other, known.conversation);
+                }
+                _ => {}
+            }
+            self.commit.links.push((name, Link::Interaction(known.id)));
+            self.known.insert(name, Resolved::Interaction(known.clone()));
+        }
     }
 
     /// Whom an interaction concerns that is stored, or stands earlier in this batch.
@@ -200,7 +239,9 @@ impl<'a> Batch<'a> {
     async fn thread(&mut self, id: InteractionId, interaction: &Interaction) -> Result<ConversationId, StoreError> {
         let ancestors: Vec<InteractionId> = ancestors_of(interaction).map(|native| self.id(native)).filter(|a| *a != id).collect();
         let mut found: Vec<ConversationId> = Vec::new();
-        for name in std::iter::once(id).chain(ancestors.iter().copied()) {
+        // Others may have named it as their ancestor by any of its names.
+        let own: Vec<InteractionId> = std::iter::once(id).chain(interaction.aka.iter().map(|native| self.id(native))).collect();
+        for name in own.into_iter().chain(ancestors.iter().copied()) {
             let conversation = match self.known.get(&name) {
                 Some(Resolved::Interaction(known)) => Some(known.conversation),
                 Some(Resolved::Ancestor(conversation)) => Some(*conversation),
@@ -214,11 +255,15 @@ impl<'a> Batch<'a> {
             self.key.conversation(root.or(ancestors.last().copied()).unwrap_or(id))
         });
         for other in found.into_iter().skip(1) {
-            self.commit.merges.push((other, conversation));
-            self.rename(other, conversation);
+            self.join(other, conversation);
         }
-        let unseen = ancestors.into_iter().filter(|a| matches!(self.known.get(a), None | Some(Resolved::Unknown)));
-        for ancestor in unseen.take(UNSEEN_MARKS_MAX).collect::<Vec<_>>() {
+        let is_unseen = |a: &InteractionId| matches!(self.known.get(a), None | Some(Resolved::Unknown));
+        let mut unseen: Vec<InteractionId> = ancestors.into_iter().filter(is_unseen).collect();
+        if unseen.len() > UNSEEN_MARKS_MAX {
+            // The nearest, and the last: the root.
+            unseen.drain(UNSEEN_MARKS_MAX - 1..unseen.len() - 1);
+        }
+        for ancestor in unseen {
             self.commit.links.push((ancestor, Link::Ancestor(conversation)));
             self.known.insert(ancestor, Resolved::Ancestor(conversation));
         }
@@ -233,7 +278,9 @@ impl<'a> Batch<'a> {
         }))
     }
 
-    fn rename(&mut self, from: ConversationId, into: ConversationId) {
+    /// Two conversations turned out to be one.
+    fn join(&mut self, from: ConversationId, into: ConversationId) {
+        self.commit.merges.push((from, into));
         for resolved in self.known.values_mut() {
             match resolved {
                 Resolved::Interaction(known) if known.conversation == from => known.conversation = into,

@@ -63,6 +63,18 @@ pub enum EntryBody {
     Fact(Fact),
 }
 
+/// The attribute of an interaction that waited in the raw log: when it was received. Units: milliseconds since 1970.
+pub const RECEIVED_ATTR: &str = "membrana.received";
+
+impl Entry {
+    /// When what it brings was received: before it was appended, where it waited in the raw log.
+    pub fn received(&self) -> Timestamp {
+        let attrs = self.new.body.content().map(|content| content.attrs.as_slice()).unwrap_or_default();
+        let said = attrs.iter().rev().find(|(name, _)| name == RECEIVED_ATTR).and_then(|(_, value)| value.parse().ok());
+        said.map_or(self.at, |received| Timestamp(received).min(self.at))
+    }
+}
+
 impl EntryBody {
     /// The interaction's content, where the entry brings one.
     pub fn content(&self) -> Option<&Interaction> {
@@ -148,6 +160,31 @@ pub enum RawOrigin {
         /// From before the channel was enabled.
         is_backfill: bool,
     },
+    /// What `poll` could not understand: its first bytes are kept, for a person and for another try.
+    Unreadable {
+        /// Its native id.
+        native: NativeId,
+        /// In words.
+        reason: String,
+        /// From before the channel was enabled.
+        is_backfill: bool,
+    },
+    /// What is read in the place of an item whose bytes the disk no longer holds; never stored.
+    Lost {
+        /// In words.
+        reason: String,
+    },
+}
+
+impl RawOrigin {
+    /// As what the same bytes are given to `receive` once more; `None` where there are none.
+    pub fn again(self) -> Option<Self> {
+        match self {
+            Self::Unreadable { native, is_backfill, .. } => Some(Self::Item { native, is_backfill }),
+            Self::Lost { .. } => None,
+            other => Some(other),
+        }
+    }
 }
 
 /// What is appended to a raw log.

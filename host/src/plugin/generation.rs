@@ -59,6 +59,11 @@ pub trait Native: Send + Sync + 'static {
         Err(transient("native", "this does not poll"))
     }
 
+    /// See [`Generation::receive`].
+    fn receive(&self, _raw: &RawItem) -> Called<Vec<Change>> {
+        Called { result: Err(transient("native", "this does not receive")), state: Vec::new() }
+    }
+
     /// See [`Generation::send`].
     fn send(&self, _key: &str, _message: &Message) -> Result<Receipt, Fault> {
         Err(transient("native", "this does not send"))
@@ -204,6 +209,9 @@ impl Generation {
 
     /// What one raw item means.
     pub async fn receive(&self, state: PluginState, raw: &RawItem) -> Called<Vec<Change>> {
+        if let Backing::Native(native) = &self.backing {
+            return native.receive(raw);
+        }
         let raw = give::raw(raw);
         let called = self.call(state, move |store, exports| {
             Box::pin(async move {

@@ -27,6 +27,16 @@ impl PluginState {
     pub fn new(stored: BTreeMap<String, Vec<u8>>, quota: usize) -> Self {
         Self { stored, quota }
     }
+
+    /// What a call wrote, for the next call to see.
+    pub fn write(&mut self, changes: &[(String, Option<Vec<u8>>)]) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.stored.insert(key.clone(), value.clone()),
+                None => self.stored.remove(key),
+            };
+        }
+    }
 }
 
 /// One thing that a connector tells.

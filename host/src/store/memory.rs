@@ -13,7 +13,8 @@ use crate::model::{
 };
 
 use super::{
-    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Reader, Resolved, SinkRetry, Store, StoreError, Verified, in_force,
+    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Reader, Resolved, SinkRetry, Store, StoreError, Verified, check_commit,
+    in_force, next_status,
 };
 
 /// See the module.
@@ -94,6 +95,7 @@ impl Channel {
     }
 
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
+        check_commit(&self.record, commit)?;
         for action in &commit.actions {
             let stored = self.actions.get(&(action.interaction, action.id)).map_or(0, |a| a.revision);
             if stored + 1 != action.revision {
@@ -226,7 +228,7 @@ impl Channel {
             self.raw(commit.at, raw);
         }
         self.record.cursor = commit.cursor.or_else(|| self.record.cursor.take());
-        self.record.status = commit.status.or_else(|| self.record.status.take());
+        self.record.status = next_status(self.record.status.take(), commit.status, commit.is_order);
         self.record.positions.extend(commit.positions);
         for (key, value) in commit.state {
             match value {
@@ -405,6 +407,14 @@ impl Store for MemoryStore {
     async fn verify(&self) -> Result<Verified, StoreError> {
         let n_entries = self.all().values().map(|c| c.log.len() as u64).sum();
         Ok(Verified { n_entries, n_records: n_entries, damage: Vec::new() })
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

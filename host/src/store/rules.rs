@@ -1,12 +1,12 @@
 //! What every store does alike with records that follow from others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::model::{
     Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, LineupId, NewEntry, Results, Seq, Timestamp,
 };
 
-use super::{Conversation, Exchange, Known};
+use super::{ChannelRecord, ChannelStatus, Commit, Conversation, Exchange, Known, StoreError};
 
 /// Members of a conversation that its record names.
 pub(super) const RECENT_KEPT: usize = 16;
@@ -75,6 +75,32 @@ impl Exchange {
             self.automatic_replies.drain(..n_over);
         }
     }
+}
+
+/// The state of an admin: nothing is polled, understood or sent.
+const PAUSED: &str = "paused";
+
+/// The status after a commit: what a stage says never ends a pause.
+pub(super) fn next_status(old: Option<ChannelStatus>, new: Option<ChannelStatus>, is_order: bool) -> Option<ChannelStatus> {
+    let is_held = !is_order && old.as_ref().is_some_and(|old| old.state == PAUSED);
+    if is_held { old } else { new.or(old) }
+}
+
+/// What can be refused before anything is read: readers that were set back meanwhile, and the same record written twice.
+pub(super) fn check_commit(record: &ChannelRecord, commit: &Commit) -> Result<(), StoreError> {
+    if let Some((reader, _)) = commit.expected.iter().find(|(reader, position)| record.position(reader) != *position) {
+        return Err(StoreError::Conflict(format!("the position of {reader:?}")));
+    }
+    // Most commits write none or one of each.
+    let mut actions = HashSet::new();
+    if let Some(twice) = commit.actions.iter().find(|action| !actions.insert(action.id)) {
+        return Err(StoreError::Conflict(format!("action {}, twice in one commit,", twice.id)));
+    }
+    let mut tasks = HashSet::new();
+    if let Some(twice) = commit.tasks.iter().find(|task| !tasks.insert(task.id)) {
+        return Err(StoreError::Conflict(format!("task {}, twice in one commit,", twice.id)));
+    }
+    Ok(())
 }
 
 /// One analyzer's say on one item: its place in the lineup, its build, the lineup, and the words of the highest run that answered.

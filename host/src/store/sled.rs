@@ -28,6 +28,7 @@ use committer::Committer;
 use disk::{Disk, Writes, failed};
 use keys::Kind;
 use live::Live;
+use raws::Laid;
 
 /// What this build writes and reads.
 const FORMAT: u32 = 1;
@@ -90,6 +91,51 @@ impl SledStore {
     }
 }
 
+impl SledStore {
+    /// Lays bodies out; large ones away from the threads that must not block, and before the channel is locked.
+    async fn lay(&self, live: &Live, raws: Vec<NewRaw>) -> Result<Vec<Laid>, StoreError> {
+        let number = live.number;
+        if !raws.iter().any(raws::is_large) {
+            return raws::lay(&self.raw_dir, number, raws);
+        }
+        let dir = self.raw_dir.clone();
+        let laid = tokio::task::spawn_blocking(move || raws::lay(&dir, number, raws)).await;
+        laid.unwrap_or_else(|_| Err(StoreError::Closed("the host is stopping".to_owned())))
+    }
+}
+
+/// What only tests do to a store.
+#[cfg(test)]
+impl SledStore {
+    pub(super) fn write_format(&self, format: u32) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        writes.put(keys::meta("format"), &format.to_le_bytes());
+        self.disk.apply(writes)?;
+        self.db.flush().map(|_| ()).map_err(failed("write"))
+    }
+
+    /// Flips a bit of every segment of this channel's log, and forgets what is held in memory.
+    pub(super) fn damage_log(&self, number: u32) -> Result<(), StoreError> {
+        for item in self.disk.tree.scan_prefix(keys::all(Kind::Log, number)) {
+            let (key, value) = item.map_err(failed("read"))?;
+            let mut value = value.to_vec();
+            value.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+            self.disk.tree.insert(key, value).map_err(failed("write"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The files of items just laid out, in their order.
+fn files_of(raws: &[Laid]) -> Vec<Option<PathBuf>> {
+    raws.iter().map(|raw| raw.path.clone()).collect()
+}
+
+/// Removes files that no record names; one left behind costs space, nothing else.
+fn forget(files: Vec<Option<PathBuf>>) {
+    files.into_iter().flatten().for_each(|file| drop(std::fs::remove_file(file)));
+}
+
 fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
     let open = || catch_unwind(AssertUnwindSafe(|| sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES).open()));
     let first = match open() {
@@ -109,7 +155,10 @@ fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
     }
     match open() {
         Ok(Ok(db)) => Ok(db),
-        _ => Err(StoreError::Damaged(format!("{first}; keep a copy of `{}` and restore the last backup", dir.display()))),
+        _ => Err(StoreError::Damaged(format!(
+            "{first}; it cannot be opened as a whole, nothing in it was changed but its snapshots: keep `{0}` aside (`mv {0} {0}.damaged`) and put back a copy of the data folder that was made while the host was stopped",
+            dir.display()
+        ))),
     }
 }
 
@@ -156,15 +205,28 @@ impl Store for SledStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let mut commit = commit;
         let live = self.live(&commit.channel)?;
-        let committed = txn::commit(&self.disk, &self.raw_dir, &live, commit)?;
+        let raws = self.lay(&live, std::mem::take(&mut commit.raws)).await?;
+        let files = files_of(&raws);
+        let committed = txn::commit(&self.disk, &live, commit, raws).inspect_err(|_| forget(files))?;
         self.committer.sync().await?;
         Ok(committed)
     }
 
     async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
         let live = self.live(channel)?;
-        let places = txn::commit_raw(&self.disk, &self.raw_dir, &live, at, raws)?;
+        let raws = self.lay(&live, raws).await?;
+        let files = files_of(&raws);
+        let places = match txn::commit_raw(&self.disk, &live, at, raws) {
+            Ok(places) => places,
+            Err(error) => {
+                forget(files);
+                return Err(error);
+            }
+        };
+        // A delivery seen before keeps the file that it came with first.
+        forget(files.into_iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(file, _)| file).collect());
         self.committer.sync().await?;
         Ok(places)
     }
@@ -176,8 +238,16 @@ impl Store for SledStore {
 
     async fn drop_raw(&self, channel: &ChannelName, before: Timestamp) -> Result<u64, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(0) };
-        let n_dropped = raws::drop_before(&self.disk, &self.raw_dir, &live, before)?;
-        self.committer.sync().await?;
+        let (mut n_dropped, mut from) = (0, Some(0));
+        while let Some(place) = from {
+            let step = raws::drop_before(&self.disk, &self.raw_dir, &live, before, place)?;
+            n_dropped += step.n_dropped;
+            from = step.next;
+            if step.n_dropped > 0 {
+                self.committer.sync().await?;
+            }
+            tokio::task::yield_now().await;
+        }
         Ok(n_dropped)
     }
 
@@ -294,6 +364,14 @@ impl Store for SledStore {
             raws::verify(&self.disk, &self.raw_dir, &live, &mut damage)?;
         }
         Ok(Verified { n_entries, n_records, damage })
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        self.committer.sync().await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.committer.health()
     }
 
     async fn close(&self) -> Result<(), StoreError> {

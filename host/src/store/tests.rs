@@ -143,8 +143,35 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
             body,
         });
     }
+    sprinkle(dice, &mut commit);
+    let id = ActionId(dice.id(4, 6));
+    let revision = store.action(&commit.channel, id).await.unwrap().map_or(0, |action| action.revision);
+    let owner = InteractionId([id.0[15]; 16]);
+    commit.actions.push(action(dice, owner, id, revision + 1));
+    let id = TaskId(dice.id(5, 4));
+    let revision = store.task(&commit.channel, id).await.unwrap().map_or(0, |task| task.revision);
+    commit.tasks.push(task(dice, InteractionId([id.0[15]; 16]), id, revision + 1));
+    if last.0 > 0 {
+        judge(dice, &mut commit, last.0);
+    }
+    commit
+}
+
+/// Up to three of what most commits lack; so the same key may be written twice in one commit.
+fn sprinkle(dice: &mut Dice, commit: &mut Commit) {
+    for _ in 0..1 + dice.roll(3) {
+        let kind = dice.roll(12);
+        one_more(dice, commit, kind);
+        if dice.roll(2) == 0 {
+            one_more(dice, commit, kind);
+        }
+    }
+}
+
+fn one_more(dice: &mut Dice, commit: &mut Commit, kind: u64) {
+    let (channel, at) = (channel(), commit.at.0);
     let about = InteractionId(dice.id(1, 30));
-    match dice.roll(12) {
+    match kind {
         0 => commit.links.push((InteractionId(dice.id(2, 9)), Link::Interaction(about))),
         1 => commit.links.push((InteractionId(dice.id(2, 9)), Link::Ancestor(ConversationId(about.0)))),
         2 => commit.merges.push((ConversationId(dice.id(1, 30)), ConversationId(dice.id(1, 30)))),
@@ -175,17 +202,6 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
         10 => commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: Timestamp(at) }),
         _ => commit.positions.push((Reader::Rules, dice.roll(40))),
     }
-    let id = ActionId(dice.id(4, 6));
-    let revision = store.action(&commit.channel, id).await.unwrap().map_or(0, |action| action.revision);
-    let owner = InteractionId([id.0[15]; 16]);
-    commit.actions.push(action(dice, owner, id, revision + 1));
-    let id = TaskId(dice.id(5, 4));
-    let revision = store.task(&commit.channel, id).await.unwrap().map_or(0, |task| task.revision);
-    commit.tasks.push(task(dice, InteractionId([id.0[15]; 16]), id, revision + 1));
-    if last.0 > 0 {
-        judge(dice, &mut commit, last.0);
-    }
-    commit
 }
 
 fn judge(dice: &mut Dice, commit: &mut Commit, last: u64) {
@@ -302,6 +318,10 @@ async fn contract(store: &dyn Store) {
     assert!(matches!(store.commit(first).await, Err(StoreError::Conflict(_))));
     assert_eq!(store.channel(&channel()).await.unwrap().last, Seq(0), "a conflict writes nothing");
 
+    let mut twice = Commit::new(channel(), Timestamp(1));
+    twice.actions.extend([1, 2].map(|revision| action(&mut dice, InteractionId([2; 16]), ActionId([9; 16]), revision)));
+    assert!(matches!(store.commit(twice).await, Err(StoreError::Conflict(_))), "one commit writes an action once");
+
     let raw = |id: &str| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), once: Some((id.to_owned(), 100)) };
     assert_eq!(store.commit_raw(&channel(), Timestamp(10), vec![raw("a"), raw("a"), raw("b")]).await.unwrap(), [Some(1), None, Some(2)]);
     assert_eq!(store.commit_raw(&channel(), Timestamp(100), vec![raw("a")]).await.unwrap(), [None]);
@@ -312,6 +332,69 @@ async fn contract(store: &dyn Store) {
     store.commit(read).await.unwrap();
     assert_eq!(store.drop_raw(&channel(), Timestamp(1000)).await.unwrap(), 2, "what was not read stays");
     assert_eq!(store.read_raw(&channel(), 1, 9, 99).await.unwrap().len(), 1);
+    holds(store).await;
+}
+
+/// A pause that only an order ends, and a position that somebody set back.
+async fn holds(store: &dyn Store) {
+    let status = |state: &str, is_order: bool| {
+        let mut commit = Commit::new(channel(), Timestamp(130));
+        commit.status = Some(ChannelStatus { state: state.to_owned(), reason: None, since: Timestamp(130) });
+        commit.is_order = is_order;
+        commit
+    };
+    let state = async || store.channel(&channel()).await.unwrap().status.unwrap().state;
+    store.commit(status("paused", true)).await.unwrap();
+    store.commit(status("connected", false)).await.unwrap();
+    assert_eq!(state().await, "paused", "no stage ends a pause");
+    store.commit(status("connected", true)).await.unwrap();
+    assert_eq!(state().await, "connected");
+
+    let reader = Reader::CatchUp("missing".to_owned());
+    let moved = |expected: u64, to: u64| {
+        let mut commit = Commit::new(channel(), Timestamp(140));
+        commit.expected.push((reader.clone(), expected));
+        commit.positions.push((reader.clone(), to));
+        commit
+    };
+    store.commit(moved(0, 5)).await.unwrap();
+    assert!(matches!(store.commit(moved(4, 9)).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.channel(&channel()).await.unwrap().position(&reader), 5);
+}
+
+/// More old raw items than one step looks at; what a letter names stays, and what stands behind it goes.
+async fn drops_all_that_is_old(store: &dyn Store) {
+    let raws = || (0..1500).map(|_| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), once: None }).collect::<Vec<_>>();
+    store.commit_raw(&channel(), Timestamp(10), raws()).await.unwrap();
+    store.commit_raw(&channel(), Timestamp(10), raws()).await.unwrap();
+    let mut read = Commit::new(channel(), Timestamp(20));
+    read.positions.push((Reader::Raw, 3000));
+    for place in 1..=1100 {
+        let id = store.id_key().dead(&channel(), "intake", &place.to_string());
+        read.dead.push(DeadLetter {
+            id,
+            channel: channel(),
+            stage: "intake".to_owned(),
+            subject: DeadSubject::Raw(place),
+            plugin: None,
+            digest: None,
+            reason: "r".to_owned(),
+            at: Timestamp(20),
+        });
+    }
+    store.commit(read).await.unwrap();
+
+    let n_dropped = store.drop_raw(&channel(), Timestamp(1000)).await.unwrap();
+
+    assert_eq!(n_dropped, 1900);
+    assert_eq!(store.read_raw(&channel(), 1, 9999, 9999).await.unwrap().len(), 1100);
+}
+
+#[tokio::test]
+async fn old_raw_items_go_however_many_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    drops_all_that_is_old(&MemoryStore::default()).await;
+    drops_all_that_is_old(SledStore::open(dir.path()).unwrap().as_ref()).await;
 }
 
 #[tokio::test]
@@ -328,6 +411,81 @@ async fn a_store_in_use_and_one_of_a_newer_build_are_refused() {
     assert!(matches!(SledStore::open(dir.path()), Err(StoreError::InUse(_))));
     store.close().await.unwrap();
     assert!(matches!(store.commit(Commit::new(channel(), Timestamp(1))).await, Err(StoreError::Closed(_))));
+    assert!(matches!(store.health().await, Err(StoreError::Closed(_))));
+    store.as_ref().write_format(7).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::NewerFormat { found: 7, known: 1 })), "and it stays as it is");
+    }
+}
+
+/// A store with two entries and a large raw item, closed.
+async fn closed_store(dir: &std::path::Path) {
+    let store = SledStore::open(dir).unwrap();
+    for n in 1..=2 {
+        let mut commit = Commit::new(channel(), Timestamp(n));
+        let body = EntryBody::Note { kind: "x".to_owned(), json: "{}".to_owned() };
+        commit.entries.push(NewEntry { interaction: None, identity: None, conversation: None, exchange: None, is_backfill: false, body });
+        commit.raws.push(NewRaw { origin: RawOrigin::Frame, body: vec![1; 100_000], once: None });
+        store.commit(commit).await.unwrap();
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_truncated_snapshot_is_put_aside_and_the_log_itself_read() {
+    // given
+    let dir = tempfile::tempdir().unwrap();
+    closed_store(dir.path()).await;
+    let files = std::fs::read_dir(dir.path().join("store")).unwrap().flatten();
+    let snapshots: Vec<_> = files.filter(|file| file.file_name().to_string_lossy().starts_with("snap.")).collect();
+    for snapshot in &snapshots {
+        std::fs::File::options().write(true).open(snapshot.path()).unwrap().set_len(9).unwrap();
+    }
+
+    // when
+    let store = SledStore::open(dir.path()).unwrap();
+
+    // then
+    assert_eq!(store.read_log(&channel(), Seq(1), 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named_with_its_place_and_the_next_step() {
+    // given
+    let dir = tempfile::tempdir().unwrap();
+    closed_store(dir.path()).await;
+    let store = SledStore::open(dir.path()).unwrap();
+    store.damage_log(1).unwrap();
+
+    // when
+    let failure = store.read_log(&channel(), Seq(1), 9).await.unwrap_err().to_string();
+    let verified = store.verify().await.unwrap();
+
+    // then
+    assert!(failure.contains("the log of channel number 1 from place 1 on"), "{failure}");
+    assert!(failure.contains("`membrana verify`"), "{failure}");
+    assert!(!verified.damage.is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_raw_file_holds_nothing_that_stands_behind_it() {
+    // given
+    let dir = tempfile::tempdir().unwrap();
+    closed_store(dir.path()).await;
+    let store = SledStore::open(dir.path()).unwrap();
+    let whole = store.read_raw(&channel(), 1, 9, 999_999).await.unwrap();
+    assert_eq!(whole.iter().map(|raw| raw.body.len()).collect::<Vec<_>>(), [100_000, 100_000]);
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("raw/1")).unwrap().flatten().collect();
+    assert_eq!(files.len(), 2, "equal bodies have a file each");
+
+    // when one is cut
+    std::fs::write(files[0].path(), b"cut").unwrap();
+
+    // then
+    let raws = store.read_raw(&channel(), 1, 9, 999_999).await.unwrap();
+    assert_eq!(raws.iter().filter(|raw| matches!(raw.origin, RawOrigin::Lost { .. })).count(), 1);
+    assert_eq!(raws.len(), 2);
 }
 
 #[tokio::test]

@@ -63,8 +63,9 @@ pub(in crate::plugin) fn raw(raw: &RawItem) -> connect::Raw {
             path_with_query: path_with_query.clone(),
             headers: headers.clone(),
         }),
-        RawOrigin::Frame => connect::Origin::Frame,
-        RawOrigin::Item { native: id, .. } => connect::Origin::Item(native(id.clone())),
+        // What is lost is never given.
+        RawOrigin::Frame | RawOrigin::Lost { .. } => connect::Origin::Frame,
+        RawOrigin::Item { native: id, .. } | RawOrigin::Unreadable { native: id, .. } => connect::Origin::Item(native(id.clone())),
     };
     connect::Raw { origin, body: raw.body.clone(), received: raw.received.0 }
 }

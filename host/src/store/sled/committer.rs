@@ -4,14 +4,17 @@
 //! any more, for nobody can tell what the disk holds.
 
 use std::fs::File;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::store::StoreError;
+
+/// Who waits at once; more wait for a place.
+const WAITERS_MAX: usize = 1024;
 
 type Waiter = oneshot::Sender<Result<(), String>>;
 
@@ -19,32 +22,46 @@ type Waiter = oneshot::Sender<Result<(), String>>;
 pub(super) struct Committer {
     queue: Mutex<Option<Sender<Waiter>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    broken: Arc<OnceLock<String>>,
 }
 
 impl Committer {
     pub(super) fn start(db: sled::Db, file: File) -> Result<Self, StoreError> {
-        let (queue, waiting) = channel();
-        let run = move || serve(&db, &file, &waiting);
+        Self::over(move || flush(&db, &file))
+    }
+
+    /// With another way to sync, so that a test can let it fail.
+    fn over(flush: impl FnMut() -> Result<(), String> + Send + 'static) -> Result<Self, StoreError> {
+        let (queue, waiting) = channel(WAITERS_MAX);
+        let broken = Arc::new(OnceLock::new());
+        let told = Arc::clone(&broken);
+        let run = move || serve(flush, waiting, &told);
         let thread =
             std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).map_err(|source| StoreError::Io { step: "open", source })?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), broken })
     }
 
     /// Returns when everything written before the call is durable.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
         let (done, wait) = oneshot::channel();
-        let sent = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(queue) => queue.send(done).is_ok(),
-            None => false,
-        };
-        if !sent {
-            return Err(StoreError::Closed("the host is stopping".to_owned()));
-        }
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(queue) = queue else { return Err(stopping()) };
+        queue.send(done).await.map_err(|_| stopping())?;
+        drop(queue);
         match wait.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(StoreError::Closed(why)),
-            Err(_) => Err(StoreError::Closed("the host is stopping".to_owned())),
+            Err(_) => Err(stopping()),
         }
+    }
+
+    /// Says whether a sync can succeed.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        if let Some(why) = self.broken.get() {
+            return Err(StoreError::Closed(why.clone()));
+        }
+        let is_open = self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_open { Ok(()) } else { Err(stopping()) }
     }
 
     /// Serves who waits, then ends the thread.
@@ -64,17 +81,23 @@ impl Drop for Committer {
     }
 }
 
-fn serve(db: &sled::Db, file: &File, waiting: &Receiver<Waiter>) {
-    let mut broken: Option<String> = None;
-    while let Ok(first) = waiting.recv() {
-        let group: Vec<Waiter> = std::iter::once(first).chain(waiting.try_iter()).collect();
-        if broken.is_none() {
-            broken = flush(db, file).err();
-            if let Some(why) = &broken {
-                error!(error = why.as_str(), "Sync failed: the store takes nothing more. Check the disk and start again.");
-            }
+fn stopping() -> StoreError {
+    StoreError::Closed("the host is stopping".to_owned())
+}
+
+fn serve(mut flush: impl FnMut() -> Result<(), String>, mut waiting: Receiver<Waiter>, broken: &OnceLock<String>) {
+    while let Some(first) = waiting.blocking_recv() {
+        let mut group = vec![first];
+        while let Ok(next) = waiting.try_recv() {
+            group.push(next);
         }
-        let answer = broken.clone().map_or(Ok(()), Err);
+        if broken.get().is_none()
+            && let Err(why) = flush()
+        {
+            error!(error = why.as_str(), "Sync failed: the store takes nothing more. Check the disk and start again.");
+            broken.get_or_init(|| why);
+        }
+        let answer = broken.get().cloned().map_or(Ok(()), Err);
         for waiter in group {
             // Who no longer waits needs no answer.
             drop(waiter.send(answer.clone()));
@@ -85,4 +108,29 @@ fn serve(db: &sled::Db, file: &File, waiting: &Receiver<Waiter>) {
 fn flush(db: &sled::Db, file: &File) -> Result<(), String> {
     db.flush().map_err(|error| format!("flush: {error}"))?;
     file.sync_data().map_err(|error| format!("fsync: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_sync_is_final_and_tells_in_the_health() {
+        // given a disk that fails once and would be well again
+        let mut n_calls = 0;
+        let committer = Committer::over(move || {
+            n_calls += 1;
+            if n_calls == 2 { Err("fsync: no".to_owned()) } else { Ok(()) }
+        })
+        .unwrap();
+
+        // when
+        let (first, second, third) = (committer.sync().await, committer.sync().await, committer.sync().await);
+
+        // then
+        assert!(first.is_ok());
+        assert!(matches!(second, Err(StoreError::Closed(_))));
+        assert!(matches!(third, Err(StoreError::Closed(_))), "nobody can tell what the disk holds");
+        assert!(matches!(committer.health(), Err(StoreError::Closed(why)) if why.contains("fsync")));
+    }
 }

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 
 use crate::store::StoreError;
 
-use super::keys::Key;
+use super::keys::{self, Key};
+
+/// What an admin does about damage.
+const CURE: &str = "`membrana verify` lists all that is damaged; stop the host and put back a copy of its data folder made while it was stopped";
 
 /// Units: bytes, checksum and all.
 pub(super) const VALUE_MAX: usize = 4096;
@@ -33,7 +36,10 @@ pub(super) struct Writes {
 pub(super) fn failed(step: &'static str) -> impl Fn(sled::Error) -> StoreError {
     move |error| match error {
         sled::Error::Io(source) => StoreError::Io { step, source },
-        sled::Error::Corruption { .. } => StoreError::Damaged(format!("sled found a damaged page ({step}); restore a backup")),
+        sled::Error::Corruption { at, .. } => {
+            let place = at.map(|at| format!(" at {at:?}")).unwrap_or_default();
+            StoreError::Damaged(format!("sled found a damaged page{place} ({step}); {CURE}"))
+        }
         other => StoreError::Damaged(other.to_string()),
     }
 }
@@ -58,16 +64,12 @@ fn sealed(key: &[u8], body: &[u8]) -> Vec<u8> {
 
 /// The body of a value whose checksum is right.
 fn opened<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    let damaged = || StoreError::Damaged(format!("record {} has a wrong checksum", hex(key)));
+    let damaged = || StoreError::Damaged(format!("{} has a wrong checksum; {CURE}", keys::words(key)));
     let (crc, body) = value.split_at_checked(4).ok_or_else(damaged)?;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
     hasher.update(body);
     if crc == hasher.finalize().to_le_bytes() { Ok(body) } else { Err(damaged()) }
-}
-
-fn hex(key: &[u8]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Writes {
@@ -81,8 +83,8 @@ impl Writes {
         self.batch.remove(key);
     }
 
-    /// A value of any size, in parts. `n_before` is how many parts it had.
-    pub(super) fn put_parts(&mut self, key: &[u8], body: &[u8], n_before: u16) {
+    /// A value of any size, in parts. `n_before` is how many parts it had; gives how many it has now.
+    pub(super) fn put_parts(&mut self, key: &[u8], body: &[u8], n_before: u16) -> u16 {
         let n_parts = u16::try_from(body.len().div_ceil(PART_MAX).max(1)).unwrap_or(u16::MAX);
         for index in 0..n_parts {
             let from = usize::from(index) * PART_MAX;
@@ -95,6 +97,7 @@ impl Writes {
         for index in n_parts..n_before {
             self.batch.remove(part_key(key, index));
         }
+        n_parts
     }
 
     pub(super) fn remove_parts(&mut self, key: &[u8], n_before: u16) {
@@ -111,7 +114,7 @@ pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
 
 /// Decodes a record; `key` is named where it cannot be.
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(body).map_err(|error| StoreError::Damaged(format!("record {} cannot be read: {error}", hex(key))))
+    postcard::from_bytes(body).map_err(|error| StoreError::Damaged(format!("{} cannot be read: {error}; {CURE}", keys::words(key))))
 }
 
 /// A record of many parts, put together.
@@ -221,7 +224,7 @@ impl Scan {
         let (n_parts, first) = head(opened(key, value)?);
         let mut body = first.to_vec();
         for index in 1..n_parts {
-            let missing = || StoreError::Damaged(format!("record {} lacks part {index} of {n_parts}", hex(base(key))));
+            let missing = || StoreError::Damaged(format!("{} lacks part {index} of {n_parts}; {CURE}", keys::words(base(key))));
             let (next, value) = self.inner.next().ok_or_else(missing)?.map_err(failed("read"))?;
             if base(&next) != base(key) {
                 return Err(missing());

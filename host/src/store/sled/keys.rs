@@ -155,6 +155,39 @@ pub(super) fn state(channel: u32, name: [u8; 16]) -> Key {
     key(Kind::State, channel, &[&name])
 }
 
+/// What a key is about, for an admin.
+pub(super) fn words(key: &[u8]) -> String {
+    let what = match key.first().copied().unwrap_or_default() {
+        b'M' => return "the store's own record".to_owned(),
+        b'N' => "the name",
+        b'C' => "the record",
+        b'c' => "the cursor",
+        b'L' => "the log",
+        b'A' => "the annotations",
+        b'U' => "a lineup",
+        b'D' => "the decisions",
+        b'I' => "an interaction's record",
+        b'V' => "a conversation",
+        b'X' => "an exchange",
+        b'O' | b'o' | b'Q' | b'B' => "an action",
+        b'T' | b't' => "a task",
+        b'W' => "a timer",
+        b'S' | b's' => "an event to be tried again",
+        b'E' => "a dead letter",
+        b'R' => "the raw log",
+        b'K' | b'k' => "a delivery's id",
+        b'P' => "the plugin's state",
+        _ => "a record of unknown kind",
+    };
+    let channel = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).unwrap_or_default();
+    let place = match key.first() {
+        Some(b'L' | b'A' | b'D' | b'R') => first_u64(key).map(|seq| format!(" from place {seq} on")).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{what} of channel number {channel}{place} (record {hex})")
+}
+
 /// The last 16 bytes of a key as an id.
 pub(super) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
     key.len().checked_sub(16).and_then(|from| key.get(from..)).and_then(|bytes| bytes.try_into().ok())

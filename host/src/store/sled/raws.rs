@@ -1,5 +1,6 @@
 //! The raw log: small bodies in the tree, large ones as files that are durable before the record that names them.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use super::live::{Live, page};
 
 /// Larger bodies become files. Units: bytes.
 const INLINE_MAX: usize = 64 << 10;
-/// Items dropped in one call.
-const DROP_MAX: usize = 1024;
+/// Items looked at in one step of dropping.
+const DROP_STEP: usize = 1024;
 
 /// One item on disk.
 #[derive(Serialize, Deserialize)]
@@ -29,39 +30,75 @@ struct Stored {
 #[derive(Serialize, Deserialize)]
 enum Body {
     Inline(Vec<u8>),
-    File(Digest),
+    File {
+        /// Of the whole body.
+        digest: Digest,
+        /// Tells files of equal bodies apart, so that each item drops its own.
+        token: u64,
+    },
+}
+
+/// An item whose body lies where it will be read: large ones are files already, durable before the record that names them.
+pub(super) struct Laid {
+    pub(super) once: Option<(String, u64)>,
+    origin: RawOrigin,
+    body: Body,
+    /// Of its file, if it has one.
+    pub(super) path: Option<PathBuf>,
 }
 
 fn io(step: &'static str) -> impl Fn(std::io::Error) -> StoreError {
     move |source| StoreError::Io { step, source }
 }
 
-fn path_of(dir: &Path, channel: u32, seq: u64, digest: Digest) -> PathBuf {
+fn path_of(dir: &Path, channel: u32, digest: Digest, token: u64) -> PathBuf {
     let name: String = digest.to_string().chars().take(16).collect();
-    dir.join(channel.to_string()).join(format!("{seq:020}-{name}"))
+    dir.join(channel.to_string()).join(format!("{name}-{token:016x}"))
 }
 
-/// Writes one item at place `seq`.
-pub(super) fn write(writes: &mut Writes, dir: &Path, channel: u32, seq: u64, at: Timestamp, raw: NewRaw) -> Result<(), StoreError> {
-    let body = if raw.body.len() <= INLINE_MAX {
-        Body::Inline(raw.body)
-    } else {
-        let digest = Digest::of(&raw.body);
-        write_file(&path_of(dir, channel, seq, digest), &raw.body).map_err(io("write"))?;
-        Body::File(digest)
-    };
-    writes.put_parts(&keys::raw(channel, seq), &encode(&Stored { received: at, origin: raw.origin, body })?, 0);
-    Ok(())
+/// Says whether laying it out writes a file.
+pub(super) fn is_large(raw: &NewRaw) -> bool {
+    raw.body.len() > INLINE_MAX
+}
+
+/// Lays bodies out. It blocks where one of them is large.
+pub(super) fn lay(dir: &Path, channel: u32, raws: Vec<NewRaw>) -> Result<Vec<Laid>, StoreError> {
+    let has_files = raws.iter().any(is_large);
+    let folder = dir.join(channel.to_string());
+    if has_files {
+        fs::create_dir_all(&folder).map_err(io("write"))?;
+    }
+    let laid = raws.into_iter().map(|raw| lay_one(dir, channel, raw)).collect::<Result<Vec<Laid>, StoreError>>()?;
+    if has_files {
+        File::open(&folder).and_then(|folder| folder.sync_all()).and_then(|()| File::open(dir)?.sync_all()).map_err(io("sync"))?;
+    }
+    Ok(laid)
+}
+
+fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
+    let (is_large, NewRaw { origin, body, once }) = (is_large(&raw), raw);
+    if !is_large {
+        return Ok(Laid { once, origin, body: Body::Inline(body), path: None });
+    }
+    let mut token = [0; 8];
+    getrandom::fill(&mut token).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
+    let (digest, token) = (Digest::of(&body), u64::from_le_bytes(token));
+    let path = path_of(dir, channel, digest, token);
+    write_file(&path, &body).map_err(io("write"))?;
+    Ok(Laid { once, origin, body: Body::File { digest, token }, path: Some(path) })
 }
 
 fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
     let mut file = File::create(path)?;
     file.write_all(body)?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    folder.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())
+    file.sync_all()
+}
+
+/// Writes one item at place `seq`.
+pub(super) fn write(writes: &mut Writes, channel: u32, seq: u64, at: Timestamp, laid: Laid) -> Result<(), StoreError> {
+    let Laid { origin, body, .. } = laid;
+    writes.put_parts(&keys::raw(channel, seq), &encode(&Stored { received: at, origin, body })?, 0);
+    Ok(())
 }
 
 /// Items from place `from` on, at least one where there is one.
@@ -71,9 +108,14 @@ pub(super) fn read(disk: &Disk, dir: &Path, channel: u32, from: u64, items_max: 
         let (key, body) = item?;
         let seq = keys::first_u64(&key).unwrap_or(0);
         let Stored { received, origin, body } = decode(&key, &body)?;
-        let body = match body {
-            Body::Inline(body) => body,
-            Body::File(digest) => read_file(&path_of(dir, channel, seq, digest), digest)?,
+        let (origin, body) = match body {
+            Body::Inline(body) => (origin, body),
+            Body::File { digest, token } => match read_file(&path_of(dir, channel, digest, token), digest) {
+                Ok(body) => (origin, body),
+                // One lost file must not hold what stands behind it.
+                Err(StoreError::Damaged(reason)) => (RawOrigin::Lost { reason }, Vec::new()),
+                Err(error) => return Err(error),
+            },
         };
         bytes += body.len();
         if !items.is_empty() && bytes > bytes_max {
@@ -85,27 +127,46 @@ pub(super) fn read(disk: &Disk, dir: &Path, channel: u32, from: u64, items_max: 
 }
 
 fn read_file(path: &Path, digest: Digest) -> Result<Vec<u8>, StoreError> {
-    let body = fs::read(path).map_err(io("read"))?;
-    if Digest::of(&body) == digest { Ok(body) } else { Err(StoreError::Damaged(format!("raw body `{}` is not what was stored", path.display()))) }
+    match fs::read(path) {
+        Ok(body) if Digest::of(&body) == digest => Ok(body),
+        Ok(_) => Err(StoreError::Damaged(format!("raw body `{}` is not what was stored", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(StoreError::Damaged(format!("raw body `{}` is no longer there", path.display())))
+        }
+        Err(error) => Err(io("read")(error)),
+    }
 }
 
-/// Drops what was received before, was read, and no dead letter names.
-pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestamp) -> Result<u64, StoreError> {
+/// One step of dropping.
+pub(super) struct Dropped {
+    pub(super) n_dropped: u64,
+    /// Where to go on; none at the end, or where nothing old was left.
+    pub(super) next: Option<u64>,
+}
+
+/// Drops what was received before, was read, and no dead letter names, from place `from` on.
+pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestamp, from: u64) -> Result<Dropped, StoreError> {
     let channel = live.number;
-    let letters: Vec<DeadLetter> = page(disk, &keys::all(Kind::Dead, channel), None, usize::MAX)?;
-    let named: Vec<u64> = letters.iter().filter_map(|letter| if let DeadSubject::Raw(seq) = letter.subject { Some(seq) } else { None }).collect();
+    // Before the letters: whoever moved the position here had written its letters with it.
     let position = live.lock().record.position(&Reader::Raw);
-    let (mut writes, mut files, mut n_dropped) = (Writes::default(), Vec::new(), 0);
-    for item in disk.scan(&keys::raw(channel, 0), keys::raw(channel, position.saturating_add(1))).take(DROP_MAX) {
+    let letters: Vec<DeadLetter> = page(disk, &keys::all(Kind::Dead, channel), None, usize::MAX)?;
+    let named: HashSet<u64> = letters.iter().filter_map(|letter| if let DeadSubject::Raw(seq) = letter.subject { Some(seq) } else { None }).collect();
+    let (mut writes, mut files, mut n_dropped, mut n_seen, mut n_old, mut last) = (Writes::default(), Vec::new(), 0, 0, 0, 0);
+    for item in disk.scan(&keys::raw(channel, from), keys::raw(channel, position.saturating_add(1))).take(DROP_STEP) {
         let (key, body) = item?;
         let seq = keys::first_u64(&key).unwrap_or(0);
         let Stored { received, body, .. } = decode(&key, &body)?;
-        if seq > position || received >= before || named.contains(&seq) {
+        (last, n_seen) = (seq, n_seen + 1);
+        if seq > position || received >= before {
+            continue;
+        }
+        n_old += 1;
+        if named.contains(&seq) {
             continue;
         }
         writes.remove_parts(&key, disk.n_parts(&key)?);
-        if let Body::File(digest) = body {
-            files.push(path_of(dir, channel, seq, digest));
+        if let Body::File { digest, token } = body {
+            files.push(path_of(dir, channel, digest, token));
         }
         n_dropped += 1;
     }
@@ -114,7 +175,8 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
         // A file left behind costs space, nothing else.
         drop(fs::remove_file(file));
     }
-    Ok(n_dropped)
+    let has_more = n_seen == DROP_STEP && n_old > 0;
+    Ok(Dropped { n_dropped, next: has_more.then(|| last.saturating_add(1)) })
 }
 
 /// Reads every body once.
@@ -122,7 +184,7 @@ pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<Stri
     for item in disk.scan_prefix(&keys::all(Kind::Raw, live.number), None) {
         let checked = item.and_then(|(key, body)| match decode::<Stored>(&key, &body)?.body {
             Body::Inline(_) => Ok(()),
-            Body::File(digest) => read_file(&path_of(dir, live.number, keys::first_u64(&key).unwrap_or(0), digest), digest).map(|_| ()),
+            Body::File { digest, token } => read_file(&path_of(dir, live.number, digest, token), digest).map(|_| ()),
         });
         if let Err(error) = checked {
             damage.push(format!("channel {}: raw log: {error}", live.name));

@@ -1,19 +1,18 @@
 //! One commit: checked against what is stored, put together as one batch, applied at once under the channel's lock.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf, Seq, Task,
+    Action, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, Results, ResultsOf, Seq, Task,
     Timestamp,
 };
-use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError};
+use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError, check_commit, next_status};
 
 use super::disk::{Disk, VALUE_MAX, Writes, encode};
-use super::keys::{self, Kind};
+use super::keys::{self, Key, Kind};
 use super::live::{Envelope, Inner, Live, Queued, RUN_SPAN, Stored, StoredRecord, Thread, short};
-use super::raws;
+use super::raws::{self, Laid};
 
 /// A segment is closed before it passes this. Units: bytes.
 const SEGMENT_MAX: usize = VALUE_MAX - 256;
@@ -21,8 +20,9 @@ const SEGMENT_MAX: usize = VALUE_MAX - 256;
 const ONCE_CLEANED: usize = 64;
 
 /// Writes a commit. It is durable after the next sync.
-pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commit) -> Result<Committed, StoreError> {
+pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Laid>) -> Result<Committed, StoreError> {
     let mut inner = live.lock();
+    check_commit(&inner.record, &commit)?;
     let mut txn = Txn::new(disk, live.number, &inner, commit.at);
     for action in std::mem::take(&mut commit.actions) {
         txn.action(action)?;
@@ -44,8 +44,8 @@ pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commi
     for entry in std::mem::take(&mut commit.entries) {
         txn.append(entry)?;
     }
-    for raw in std::mem::take(&mut commit.raws) {
-        txn.raw(raw_dir, raw)?;
+    for raw in raws {
+        txn.raw(raw)?;
     }
     txn.rare(&mut commit)?;
     let lineup = commit.lineup.map(Arc::new).filter(|lineup| !inner.lineups.contains_key(&lineup.id));
@@ -64,7 +64,7 @@ pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commi
     let mut record = inner.record.clone();
     record.positions.extend(commit.positions);
     record.cursor = commit.cursor.or(record.cursor);
-    record.status = commit.status.or(record.status);
+    record.status = next_status(record.status, commit.status, commit.is_order);
     (record.last, record.raw_last) = (txn.last, txn.raw_last);
     txn.record(&record)?;
     let Txn { writes, entries, next_run, last, raw_last, .. } = txn;
@@ -79,11 +79,11 @@ pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commi
 }
 
 /// Writes raw items. They are durable after the next sync.
-pub(super) fn commit_raw(disk: &Disk, raw_dir: &Path, live: &Live, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+pub(super) fn commit_raw(disk: &Disk, live: &Live, at: Timestamp, raws: Vec<Laid>) -> Result<Vec<Option<u64>>, StoreError> {
     let mut inner = live.lock();
     let mut txn = Txn::new(disk, live.number, &inner, at);
     txn.forget_old_ids()?;
-    let places = raws.into_iter().map(|raw| txn.raw(raw_dir, raw)).collect::<Result<Vec<_>, _>>()?;
+    let places = raws.into_iter().map(|raw| txn.raw(raw)).collect::<Result<Vec<_>, _>>()?;
     let mut record = inner.record.clone();
     record.raw_last = txn.raw_last;
     txn.record(&record)?;
@@ -107,6 +107,8 @@ struct Txn<'a> {
     threads: HashMap<ConversationId, Option<Thread>>,
     exchanges: HashMap<ExchangeId, Option<Exchange>>,
     once: HashMap<[u8; 16], u64>,
+    /// How many parts values have that this commit wrote: the disk does not know yet.
+    n_parts: HashMap<Key, u16>,
 }
 
 impl<'a> Txn<'a> {
@@ -125,6 +127,7 @@ impl<'a> Txn<'a> {
             threads: HashMap::new(),
             exchanges: HashMap::new(),
             once: HashMap::new(),
+            n_parts: HashMap::new(),
         }
     }
 
@@ -139,7 +142,9 @@ impl<'a> Txn<'a> {
         for (sink, id) in std::mem::take(&mut commit.sink_retries_gone) {
             self.retry_gone(&sink, &id)?;
         }
-        for retry in std::mem::take(&mut commit.sink_retries) {
+        // The last word on an event counts: its place among those due is looked up on disk.
+        let retries = std::mem::take(&mut commit.sink_retries).into_iter().map(|retry| ((retry.sink.clone(), retry.id.clone()), retry));
+        for retry in retries.collect::<BTreeMap<_, _>>().into_values() {
             self.retry(retry)?;
         }
         for id in std::mem::take(&mut commit.dead_gone) {
@@ -159,15 +164,22 @@ impl<'a> Txn<'a> {
     }
 
     fn put_parts<T: serde::Serialize>(&mut self, key: &[u8], record: &T) -> Result<(), StoreError> {
-        let n_before = self.disk.n_parts(key)?;
-        self.writes.put_parts(key, &encode(record)?, n_before);
+        let n_before = self.n_parts(key)?;
+        let n_parts = self.writes.put_parts(key, &encode(record)?, n_before);
+        self.n_parts.insert(key.to_vec(), n_parts);
         Ok(())
     }
 
     fn remove_parts(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let n_before = self.disk.n_parts(key)?;
+        let n_before = self.n_parts(key)?;
         self.writes.remove_parts(key, n_before);
+        self.n_parts.insert(key.to_vec(), 0);
         Ok(())
+    }
+
+    /// As this commit left it, else as it lies on disk.
+    fn n_parts(&self, key: &[u8]) -> Result<u16, StoreError> {
+        self.n_parts.get(key).map_or_else(|| self.disk.n_parts(key), |n_parts| Ok(*n_parts))
     }
 
     fn stored(&mut self, id: InteractionId) -> Result<&mut Option<Stored>, StoreError> {
@@ -368,7 +380,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    fn raw(&mut self, dir: &Path, raw: NewRaw) -> Result<Option<u64>, StoreError> {
+    fn raw(&mut self, raw: Laid) -> Result<Option<u64>, StoreError> {
         if let Some((id, window)) = &raw.once {
             let hash = short(id);
             let stored = match self.once.get(&hash) {
@@ -384,7 +396,7 @@ impl<'a> Txn<'a> {
             self.writes.put(keys::once_until(self.channel, until, hash), &[]);
         }
         self.raw_last += 1;
-        raws::write(&mut self.writes, dir, self.channel, self.raw_last, self.at, raw)?;
+        raws::write(&mut self.writes, self.channel, self.raw_last, self.at, raw)?;
         Ok(Some(self.raw_last))
     }
 

@@ -1,0 +1,313 @@
+//! Dedupe, echo, threads and faults, on the store in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Timestamp};
+use crate::plugin::{Change, Page, Slot};
+use crate::stage::Turn;
+use crate::store::{ChannelStatus, Resolved};
+use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert};
+
+use super::{Intake, Memory};
+
+fn intake(stand: &Stand, plugin: Arc<Slot>, pace: Option<Duration>) -> Intake {
+    Intake {
+        journal: stand.journal.clone(),
+        channel: stand.channel.clone(),
+        network: "test".to_owned(),
+        plugin,
+        pace,
+        state_quota: 1 << 20,
+        memory: tokio::sync::Mutex::new(Memory::default()),
+    }
+}
+
+/// Polls these pages, one a turn, then empty ones.
+fn polls(stand: &Stand, pages: Vec<Vec<Change>>) -> Intake {
+    let n_polled = AtomicUsize::new(0);
+    let plugin = Scripted::default().poll(move |_| {
+        let n = n_polled.fetch_add(1, Ordering::Relaxed);
+        let changes = pages.get(n).cloned().unwrap_or_default();
+        Ok(Page { more: n + 1 < pages.len(), ..page(&n.to_string(), changes) })
+    });
+    intake(stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)))
+}
+
+async fn taken(pages: Vec<Vec<Change>>) -> (Stand, Vec<&'static str>) {
+    let stand = Stand::new("blog");
+    stand.run(&polls(&stand, pages)).await;
+    let words = stand.log().await.iter().map(|entry| crate::model::shown::entry_word(&entry.new.body)).collect();
+    (stand, words)
+}
+
+fn edited(id: &str, text: &str, at: u64) -> Change {
+    upsert(Interaction { edited: Some(Timestamp(at)), ..said(id, text) })
+}
+
+#[tokio::test]
+async fn what_only_one_dress_has_is_not_compared() {
+    // given the same post by webhook without its subject and with it
+    let with_subject = Interaction { subject: Some("News".to_owned()), ..said("1", "hello") };
+
+    // when
+    let (_, words) = taken(vec![vec![upsert(said("1", "hello"))], vec![upsert(with_subject)], vec![upsert(said("1", "hello"))]]).await;
+
+    // then
+    assert_eq!(words, ["arrived"]);
+}
+
+#[tokio::test]
+async fn an_older_edit_is_a_repeat_and_a_deletion_is_ended_by_a_later_edit_alone() {
+    let first = vec![edited("1", "a", 100)];
+    let older = vec![edited("1", "b", 50)];
+    let gone = vec![Change::Gone(native("1"))];
+    let same_time = vec![edited("1", "c", 100)];
+    let later = vec![edited("1", "d", 200)];
+
+    let (_, words) = taken(vec![first, older, gone, same_time, later]).await;
+
+    assert_eq!(words, ["arrived", "gone", "edited"]);
+}
+
+#[tokio::test]
+async fn own_entries_never_revise() {
+    let ours = |text: &str| upsert(Interaction { ours: Ours::Yes(None), ..said("1", text) });
+
+    let (_, words) = taken(vec![vec![ours("a")], vec![ours("b")]]).await;
+
+    assert_eq!(words, ["arrived"]);
+}
+
+#[tokio::test]
+async fn an_edit_of_tomorrow_does_not_hide_those_until_then() {
+    let tomorrow = edited("1", "b", START.0 + 86_400_000);
+
+    let (_, words) = taken(vec![vec![upsert(said("1", "a"))], vec![tomorrow], vec![edited("1", "c", START.0)]]).await;
+
+    // Both edits are of now: the later one differs and counts.
+    assert_eq!(words, ["arrived", "edited", "edited"]);
+}
+
+#[tokio::test]
+async fn a_name_that_a_repeat_brings_is_good_for_a_deletion() {
+    // given
+    let again = Interaction { aka: vec![native("uri:1")], ..said("1", "a") };
+
+    // when
+    let (_, words) = taken(vec![vec![upsert(said("1", "a"))], vec![upsert(again)], vec![Change::Gone(native("uri:1"))]]).await;
+
+    // then
+    assert_eq!(words, ["arrived", "gone"]);
+}
+
+/// A mail as the mail connector tells it: a UID, its bare Message-ID among its ancestors, and one of its own beside.
+fn mail(id: &str, refs: &[&str]) -> Interaction {
+    let refs = refs.iter().chain([&id]).map(|id| native(&format!("<{id}>"))).collect();
+    Interaction { aka: vec![native(&format!("<{id}>#hash"))], refs, ..said(&format!("uid-{id}"), id) }
+}
+
+async fn conversations(pages: Vec<Vec<Change>>) -> Vec<crate::model::ConversationId> {
+    let (stand, _) = taken(pages).await;
+    let ids: Vec<_> = stand.log().await.iter().filter_map(|entry| entry.new.interaction).collect();
+    let resolved = stand.store().resolve(&stand.channel, &ids).await.unwrap();
+    let conversation = |resolved| match resolved {
+        Resolved::Interaction(known) => known.conversation,
+        other => panic!("{other:?}"),
+    };
+    resolved.into_iter().map(conversation).collect()
+}
+
+#[tokio::test]
+async fn a_reply_joins_its_root_in_either_order() {
+    let (root, reply) = (upsert(mail("root", &[])), upsert(mail("reply", &["root"])));
+    for pages in [vec![vec![root.clone()], vec![reply.clone()]], vec![vec![reply.clone()], vec![root.clone()]], vec![vec![reply, root]]] {
+        let found = conversations(pages).await;
+
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0], found[1], "one thread");
+    }
+}
+
+#[tokio::test]
+async fn a_root_known_by_another_of_its_names_joins_the_reply_that_came_first() {
+    // given a reply that names the root by its URI
+    let reply = Interaction { parent: Some(native("uri:root")), ..said("2", "me too") };
+    let root = Interaction { aka: vec![native("uri:root")], ..said("1", "hello") };
+
+    // when
+    let found = conversations(vec![vec![upsert(reply)], vec![upsert(root)]]).await;
+
+    // then
+    assert_eq!(found[0], found[1]);
+}
+
+#[tokio::test]
+async fn a_mail_that_names_two_threads_makes_them_one() {
+    let both = Interaction { refs: vec![native("<a>"), native("<b>"), native("<both>")], ..mail("both", &[]) };
+
+    let found = conversations(vec![vec![upsert(mail("a", &[])), upsert(mail("b", &[]))], vec![upsert(both)]]).await;
+
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|conversation| *conversation == found[0]));
+}
+
+#[tokio::test]
+async fn several_calls_of_one_turn_may_write_the_same_key() {
+    // given a connector that keeps a long word, then a short one, then forgets another
+    let stand = Stand::new("blog");
+    let plugin = Scripted::default().receive(|raw| {
+        let kept = match raw.body.as_slice() {
+            b"1" => vec![("k".to_owned(), Some(vec![7; 20_000])), ("new".to_owned(), Some(vec![1]))],
+            _ => vec![("k".to_owned(), Some(vec![8])), ("new".to_owned(), None)],
+        };
+        Ok((Vec::new(), kept))
+    });
+    let intake = intake(&stand, plugin.slot("blog", "connector"), None);
+
+    // when
+    stand.push_raw(&["1", "2"]).await;
+    stand.run(&intake).await;
+
+    // then
+    let state = stand.store().plugin_state(&stand.channel).await.unwrap();
+    assert_eq!(state.into_iter().collect::<Vec<_>>(), [("k".to_owned(), vec![8])]);
+}
+
+#[tokio::test]
+async fn auth_config_and_transient_faults_hold_the_channel_and_a_trap_costs_its_item() {
+    type Broken = fn() -> Fault;
+    let faults: [(Broken, &str); 3] = [
+        (|| Fault::Auth(detail("login")), "bad-credentials"),
+        (|| Fault::Config(detail("url")), "bad-config"),
+        (|| Fault::Transient(detail("net")), "degraded"),
+    ];
+    for (fault, state) in faults {
+        // given
+        let (stand, n_calls) = (Stand::new("blog"), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&n_calls);
+        let plugin = Scripted::default().receive(move |raw| match (raw.body.as_slice(), counted.fetch_add(1, Ordering::Relaxed)) {
+            (b"trap", _) => Err(Fault::Permanent(detail("trap"))),
+            (_, 1) => Err(fault()),
+            (body, _) => Ok((vec![upsert(said(&String::from_utf8_lossy(body), "x"))], Vec::new())),
+        });
+        let intake = intake(&stand, plugin.slot("blog", "connector"), None);
+
+        // when
+        stand.push_raw(&["trap", "a", "b"]).await;
+        let rest = stand.run(&intake).await;
+
+        // then
+        assert!(matches!(rest, Turn::Until(at) if at > START), "it waits");
+        assert_eq!(stand.state().await, state);
+        assert_eq!(stand.dead().await.len(), 1, "the trap is set aside alone");
+        stand.advance(Duration::from_secs(3600));
+        stand.run(&intake).await;
+        assert_eq!(stand.state().await, "connected");
+        assert_eq!(stand.log().await.len(), 3, "nothing is lost: {state}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_poll_cannot_read_keeps_its_bytes_and_is_a_letter() {
+    // given
+    let broken = || Change::Unreadable { native: native("9"), reason: "no header".to_owned(), head: b"\xff\xfe".to_vec() };
+    let stand = Stand::new("mail");
+
+    // when it is met twice
+    stand.run(&polls(&stand, vec![vec![broken()], vec![broken(), upsert(said("1", "a"))]])).await;
+
+    // then
+    let dead = stand.dead().await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].reason, "no header");
+    let raw = stand.store().read_raw(&stand.channel, 1, 9, 999).await.unwrap();
+    assert_eq!(raw[0].body, b"\xff\xfe");
+    let again = raw[0].origin.clone().again();
+    assert_eq!(again, Some(RawOrigin::Item { native: native("9"), is_backfill: false }), "a re-drive gives it to `receive`");
+    let words: Vec<_> = stand.log().await.iter().map(|entry| crate::model::shown::entry_word(&entry.new.body)).collect();
+    assert_eq!(words, ["unreadable", "arrived"]);
+}
+
+#[tokio::test]
+async fn a_pause_that_comes_during_a_poll_holds() {
+    // given an admin who pauses while the network is asked
+    let stand = Stand::new("blog");
+    let journal = stand.journal.clone();
+    let channel = stand.channel.clone();
+    let plugin = Scripted::default().poll(move |_| {
+        let mut order = journal.begin(&channel);
+        order.status = Some(ChannelStatus { state: "paused".to_owned(), reason: None, since: order.at });
+        order.is_order = true;
+        futures_util::FutureExt::now_or_never(journal.commit(order)).unwrap().unwrap();
+        Ok(page("1", vec![upsert(said("1", "a"))]))
+    });
+
+    // when
+    stand.turn(&intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)))).await.unwrap();
+
+    // then
+    assert_eq!(stand.state().await, "paused");
+    assert_eq!(stand.log().await.len(), 1, "what was polled is not lost");
+}
+
+#[tokio::test]
+async fn a_connector_that_lies_of_more_changes_its_state_once() {
+    // given
+    let stand = Stand::new("blog");
+    let plugin = Scripted::default().poll(|_| Ok(Page { more: true, ..page("same", Vec::new()) }));
+    let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)));
+
+    // when
+    stand.run(&intake).await;
+    let first = stand.record().await.status.unwrap();
+    stand.advance(Duration::from_secs(61));
+    stand.run(&intake).await;
+
+    // then
+    assert_eq!(first.state, "degraded");
+    assert_eq!(stand.record().await.status.unwrap(), first, "it does not flap");
+}
+
+#[tokio::test]
+async fn what_waited_in_the_raw_log_says_when_it_was_received() {
+    // given
+    let stand = Stand::new("shop");
+    let plugin = Scripted::default().receive(|_| Ok((vec![upsert(said("1", "a"))], Vec::new())));
+    stand.push_raw(&["x"]).await;
+
+    // when
+    stand.advance(Duration::from_secs(7200));
+    stand.run(&intake(&stand, plugin.slot("shop", "connector"), None)).await;
+
+    // then
+    let log = stand.log().await;
+    assert_eq!((log[0].at.since_ms(START), log[0].received()), (7_200_000, START));
+}
+
+#[tokio::test]
+async fn an_echo_settles_its_action_by_key_and_by_receipt() {
+    for by_key in [true, false] {
+        // given an action under way
+        let stand = Stand::new("blog");
+        let mut commit = stand.journal.begin(&stand.channel);
+        let action = crate::testing::claimed(&stand, "1");
+        if !by_key {
+            commit.links.push((stand.id("note-1"), crate::store::Link::Action(action.interaction, action.id)));
+        }
+        commit.actions.push(action.clone());
+        stand.journal.commit(commit).await.unwrap();
+
+        // when the network shows it to us
+        let echo = Interaction { ours: Ours::Yes(by_key.then(|| action.id.to_string())), ..said("note-1", "sorry") };
+        stand.run(&polls(&stand, vec![vec![upsert(echo.clone())], vec![upsert(echo)]])).await;
+
+        // then
+        let stored = stand.store().action(&stand.channel, action.id).await.unwrap().unwrap();
+        assert_eq!((stored.state, stored.native), (ActionState::Sent, Some(native("note-1"))));
+        let log = stand.log().await;
+        assert_eq!(log.len(), 1, "it is told once, and is no news of its own");
+        assert!(matches!(log[0].new.body, EntryBody::Fact(Fact::ActionSettled { state: ActionState::Sent, .. })));
+    }
+}
