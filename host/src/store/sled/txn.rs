@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, Results, ResultsOf, Seq, Task,
-    Timestamp,
+    Action, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, Results, ResultsOf, Seq, Task, Timestamp,
 };
 use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError, check_commit, next_status};
 
