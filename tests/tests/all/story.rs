@@ -1,6 +1,6 @@
 //! The main job: what is said on a channel is stored, analysed, decided, handed to a team, and told to the CRM.
 
-use membrana_world::{Blog, Crm, Dress, Failing, Shop};
+use membrana_world::{Blog, Crm, Dress, Next, Shop};
 
 use crate::harness::{Host, SECRET, eventually, text};
 
@@ -72,7 +72,7 @@ async fn a_comment_becomes_a_task_and_the_crm_is_told() {
     assert!(eventually(was_read).await, "{}", host.log());
 
     // The CRM is down for a moment: nothing may be lost.
-    crm.fail_next(1, &Failing { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
+    crm.next(Next::Answer { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
     blog.comment("Anna", "<p>Ho pagato due volte la bolletta e nessuno mi risponde, è una vergogna.</p>");
     let tasks = host.until(&["task", "list"], |tasks| !tasks.is_empty()).await;
     assert_eq!((text(&tasks[0], "/team"), text(&tasks[0], "/row")), ("support", "comment in Italian"));
