@@ -6,6 +6,8 @@
 
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/demo.rs"]
+mod demo;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]
@@ -14,6 +16,10 @@ mod hooks;
 mod hostile;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/letters.rs"]
+mod letters;
+#[path = "all/replies.rs"]
+mod replies;
 #[path = "all/servers.rs"]
 mod servers;
 #[path = "all/story.rs"]
