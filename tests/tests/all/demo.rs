@@ -21,7 +21,7 @@ fn the_demo_tells_its_story_on_four_channels_and_ends_well() {
         "shop",
         "row \"complaint in public\"",
         "draft waits for legal",
-        "@support (public): \"@anna@people.example Ciao Anna",
+        "@acme (public): \"@anna@people.example Ciao Anna",
         "2 mails of 2",
         "In-Reply-To: <bolletta-2@customers.example>",
         "the forged event is refused: 401",

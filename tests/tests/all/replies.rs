@@ -41,7 +41,7 @@ fn is(state: &str) -> impl Fn(&[Json]) -> bool {
 async fn a_mention_is_drafted_approved_and_answered_once_where_it_stands() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     let mut host = host(&masto, DRAFT, "").await;
-    let post = masto.say(ANNA, "@support Ho pagato due volte la bolletta e nessuno mi risponde.", "unlisted", None);
+    let post = masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "unlisted", None);
     let drafts = host.until(&ACTIONS, is("awaiting-approval")).await;
     let id = text(&drafts[0], "/id").to_owned();
     assert!(masto.own().is_empty(), "a draft waits");
@@ -59,7 +59,7 @@ async fn a_mention_is_drafted_approved_and_answered_once_where_it_stands() {
 
     // The network tells us of our own word, and of another's: only the other's is news.
     masto.notify(&own[0].id);
-    masto.say("bob@people.example", "@support Is there an English page about the new invoices as well?", "public", None);
+    masto.say("bob@people.example", "@acme Is there an English page about the new invoices as well?", "public", None);
     let all = host.until(&["interaction", "list", "--own"], |all| all.len() >= 2).await;
     assert_eq!(all.iter().map(|one| text(one, "/author/name")).collect::<Vec<_>>(), ["Bob", "Anna"]);
     assert_eq!(host.list(&["task", "list"]).len(), 2);
@@ -72,7 +72,7 @@ async fn an_answer_that_was_lost_leaves_one_post_and_never_two() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     let host = host(&masto, SEND, "").await;
     masto.next("POST /api/v1/statuses", Next::LoseAnswer);
-    let post = masto.say(ANNA, "@support Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
+    let post = masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
     let sent = host.until(&ACTIONS, is("sent")).await;
 
     let tries = masto.ledger().asked("POST /api/v1/statuses");
@@ -95,7 +95,7 @@ async fn a_cut_or_strange_answer_of_the_network_loses_and_doubles_nothing() {
     masto.next(at, Next::Twice);
     masto.next(at, Next::Reordered);
     for n in 0..3 {
-        masto.say(ANNA, &format!("@support Dove si trova il mio pacco numero {n}? Non è mai arrivato."), "public", None);
+        masto.say(ANNA, &format!("@acme Dove si trova il mio pacco numero {n}? Non è mai arrivato."), "public", None);
     }
     host.until(&["interaction", "list"], |all| all.len() == 3).await;
     let is_played = async || masto.ledger().asked(at).len() > 8;
@@ -108,10 +108,10 @@ async fn a_cut_or_strange_answer_of_the_network_loses_and_doubles_nothing() {
 async fn after_three_automatic_replies_in_an_hour_a_person_looks_first() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     let host = host(&masto, SEND, "").await;
-    let first = masto.say(ANNA, "@support Dove si trova il mio pacco? Non è mai arrivato.", "public", None);
+    let first = masto.say(ANNA, "@acme Dove si trova il mio pacco? Non è mai arrivato.", "public", None);
     for n_sent in 1..=3 {
         host.until(&ACTIONS, |actions| actions.iter().filter(|action| text(action, "/state") == "sent").count() == n_sent).await;
-        masto.say(ANNA, &format!("@support E allora? Aspetto ancora una risposta vera, per la volta numero {n_sent}."), "public", Some(&first));
+        masto.say(ANNA, &format!("@acme E allora? Aspetto ancora una risposta vera, per la volta numero {n_sent}."), "public", Some(&first));
     }
     let is_held = |actions: &[Json]| actions.len() == 4 && actions.iter().any(|action| text(action, "/state") == "awaiting-approval");
     host.until(&ACTIONS, is_held).await;
@@ -120,7 +120,7 @@ async fn after_three_automatic_replies_in_an_hour_a_person_looks_first() {
     assert!(all[0].to_string().contains("3 automatic replies in the last hour"), "{}", all[0]);
 
     // Somebody else is another exchange.
-    masto.say("bob@people.example", "@support Dove si trova il mio ordine? Non è mai arrivato.", "public", Some(&first));
+    masto.say("bob@people.example", "@acme Dove si trova il mio ordine? Non è mai arrivato.", "public", Some(&first));
     host.until(&ACTIONS, |actions| actions.iter().filter(|action| text(action, "/state") == "sent").count() == 4).await;
 }
 
@@ -129,7 +129,7 @@ async fn nothing_automatic_answers_a_machine() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     masto.is_bot("robot@people.example");
     let host = host(&masto, SEND, "").await;
-    masto.say("robot@people.example", "@support Questo è un messaggio automatico del servizio meteo.", "public", None);
+    masto.say("robot@people.example", "@acme Questo è un messaggio automatico del servizio meteo.", "public", None);
     let tasks = host.until(&["task", "list"], |tasks| tasks.len() == 1).await;
     assert_eq!(text(&tasks[0], "/team"), "support", "a person may still look");
     let all = host.list(&["interaction", "list"]);
@@ -141,11 +141,11 @@ async fn nothing_automatic_answers_a_machine() {
 async fn an_edit_renews_the_draft_and_a_deletion_takes_draft_and_task_back() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     let host = host(&masto, DRAFT, "").await;
-    let post = masto.say(ANNA, "@support Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
+    let post = masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
     let drafts = host.until(&ACTIONS, is("awaiting-approval")).await;
     assert!(text(&drafts[0], "/text").starts_with("Ciao"), "{drafts:?}");
 
-    masto.edit(&post, "@support I have paid the invoice twice and nobody gives me an answer.");
+    masto.edit(&post, "@acme I have paid the invoice twice and nobody gives me an answer.");
     let drafts = host.until(&ACTIONS, |actions| text(&actions[0], "/text").starts_with("Hi")).await;
     assert_eq!((drafts.len(), text(&drafts[0], "/state")), (1, "awaiting-approval"), "replaced in place");
 
@@ -160,12 +160,12 @@ async fn an_edit_renews_the_draft_and_a_deletion_takes_draft_and_task_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_imported_is_history_and_nobody_acts_on_it() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
-    masto.say(ANNA, "@support Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
+    masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
     let host = host(&masto, SEND, ", first_fetch = \"import\"").await;
     let history = host.until(&["interaction", "list"], |all| all.len() == 1 && !text(&all[0], "/decisions/0/row").is_empty()).await;
     assert_eq!((history[0]["backfill"].as_bool(), history[0]["decisions"][0]["actions"].as_array().unwrap().len()), (Some(true), 0));
 
-    masto.say(ANNA, "@support Ancora nessuno mi ha risposto, e la bolletta è sempre quella.", "public", None);
+    masto.say(ANNA, "@acme Ancora nessuno mi ha risposto, e la bolletta è sempre quella.", "public", None);
     host.until(&ACTIONS, is("sent")).await;
     let tasks = host.list(&["task", "list"]);
     assert_eq!((tasks.len(), masto.own().len()), (1, 1), "only what is new is acted on");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use crate::door::Next;
-use crate::server::{Server, locked};
+use crate::server::{Ledger, Server, locked};
 use crate::shop::sign;
 
 /// One event as it came.
@@ -56,6 +56,11 @@ impl Crm {
     /// Everything it was told, repeats included.
     pub fn told(&self) -> Vec<Told> {
         locked(&self.told).clone()
+    }
+
+    /// What was asked of it, as it came.
+    pub fn ledger(&self) -> Ledger {
+        self.server.script.ledger.clone()
     }
 
     /// What happens when it is told next.

@@ -1,6 +1,6 @@
 //! A Mastodon server that keeps state: the client API as the company's app uses it, and doors for the pretend people.
 //!
-//! The company is `@support`; everybody else lives on servers elsewhere and writes by `POST /post` (a form), as a newcomer may.
+//! The company is `@acme`; everybody else lives on servers elsewhere and writes by `POST /post` (a form), as a newcomer may.
 //! Source: docs.joinmastodon.org, methods and entities.
 
 mod people;
@@ -26,7 +26,7 @@ const LENGTH_MAX: usize = 500;
 /// Where the company's account lives.
 pub(crate) const DOMAIN: &str = "social.example";
 /// The company's account.
-const US: &str = "support";
+const US: &str = "acme";
 
 type Shared = Arc<Mutex<Network>>;
 

@@ -12,7 +12,7 @@ use crate::form::escaped;
 pub struct Post {
     /// Local to the server.
     pub id: String,
-    /// `support`, or `anna@people.example`.
+    /// `acme`, or `anna@people.example`.
     pub acct: String,
     /// As it was written.
     pub text: String,

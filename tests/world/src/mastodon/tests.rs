@@ -21,14 +21,14 @@ async fn publish(server: &Mastodon, key: &str, body: Value) -> Result<Answer, St
 async fn notifications_walk_forward_by_min_id_newest_first_inside() {
     let server = Mastodon::start("t").await.unwrap();
     for n in 0..5 {
-        server.say("anna@people.example", &format!("@support {n}"), "public", None);
+        server.say("anna@people.example", &format!("@acme {n}"), "public", None);
     }
     server.say("anna@people.example", "to nobody", "public", None);
     let texts = |page: &Value| page.as_array().unwrap().iter().map(|one| one["status"]["content"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let first = get(&server, "/api/v1/notifications?types[]=mention&limit=2&min_id=0").await;
-    assert_eq!(texts(&first), ["<p>@support 1</p>", "<p>@support 0</p>"]);
+    assert_eq!(texts(&first), ["<p>@acme 1</p>", "<p>@acme 0</p>"]);
     let newest = get(&server, "/api/v1/notifications?limit=1").await;
-    assert_eq!(texts(&newest), ["<p>@support 4</p>"]);
+    assert_eq!(texts(&newest), ["<p>@acme 4</p>"]);
     let next = get(&server, &format!("/api/v1/notifications?limit=9&min_id={}", first[0]["id"].as_str().unwrap())).await;
     assert_eq!(next.as_array().unwrap().len(), 3);
 }
@@ -36,7 +36,7 @@ async fn notifications_walk_forward_by_min_id_newest_first_inside() {
 #[tokio::test]
 async fn a_key_makes_a_repeat_the_same_post_even_when_the_answer_was_lost() {
     let server = Mastodon::start("t").await.unwrap();
-    let asked = server.say("anna@people.example", "@support ciao", "unlisted", None);
+    let asked = server.say("anna@people.example", "@acme ciao", "unlisted", None);
     let body = json!({ "status": "@anna@people.example Ciao", "in_reply_to_id": asked, "visibility": "unlisted" });
     server.next("POST /api/v1/statuses", Next::LoseAnswer);
     assert!(publish(&server, "k1", body.clone()).await.is_err());
