@@ -53,6 +53,20 @@ name = "everything else"
 /// The analyzer that goes mad, in a section of its own.
 pub(super) const MAD: &str = "\n[[analyzer]]\nname = \"mood\"\nplugin = \"mad.wasm\"\n";
 
+const TEAMS: &str = r#"[[team]]
+name = "support"
+[[team]]
+name = "support-lead"
+[[team]]
+name = "logistics"
+[[team]]
+name = "marketing"
+[[team]]
+name = "legal"
+[[team]]
+name = "shops"
+"#;
+
 /// `membrana.toml`.
 pub(super) fn config(address: SocketAddr, world: &World) -> String {
     let World { masto, mail, blog, crm } = world;
@@ -111,19 +125,7 @@ name = "impact"
 plugin = "impact-table"
 config = {{ table_file = "impact.toml" }}
 
-[[team]]
-name = "support"
-[[team]]
-name = "support-lead"
-[[team]]
-name = "logistics"
-[[team]]
-name = "marketing"
-[[team]]
-name = "legal"
-[[team]]
-name = "shops"
-
+{TEAMS}
 [[sink]]
 name = "crm"
 url = "{crm}"

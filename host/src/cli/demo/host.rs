@@ -90,7 +90,7 @@ impl DemoHost {
         let status = self.status().await.unwrap_or_default();
         let count = |name: &str| status.get(name).and_then(Json::as_array).map_or(0, Vec::len);
         format!(
-            "membrana {}  {} channels · {} analyzers · {} rule · store: ./{} (sled)  http://{}",
+            "membrana {}  {} channels · {} analyzers · {} rule · store: {} (sled)  http://{}",
             env!("CARGO_PKG_VERSION"),
             count("channels"),
             count("analyzers"),
