@@ -157,3 +157,19 @@ async fn a_mailbox_built_anew_and_a_cut_connection_bring_each_mail_once() {
     assert_eq!(host.list(&ACTIONS).len(), 3);
     assert!(host.list(&["dead", "list"]).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_that_are_imported_are_history_and_get_no_answer() {
+    let mail = Mail::start(PASSWORD).await.unwrap();
+    mail.deliver(&letter("old@c.example", &[]));
+    let host = host(&mail, "send", &format!("{}, first_fetch = \"import\"", tls(&mail))).await;
+    let history = host.until(&["interaction", "list"], |all| all.iter().any(|one| text(one, "/decisions/0/row") == "mail")).await;
+    assert_eq!((history.len(), history[0]["backfill"].as_bool()), (1, Some(true)));
+    assert!(host.list(&ACTIONS).is_empty() && host.list(&["task", "list"]).is_empty());
+
+    mail.deliver(&letter("new@c.example", &["old@c.example"]));
+    host.until(&ACTIONS, |actions| n_sent(actions) == 1).await;
+    let all = host.list(&["interaction", "list"]);
+    assert_eq!(text(&all[0], "/conversation"), text(&all[1], "/conversation"), "history is what news is joined to");
+    assert_eq!((mail.received(MARCO).len(), host.list(&["task", "list"]).len()), (1, 1));
+}
