@@ -21,12 +21,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let plugins = plugins(&root)?;
-    if !plugins.is_empty() {
+    let offered = plugins(&root)?;
+    if !offered.is_empty() {
         ensure_target()?;
-        build(&root, &out, &plugins)?;
+        let extra = if env::var_os("CARGO_FEATURE_DEMO").is_some() { Some(mad(&root)?) } else { None };
+        build(&root, &out, offered.iter().chain(&extra))?;
     }
-    write_index(&out, &plugins)
+    write_index(&out, &offered)
 }
 
 struct Plugin {
@@ -48,6 +49,13 @@ fn plugins(root: &Path) -> Result<Vec<Plugin>, Box<dyn Error>> {
     }
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(plugins)
+}
+
+/// The demo's own, which is built with the others and not offered with them.
+fn mad(root: &Path) -> Result<Plugin, Box<dyn Error>> {
+    let dir = root.join("tests/guests/mad");
+    println!("cargo::rerun-if-changed={}", dir.display());
+    Ok(Plugin { package: "membrana-mad".to_owned(), manifest: fs::read_to_string(dir.join("plugin.toml"))?, name: "mad".to_owned() })
 }
 
 /// Adds the target where the toolchain lacks it.
@@ -72,11 +80,11 @@ fn target_dir(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(profile.parent().ok_or("OUT_DIR has no target directory")?.join("guests"))
 }
 
-fn build(root: &Path, out: &Path, plugins: &[Plugin]) -> Result<(), Box<dyn Error>> {
+fn build<'p>(root: &Path, out: &Path, plugins: impl Iterator<Item = &'p Plugin> + Clone) -> Result<(), Box<dyn Error>> {
     let target_dir = target_dir(out)?;
     let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     cargo.current_dir(root).args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET]).arg("--target-dir").arg(&target_dir);
-    for plugin in plugins {
+    for plugin in plugins.clone() {
         cargo.args(["--package", &plugin.package]);
     }
     // Flags of the outer build are for another machine than Wasm's.

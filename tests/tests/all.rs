@@ -6,6 +6,8 @@
 
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/demo.rs"]
+mod demo;
 #[path = "all/examples.rs"]
 mod examples;
 #[path = "all/harness.rs"]
@@ -16,6 +18,10 @@ mod hooks;
 mod hostile;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/letters.rs"]
+mod letters;
+#[path = "all/replies.rs"]
+mod replies;
 #[path = "all/servers.rs"]
 mod servers;
 #[path = "all/story.rs"]

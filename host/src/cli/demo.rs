@@ -2,43 +2,78 @@
 //!
 //! The host is a process of its own with a configuration of its own, so that it can be killed honestly and played with after.
 
+mod config;
 mod host;
+mod look;
+mod mad;
+mod rush;
 mod scenes;
+mod summary;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use membrana_world::{Blog, Crm};
+use membrana_world::{Blog, Crm, Mail, Mastodon};
 
 use host::DemoHost;
+use look::{line, title};
 use scenes::Scenes;
 
-use super::outcome::{Failure, say};
+use super::outcome::Failure;
 
 /// Shared with the pretend shop and the pretend CRM, on this machine alone.
 const SECRET: &str = "whsec_ZGVtby1kZW1vLWRlbW8tZGVtby1kZW1vLWRlbW8=";
+/// Of the company at the pretend Mastodon and the pretend mail provider.
+const PASSWORD: &str = "demo-demo-demo";
+/// Tells a folder of ours from anybody else's.
+const MARKER: &str = ".membrana-demo";
+
+/// The pretend networks.
+pub(super) struct World {
+    masto: Mastodon,
+    mail: Mail,
+    blog: Blog,
+    crm: Crm,
+}
+
+impl World {
+    async fn start() -> std::io::Result<Self> {
+        Ok(Self {
+            masto: Mastodon::start(PASSWORD).await?,
+            mail: Mail::start(PASSWORD).await?,
+            blog: Blog::start().await?,
+            crm: Crm::start(SECRET).await?,
+        })
+    }
+
+    /// What was said before the company had membrana.
+    fn yesterday(&self) {
+        self.blog.post("Our new invoices", "Acme", "<p>From this month on you get one invoice for everything.</p>");
+        self.mail.deliver(&scenes::first_letter());
+    }
+}
 
 /// Where the demo keeps its files.
 fn folder() -> PathBuf {
     PathBuf::from("demo-data")
 }
 
-/// Tells the story; then stays, unless `is_once` or nobody watches.
+/// Tells the story; then stays, unless `is_once` or nobody watches. Errors: where the story was not as it should be.
 pub(super) async fn run(is_once: bool) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::failed(format!("the demo cannot start: {error}"), "is the folder writable, and loopback reachable?");
     let dir = folder();
-    clear(&dir).map_err(failed)?;
-    let (blog, crm) = (Blog::start().await.map_err(failed)?, Crm::start(SECRET).await.map_err(failed)?);
-    blog.post("Our new invoices", "Acme", "<p>From this month on you get one invoice for everything.</p>");
-    let mut host = DemoHost::new(&dir, &blog, &crm).map_err(failed)?;
-    title(&format!("membrana {}   a company's blog, its shop, its CRM; store: {} (sled)", env!("CARGO_PKG_VERSION"), dir.display()));
+    clear(&dir)?;
+    let world = World::start().await.map_err(failed)?;
+    world.yesterday();
+    let mut host = DemoHost::new(&dir, &world).map_err(failed)?;
+    line("starting a host: its plugins are compiled for this machine, once…");
     let started = host.start().await?;
-    say(format_args!("  host started in {} ms on http://{}", started.as_millis(), host.address));
-    for channel in host.channels().await? {
-        say(format_args!("  {channel}"));
-    }
-    let mut scenes = Scenes { host, blog, crm };
+    let channels = host.channels().await?;
+    title(&host.banner(&dir).await);
+    line(&format!("host started in {} ms, plugins compiled; its channels:", started.as_millis()));
+    channels.iter().for_each(|channel| line(channel));
+    let mut scenes = Scenes { host, world };
     scenes.tell().await?;
     let is_watched = std::io::stdout().is_terminal();
     if is_once || !is_watched {
@@ -48,26 +83,41 @@ pub(super) async fn run(is_once: bool) -> Result<(), Failure> {
     tokio::signal::ctrl_c().await.map_err(failed)
 }
 
-/// Only a folder that an earlier demo made is removed.
-fn clear(dir: &Path) -> std::io::Result<()> {
-    let marker = dir.join(".membrana-demo");
+/// Only a folder that an earlier demo made is removed. Errors: it holds what is not ours.
+fn clear(dir: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format!("cannot prepare `{}`: {error}", dir.display()), "is the folder writable?");
+    let marker = dir.join(MARKER);
     if marker.is_file() {
-        std::fs::remove_dir_all(dir)?;
+        std::fs::remove_dir_all(dir).map_err(failed)?;
     }
-    std::fs::create_dir_all(dir)?;
-    std::fs::File::create(marker)?.write_all(b"made by `membrana demo`; removed by the next one\n")
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        return Err(Failure::failed(
+            format!("`{}` is not empty, and no earlier demo made it", dir.display()),
+            "move it away, or start the demo in another folder",
+        ));
+    }
+    let mut file = std::fs::File::create(marker).map_err(failed)?;
+    file.write_all(b"made by `membrana demo`; removed by the next one\n").map_err(failed)
 }
 
-fn title(text: &str) {
-    let bold = anstyle::Style::new().bold();
-    say(format_args!("\n{bold}{text}{bold:#}"));
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn good(text: &str) {
-    let green = anstyle::AnsiColor::Green.on_default();
-    say(format_args!("   {green}✓{green:#} {text}"));
-}
+    #[test]
+    fn only_a_folder_of_an_earlier_demo_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = dir.path().join("ours");
+        clear(&ours).unwrap();
+        std::fs::write(ours.join("log"), "x").unwrap();
+        clear(&ours).unwrap();
+        assert!(!ours.join("log").exists());
 
-fn line(text: &str) {
-    say(format_args!("   {text}"));
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("thesis.txt"), "x").unwrap();
+        assert!(matches!(clear(&theirs), Err(Failure::Failed(message, _)) if message.contains("not empty")));
+        assert!(theirs.join("thesis.txt").exists() && !theirs.join(MARKER).exists());
+    }
 }

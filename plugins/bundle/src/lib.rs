@@ -14,4 +14,8 @@ pub fn plugins() -> &'static [Bundled] {
     PLUGINS
 }
 
+/// An analyzer that never answers, for the demo.
+#[cfg(feature = "demo")]
+pub const MAD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mad.wasm"));
+
 include!(concat!(env!("OUT_DIR"), "/index.rs"));

@@ -165,6 +165,7 @@ struct Word<'t> {
     shown: &'t str,
     lower: Cow<'t, str>,
     boost: f64,
+    ends_sentence: bool,
 }
 
 /// How a text feels; `None` where it has no word at all.
@@ -198,7 +199,7 @@ fn word_of(language: Language, shown: &str) -> Word<'_> {
     let is_lower = kept.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
     let lower = if is_lower { Cow::Borrowed(kept) } else { Cow::Owned(kept.to_lowercase().replace('’', "'")) };
     let boost = language.boost(&lower);
-    Word { shown: kept, lower, boost }
+    Word { shown: kept, lower, boost, ends_sentence: shown.ends_with(['.', '!', '?', '…']) }
 }
 
 fn is_capitals(word: &str) -> bool {
@@ -229,6 +230,10 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     }
     for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)] {
         let Some(before) = n.checked_sub(distance).and_then(|at| words.get(at)) else { break };
+        // VADER reaches over a full stop; in Italian that turned "nessuno risponde. Vergogna!" into praise.
+        if language == Language::Italian && before.ends_sentence {
+            break;
+        }
         if language == Language::English && before.boost == 0.0 && lexicon.contains_key(&*before.lower) && !language.is_negation(&before.lower) {
             continue;
         }

@@ -38,6 +38,7 @@ fn italian_knows_negation_intensity_and_contrast() {
     assert!(it("Molto gentile") > it("Gentile"));
     assert!(it("Personale gentile ma servizio pessimo") < 0.0);
     assert!(it("Che delusione 😡") < it("Che delusione"));
+    assert!(it("Ho pagato due volte e nessuno risponde. Vergogna!") < -0.2, "a negation ends with its sentence");
 }
 
 fn item(text: &str, language: Option<&str>, earlier: Vec<Annotation>) -> Item {

@@ -1,6 +1,6 @@
 //! The main job: what is said on a channel is stored, analysed, decided, handed to a team, and told to the CRM.
 
-use membrana_world::{Blog, Crm, Dress, Failing, Shop};
+use membrana_world::{Blog, Crm, Dress, Next, Shop};
 
 use crate::harness::{Host, SECRET, eventually, text};
 
@@ -62,17 +62,23 @@ secret = {{ env = "SECRET" }}
     )
 }
 
+/// A host that has seen the blog as it was.
+async fn begun(blog: &Blog, crm: &Crm) -> Host {
+    let mut host = Host::new(&config(blog, crm), TABLE);
+    host.start().await;
+    let was_read = async || blog.ledger().calls().iter().any(|call| call.contains("/comments/feed/"));
+    assert!(eventually(was_read).await, "{}", host.log());
+    host
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_comment_becomes_a_task_and_the_crm_is_told() {
     let (blog, crm) = (Blog::start().await.unwrap(), Crm::start(SECRET).await.unwrap());
     blog.post("Before", "Acme", "<p>This was there before the channel was enabled.</p>");
-    let mut host = Host::new(&config(&blog, &crm), TABLE);
-    host.start().await;
-    let was_read = async || blog.ledger().calls().iter().any(|call| call.contains("/comments/feed/"));
-    assert!(eventually(was_read).await, "{}", host.log());
+    let mut host = begun(&blog, &crm).await;
 
     // The CRM is down for a moment: nothing may be lost.
-    crm.fail_next(1, &Failing { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
+    crm.next(Next::Answer { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
     blog.comment("Anna", "<p>Ho pagato due volte la bolletta e nessuno mi risponde, è una vergogna.</p>");
     let tasks = host.until(&["task", "list"], |tasks| !tasks.is_empty()).await;
     assert_eq!((text(&tasks[0], "/team"), text(&tasks[0], "/row")), ("support", "comment in Italian"));
@@ -100,6 +106,41 @@ async fn a_comment_becomes_a_task_and_the_crm_is_told() {
     let is_told = async || crm.told().iter().any(|told| told.kind == "it.membrana.task.done.v1");
     assert!(eventually(is_told).await);
     assert_eq!(host.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_that_leaves_a_cut_doubled_or_turned_feed_is_told_once_and_stays() {
+    let (blog, crm) = (Blog::start().await.unwrap(), Crm::start(SECRET).await.unwrap());
+    blog.post("Before", "Acme", "<p>This was there before the channel was enabled.</p>");
+    let host = begun(&blog, &crm).await;
+    for next in [Next::CutBody(200), Next::status(500), Next::Twice, Next::Reordered] {
+        blog.next("GET /comments/feed/", next);
+    }
+    let first = blog.comment("Anna", "<p>Ho pagato due volte la bolletta e nessuno mi risponde.</p>");
+    host.until(&["task", "list"], |tasks| tasks.len() == 1).await;
+    blog.delete(&first);
+    blog.comment("Bruno", "<p>Anche a me la bolletta è arrivata due volte questo mese.</p>");
+    host.until(&["task", "list"], |tasks| tasks.len() == 2).await;
+    // Entries leave a feed by age as well: that is no deletion.
+    let all = host.list(&["interaction", "list"]);
+    assert!(all.len() == 2 && all.iter().all(|one| one["gone_at"].is_null()), "{all:?}");
+    assert!(host.list(&["task", "list"]).iter().all(|task| text(task, "/state") == "open"));
+    assert!(host.list(&["dead", "list"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_answer_was_lost_is_told_again_under_the_same_id() {
+    let (blog, crm) = (Blog::start().await.unwrap(), Crm::start(SECRET).await.unwrap());
+    blog.post("Before", "Acme", "<p>This was there before the channel was enabled.</p>");
+    let host = begun(&blog, &crm).await;
+    crm.next(Next::LoseAnswer);
+    blog.comment("Anna", "<p>Ho pagato due volte la bolletta e nessuno mi risponde.</p>");
+    let repeated = async || {
+        let told = crm.told();
+        told.first().is_some_and(|first| told.iter().filter(|other| other.id == first.id).count() == 2)
+    };
+    assert!(eventually(repeated).await, "{:?}\n{}", crm.told(), host.log());
+    assert!(crm.told().iter().all(|told| told.is_signed), "the repeat is signed anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]

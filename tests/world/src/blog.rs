@@ -10,7 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::server::{Failing, Ledger, Server, locked};
+use crate::door::Next;
+use crate::form::{Form, escaped};
+use crate::server::{Ledger, Server, locked};
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -26,8 +28,8 @@ struct Content {
     posts: Vec<Entry>,
     comments: Vec<Entry>,
     version: u64,
-    /// Served instead, as it is.
-    raw: Option<Vec<u8>>,
+    /// Guids count on, whatever is deleted.
+    n_made: usize,
 }
 
 type Shared = Arc<Mutex<Content>>;
@@ -57,7 +59,7 @@ impl Blog {
 
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address)
+        self.server.url()
     }
 
     /// What was asked of it.
@@ -65,23 +67,17 @@ impl Blog {
         self.server.script.ledger.clone()
     }
 
-    /// The next answers fail.
-    pub fn fail_next(&self, n: usize, failing: &Failing) {
-        self.server.fail_next(n, failing);
-    }
-
-    /// Serves these bytes as its feed; `None` ends that.
-    pub fn serve_raw(&self, bytes: Option<Vec<u8>>) {
-        let mut content = locked(&self.content);
-        content.version += 1;
-        content.raw = bytes;
+    /// What happens at the next request whose line begins with `at`.
+    pub fn next(&self, at: &str, next: Next) {
+        self.server.next(at, next);
     }
 
     /// Publishes a post; gives its guid.
     pub fn post(&self, title: &str, author: &str, html: &str) -> String {
         let mut content = locked(&self.content);
         content.version += 1;
-        let n = content.posts.len() + 1;
+        content.n_made += 1;
+        let n = content.n_made;
         let guid = format!("{}/?p={n}", self.url());
         content.posts.push(Entry {
             guid: guid.clone(),
@@ -102,6 +98,14 @@ impl Blog {
         }
     }
 
+    /// Takes a post or a comment back.
+    pub fn delete(&self, guid: &str) {
+        let mut content = locked(&self.content);
+        content.version += 1;
+        content.posts.retain(|entry| entry.guid != guid);
+        content.comments.retain(|entry| entry.guid != guid);
+    }
+
     /// Somebody comments the latest post.
     pub fn comment(&self, author: &str, html: &str) -> String {
         add_comment(&self.content, &self.url(), author, html)
@@ -111,7 +115,8 @@ impl Blog {
 fn add_comment(content: &Shared, url: &str, author: &str, html: &str) -> String {
     let mut content = locked(content);
     content.version += 1;
-    let (post, n) = (content.posts.len().max(1), content.comments.len() + 1);
+    content.n_made += 1;
+    let (post, n) = (content.posts.len().max(1), content.n_made);
     let guid = format!("{url}/?p={post}#comment-{n}");
     content.comments.push(Entry {
         guid: guid.clone(),
@@ -126,43 +131,19 @@ fn add_comment(content: &Shared, url: &str, author: &str, html: &str) -> String 
 /// A form: `author=…&text=…`.
 async fn comment(State(content): State<Shared>, headers: HeaderMap, body: String) -> Response {
     let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
-    let field = |name: &str| body.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(decoded);
-    let author = field("author").unwrap_or_else(|| "You".to_owned());
-    match field("text") {
+    let form = Form::read(&body);
+    match form.get("text") {
         Some(text) => {
-            (StatusCode::CREATED, format!("{}\n", add_comment(&content, &format!("http://{host}"), &author, &escaped(&text)))).into_response()
+            let guid = add_comment(&content, &format!("http://{host}"), form.or("author", "You"), &escaped(text));
+            (StatusCode::CREATED, format!("{guid}\n")).into_response()
         }
         None => (StatusCode::BAD_REQUEST, "send text=…\n").into_response(),
     }
 }
 
-fn decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let hex = (*first == b'%')
-            .then(|| after.get(..2))
-            .flatten()
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, hex) {
-            (_, Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', None) => bytes.push(b' '),
-            (other, None) => bytes.push(*other),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 async fn posts(State(content): State<Shared>, headers: HeaderMap) -> Response {
     let content = locked(&content);
-    match &content.raw {
-        Some(raw) => ([(CONTENT_TYPE, "application/rss+xml")], raw.clone()).into_response(),
-        None => feed(&headers, content.version, "Acme's blog", &content.posts),
-    }
+    feed(&headers, content.version, "Acme's blog", &content.posts)
 }
 
 async fn comments(State(content): State<Shared>, headers: HeaderMap) -> Response {
@@ -190,8 +171,4 @@ fn feed(headers: &HeaderMap, version: u64, title: &str, entries: &[Entry]) -> Re
         escaped(title)
     );
     ([(CONTENT_TYPE, "application/rss+xml; charset=UTF-8".to_owned()), (ETAG, etag)], body).into_response()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

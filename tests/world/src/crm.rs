@@ -9,7 +9,8 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use crate::server::{Failing, Server, locked};
+use crate::door::Next;
+use crate::server::{Ledger, Server, locked};
 use crate::shop::sign;
 
 /// One event as it came.
@@ -44,7 +45,7 @@ impl Crm {
 
     /// Where it is told.
     pub fn url(&self) -> String {
-        format!("http://{}/hooks", self.server.address)
+        format!("{}/hooks", self.server.url())
     }
 
     /// The secret it shares.
@@ -57,9 +58,14 @@ impl Crm {
         locked(&self.told).clone()
     }
 
-    /// The next answers fail.
-    pub fn fail_next(&self, n: usize, failing: &Failing) {
-        self.server.fail_next(n, failing);
+    /// What was asked of it, as it came.
+    pub fn ledger(&self) -> Ledger {
+        self.server.script.ledger.clone()
+    }
+
+    /// What happens when it is told next.
+    pub fn next(&self, next: Next) {
+        self.server.next("", next);
     }
 }
 

@@ -1,15 +1,22 @@
 //! The pretend networks: small stateful servers on loopback, for integration tests and the demo. They know nothing of the host.
 //!
-//! Each takes a free port, keeps a ledger of what was asked of it, and can be told to fail its next answers.
+//! Each takes a free port, keeps a ledger of what was asked of it, and has a side door ([`Next`]) for what should go wrong.
 
 mod blog;
 mod crm;
+mod door;
+mod form;
 mod http;
+mod mail;
+mod mastodon;
 mod server;
 mod shop;
 
 pub use blog::Blog;
 pub use crm::{Crm, Told};
+pub use door::Next;
 pub use http::{Answer, call};
-pub use server::{Failing, Ledger};
+pub use mail::{Letter, Mail, Mishap};
+pub use mastodon::{Mastodon, Post};
+pub use server::{Asked, Ledger};
 pub use shop::{Dress, Shop};

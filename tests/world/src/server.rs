@@ -1,43 +1,81 @@
-//! What all pretend networks have in common: a port of their own, a ledger, scripted failures.
+//! What all pretend networks that speak HTTP have in common: a port of their own, a ledger of what was asked, and the side door.
+//!
+//! By hand: `POST /_ctl/next` with a form (`do=answer status=503 retry-after=1 body=…`, `do=cut after=20`, `do=delay ms=500`,
+//! `do=lose`, `do=twice`, `do=reordered`, `do=unknown-field`; `at=POST /path` waits for such a request), and `GET /_ctl/asked`.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
+use axum::middleware::{self, Next as Inner};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// What was asked, in order: method, path with query, headers.
-#[derive(Debug, Clone, Default)]
-pub struct Ledger(Arc<Mutex<Vec<String>>>);
+use crate::door::{Next, answered, by_hand};
 
-impl Ledger {
-    /// Each call as `METHOD /path?query`.
-    pub fn calls(&self) -> Vec<String> {
-        locked(&self.0).clone()
+/// Longer bodies are not kept, and refused.
+const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// In order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// As text.
+    pub body: String,
+}
+
+impl Asked {
+    /// `METHOD /path?query`.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// The first header of this name; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// How a server answers instead of what it should.
-#[derive(Debug, Clone)]
-pub struct Failing {
-    /// HTTP's.
-    pub status: u16,
-    /// Such as `retry-after`.
-    pub headers: Vec<(String, String)>,
-    /// As sent.
-    pub body: String,
+/// What was asked, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Vec<Asked>>>);
+
+impl Ledger {
+    /// Each request as `METHOD /path?query`.
+    pub fn calls(&self) -> Vec<String> {
+        locked(&self.0).iter().map(Asked::line).collect()
+    }
+
+    /// Each request whose [`Asked::line`] begins so.
+    pub fn asked(&self, line: &str) -> Vec<Asked> {
+        locked(&self.0).iter().filter(|asked| asked.line().starts_with(line)).cloned().collect()
+    }
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     pub(crate) ledger: Ledger,
-    pub(crate) failing: Arc<Mutex<VecDeque<Failing>>>,
+    /// What waits for which request, by the beginning of its line.
+    next: Arc<Mutex<Vec<(String, Next)>>>,
+}
+
+impl Script {
+    fn take(&self, line: &str) -> Option<Next> {
+        let mut waiting = locked(&self.next);
+        let at = waiting.iter().position(|(wanted, _)| line.starts_with(wanted.as_str()))?;
+        Some(waiting.remove(at).1)
+    }
 }
 
 /// A running server; ends when dropped.
@@ -64,24 +102,60 @@ impl Server {
         Ok(Self { address, script, task })
     }
 
-    pub(crate) fn fail_next(&self, n: usize, failing: &Failing) {
-        locked(&self.script.failing).extend(std::iter::repeat_n(failing.clone(), n));
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What happens at the next request whose line (`METHOD /path?query`) begins with `at`.
+    pub(crate) fn next(&self, at: &str, next: Next) {
+        locked(&self.script.next).push((at.to_owned(), next));
     }
 }
 
-async fn scripted(State(script): State<Script>, request: Request, next: Next) -> Response {
-    let line = format!("{} {}", request.method(), request.uri());
-    locked(&script.ledger.0).push(line);
-    let failing = locked(&script.failing).pop_front();
-    let Some(failing) = failing else { return next.run(request).await };
-    let mut response = failing.body.into_response();
-    *response.status_mut() = StatusCode::from_u16(failing.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in failing.headers {
-        if let (Ok(name), Ok(value)) = (name.parse::<axum::http::HeaderName>(), value.parse()) {
-            response.headers_mut().insert(name, value);
-        }
+async fn scripted(State(script): State<Script>, request: Request, inner: Inner) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let asked = Asked {
+        method: parts.method.to_string(),
+        path: parts.uri.to_string(),
+        headers: headers.collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    if let Some(order) = asked.path.strip_prefix("/_ctl/") {
+        return side_door(&script, order, &asked);
     }
-    response
+    let next = script.take(&asked.line());
+    locked(&script.ledger.0).push(asked);
+    let request = Request::from_parts(parts, Body::from(body));
+    match next {
+        None => inner.run(request).await,
+        Some(Next::Answer { status, headers, body }) => answered(status, &headers, body),
+        Some(Next::Delay(wait)) => {
+            tokio::time::sleep(wait.min(Duration::from_secs(600))).await;
+            inner.run(request).await
+        }
+        Some(other) => other.doctor(inner.run(request).await).await,
+    }
+}
+
+fn side_door(script: &Script, order: &str, asked: &Asked) -> Response {
+    match (order, asked.method.as_str()) {
+        ("next", "POST") => match by_hand(&asked.body) {
+            Ok((at, next)) => {
+                locked(&script.next).push((at, next));
+                (StatusCode::CREATED, "so be it\n").into_response()
+            }
+            Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+        },
+        ("asked", "GET") => {
+            let all = locked(&script.ledger.0).clone();
+            let line = |asked: &Asked| json!({ "method": asked.method, "path": asked.path, "headers": asked.headers, "body": asked.body });
+            all.iter().map(|asked| format!("{}\n", line(asked))).collect::<String>().into_response()
+        }
+        _ => (StatusCode::NOT_FOUND, "the side door knows POST /_ctl/next and GET /_ctl/asked\n").into_response(),
+    }
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,70 +5,47 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use membrana_world::{Blog, Crm, call};
+use membrana_world::call;
 use serde_json::Value as Json;
 
 use crate::cli::outcome::Failure;
 use crate::clock::Clock;
 
-use super::SECRET;
+use super::config::{MAD, TABLE, config};
+use super::{PASSWORD, SECRET, World};
 
 /// Whatever takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
-
-const TABLE: &str = r#"# The impact table of the demo: the first row that matches decides.
-version = "2026-11"
-
-[[row]]
-name = "complaint in public"
-when = { intent = ["complaint"], sentiment = { max = -0.2 }, visibility = ["public"], language = ["it", "en"] }
-responsible = "support"
-consulted = ["logistics"]
-informed = ["marketing"]
-within = "2h"
-escalate = [{ after = "1h", to = "support-lead" }]
-reply = { mode = "draft", review = ["legal"], text = { it = "Ciao {author}, ci dispiace. Ci stiamo lavorando.", en = "Hi {author}, we are sorry. We are on it." } }
-
-[[row]]
-name = "question in public"
-when = { intent = ["question", "request"], visibility = ["public"] }
-responsible = "marketing"
-within = "1d"
-
-[[row]]
-name = "check-in at the shop"
-when = { kind = ["checkin"] }
-responsible = "shops"
-within = "1d"
-
-[[row]]
-name = "everything else"
-"#;
 
 /// See the module.
 pub(super) struct DemoHost {
     pub(super) address: SocketAddr,
     dir: PathBuf,
     process: Option<Child>,
+    config: String,
 }
 
 impl Drop for DemoHost {
     fn drop(&mut self) {
         if let Err(error) = self.kill() {
-            super::line(&format!("the demo's host may still run: {error}"));
+            super::look::line(&format!("the demo's host may still run: {error}"));
         }
     }
 }
 
 impl DemoHost {
-    /// Writes configuration and table.
-    pub(super) fn new(dir: &Path, blog: &Blog, crm: &Crm) -> std::io::Result<Self> {
+    /// Writes configuration, table and what they name.
+    pub(super) fn new(dir: &Path, world: &World) -> std::io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        std::fs::write(dir.join("impact.toml"), TABLE)?;
-        std::fs::write(dir.join("secret"), SECRET)?;
-        std::fs::write(dir.join("membrana.toml"), config(address, blog, crm))?;
-        Ok(Self { address, dir: dir.to_owned(), process: None })
+        let config = config(address, world);
+        for (name, content) in
+            [("impact.toml", TABLE), ("secret", SECRET), ("password", PASSWORD), ("ca.pem", &world.mail.ca), ("membrana.toml", &config)]
+        {
+            std::fs::write(dir.join(name), content)?;
+        }
+        std::fs::write(dir.join("mad.wasm"), membrana_bundle::MAD)?;
+        Ok(Self { address, dir: dir.to_owned(), process: None, config })
     }
 
     /// Starts the process; gives the time until it could take webhooks.
@@ -84,6 +61,43 @@ impl DemoHost {
         self.until("it is ready", async || call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200).then_some(()))
             .await?;
         Ok(watch.elapsed())
+    }
+
+    /// Writes the configuration anew, with or without the analyzer that goes mad, and has it read as an admin would: SIGHUP.
+    pub(super) async fn reload(&self, is_mad: bool) -> Result<Duration, Failure> {
+        let failed = |error: std::io::Error| Failure::failed(format!("cannot reload: {error}"), "see demo-data/log");
+        let extra = if is_mad { MAD } else { "" };
+        std::fs::write(self.dir.join("membrana.toml"), format!("{}{extra}", self.config)).map_err(failed)?;
+        let id = self.process.as_ref().map(Child::id).unwrap_or_default();
+        let watch = Clock::system().stopwatch();
+        Command::new("sh").arg("-c").arg(format!("kill -HUP {id}")).status().map_err(failed)?;
+        let is_read = async || {
+            let status = self.status().await?;
+            let has_mad = status.pointer("/analyzers").and_then(Json::as_array)?.iter().any(|one| text(one, "/name") == "mood");
+            (has_mad == is_mad).then_some(())
+        };
+        self.until("the configuration is read again", is_read).await?;
+        Ok(watch.elapsed())
+    }
+
+    async fn status(&self) -> Option<Json> {
+        let answer = call(self.address, "GET", "/api/v1/status", &[], b"").await.ok()?;
+        serde_json::from_str(&answer.body).ok()
+    }
+
+    /// What runs here, in a line.
+    pub(super) async fn banner(&self, dir: &Path) -> String {
+        let status = self.status().await.unwrap_or_default();
+        let count = |name: &str| status.get(name).and_then(Json::as_array).map_or(0, Vec::len);
+        format!(
+            "membrana {}  {} channels · {} analyzers · {} rule · store: {} (sled)  http://{}",
+            env!("CARGO_PKG_VERSION"),
+            count("channels"),
+            count("analyzers"),
+            count("rules"),
+            dir.display(),
+            self.address
+        )
     }
 
     /// kill -9.
@@ -113,95 +127,35 @@ impl DemoHost {
     }
 
     /// An order to the API; says whether it was carried out.
-    pub(super) async fn order(&self, path: &str) -> bool {
-        call(self.address, "POST", &format!("/api/v1/{path}"), &[], b"").await.is_ok_and(|answer| answer.status == 200)
+    pub(super) async fn order(&self, path: &str, body: &str) -> bool {
+        call(self.address, "POST", &format!("/api/v1/{path}"), &[], body.as_bytes()).await.is_ok_and(|answer| answer.status == 200)
     }
 
-    /// One line a channel.
+    /// One line a channel, once all that poll are connected and have read what was there before.
     pub(super) async fn channels(&self) -> Result<Vec<String>, Failure> {
         let is_there = async || {
             let all = self.list("channels").await;
-            let blog = all.iter().find(|channel| text(channel, "/name") == "blog")?;
-            (text(blog, "/state") == "connected").then_some(all.clone())
+            let is_up = |channel: &Json| text(channel, "/plugin") == "touchpoint" || text(channel, "/state") == "connected";
+            (all.len() == 4 && all.iter().all(is_up)).then_some(all)
         };
-        let all = self.until("the blog is connected", is_there).await?;
-        Ok(all
-            .iter()
-            .map(|channel| {
-                format!(
-                    "{:8} {:12} {}",
-                    text(channel, "/name"),
-                    text(channel, "/plugin"),
-                    text(channel, "/state").replace("waiting", "waits for signed webhooks")
-                )
-            })
-            .collect())
+        let all = self.until("the channels are connected", is_there).await?;
+        let is_imported = async || (!self.list("interactions?channel=support-mail").await.is_empty()).then_some(());
+        self.until("the mails of yesterday are read", is_imported).await?;
+        Ok(all.iter().map(channel_line).collect())
     }
+}
+
+fn channel_line(channel: &Json) -> String {
+    let (plugin, state) = (text(channel, "/plugin"), text(channel, "/state"));
+    let how = match plugin {
+        "mail" => " (IMAP, TLS)",
+        "touchpoint" => " for signed webhooks",
+        _ => "",
+    };
+    format!("{:14} {plugin:12} {state}{how}", text(channel, "/name"))
 }
 
 /// A text inside a JSON value.
 pub(super) fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
     json.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
-}
-
-fn config(address: SocketAddr, blog: &Blog, crm: &Crm) -> String {
-    format!(
-        r#"# The configuration of the demo. `membrana --config demo-data/membrana.toml status` works while it runs.
-[host]
-listen = "{address}"
-
-[[channel]]
-name = "blog"
-plugin = "feed"
-poll = "1s"
-config = {{ urls = ["{blog}/feed/"] }}
-grant = {{ http = ["{blog}"] }}
-
-[[channel]]
-name = "shop"
-plugin = "touchpoint"
-config = {{ kind = "checkin", id = "/order/id", text = "/note", author_id = "/customer/id", author_name = "/customer/name" }}
-ingress = {{ verify = "standard-webhooks" }}
-secrets = {{ webhook = {{ file = "secret" }} }}
-
-[[analyzer]]
-name = "language"
-plugin = "language"
-
-[[analyzer]]
-name = "sentiment"
-plugin = "sentiment"
-after = ["language"]
-
-[[analyzer]]
-name = "intent"
-plugin = "intent"
-after = ["language", "sentiment"]
-
-[[rule]]
-name = "impact"
-plugin = "impact-table"
-config = {{ table_file = "impact.toml" }}
-
-[[team]]
-name = "support"
-[[team]]
-name = "support-lead"
-[[team]]
-name = "logistics"
-[[team]]
-name = "marketing"
-[[team]]
-name = "legal"
-[[team]]
-name = "shops"
-
-[[sink]]
-name = "crm"
-url = "{crm}"
-secret = {{ file = "secret" }}
-"#,
-        blog = blog.url(),
-        crm = crm.url(),
-    )
 }

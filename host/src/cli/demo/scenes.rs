@@ -1,177 +1,206 @@
 //! The scenes of the demo, in order.
 
-use membrana_world::{Blog, Crm, Dress, Shop};
+use membrana_world::{Dress, Letter, Shop};
 use serde_json::Value as Json;
 
-use crate::cli::outcome::{Failure, say};
-use crate::clock::Clock;
+use crate::cli::outcome::Failure;
+use crate::clock::{Clock, Stopwatch};
 
 use super::host::{DemoHost, text};
-use super::{SECRET, good, line, title};
+use super::look::{good, line, title};
+use super::{SECRET, World};
 
-/// Orders that the shop sends while the host is killed.
-const ORDERS: u32 = 40;
+const ANNA: &str = "anna@people.example";
+const MARCO: &str = "marco@customers.example";
+const BILL: &str = "@acme Ho pagato due volte la bolletta di Acme e nessuno risponde. Vergogna!";
 
 /// The cast.
 pub(super) struct Scenes {
     pub(super) host: DemoHost,
-    pub(super) blog: Blog,
-    pub(super) crm: Crm,
+    pub(super) world: World,
+}
+
+/// What Marco wrote yesterday.
+pub(super) fn first_letter() -> Letter {
+    Letter {
+        id: "bolletta-1@customers.example".to_owned(),
+        headers: vec![format!("Date: {}", yesterday())],
+        text: "Buongiorno, la bolletta di ottobre è arrivata due volte. Potete controllare?".to_owned(),
+        ..letter()
+    }
+}
+
+fn letter() -> Letter {
+    Letter { from: format!("Marco Rossi <{MARCO}>"), subject: "Bolletta di ottobre".to_owned(), ..Letter::default() }
+}
+
+fn yesterday() -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(Clock::system().now().0).unwrap_or_default()).unwrap_or_default();
+    let day = at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(at);
+    day.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
 impl Scenes {
     /// All of them.
     pub(super) async fn tell(&mut self) -> Result<(), Failure> {
-        self.comment("①", "Anna Bianchi", "Ho pagato due volte la bolletta di Acme e nessuno mi risponde. È una vergogna!").await?;
-        self.comment("②", "Tom Baker", "Will the new invoices still come by post? My mother does not use a computer.").await?;
+        self.complaint().await?;
+        self.letter().await?;
+        self.comment().await?;
         self.check_in().await?;
         self.kill().await?;
+        self.go_mad().await?;
         self.summary().await
     }
 
-    /// Somebody comments on the blog.
-    async fn comment(&self, number: &str, author: &str, said: &str) -> Result<(), Failure> {
-        title(&format!("{number} {author} comments on the blog, in public"));
-        line(&format!("\"{said}\""));
+    /// An angry post in public, answered after legal looked.
+    async fn complaint(&self) -> Result<(), Failure> {
+        title(&format!("① @{ANNA} posts in public"));
+        line(&format!("\"{BILL}\""));
         let watch = Clock::system().stopwatch();
-        self.blog.comment(author, &format!("<p>{said}</p>"));
-        if !self.host.order("channels/blog/poll").await {
-            line("(the host is asked at its next turn)");
-        }
-        let told = self.host.until("the comment is decided", async || self.decided("/author/name", author).await).await?;
-        let ms = watch.elapsed().as_millis();
-        good(&format!("fetched, stored, analysed and decided {ms} ms after it was written"));
+        let post = self.world.masto.say(ANNA, BILL, "public", None);
+        let told = self.decided("acme-masto", &watch, |one| text(one, "/native/id").ends_with(&format!("/{post}"))).await?;
         self.verdict(&told);
+        let draft = actions(&told).find(|action| text(action, "/kind") == "reply");
+        let draft = draft
+            .ok_or_else(|| Failure::failed("the table drafts no reply to this complaint", "this is a defect: please report it with demo-data"))?;
+        line(&format!("→ draft waits for {}: \"{}\"", text(draft, "/review/0"), text(draft, "/text")));
+        let watch = Clock::system().stopwatch();
+        if !self.host.order(&format!("actions/{}/approve", text(draft, "/id")), r#"{"by":"legal"}"#).await {
+            return Err(Failure::failed("the draft could not be approved", "see demo-data/log"));
+        }
+        let seen = async || self.world.masto.answers(&post).into_iter().next();
+        let answer = self.host.until("the reply is on the network", seen).await?;
+        good(&format!(
+            "approved (the demo plays legal) and on social.example {} ms later, under her post, as it was received:",
+            watch.elapsed().as_millis()
+        ));
+        line(&format!("  @{} ({}): \"{}\"", answer.acct, answer.visibility, answer.text));
         Ok(())
     }
 
-    async fn decided(&self, pointer: &str, value: &str) -> Option<Json> {
-        let all = self.host.list("interactions?limit=100").await;
-        all.into_iter().find(|one| text(one, pointer) == value && !text(one, "/decisions/0/row").is_empty())
+    /// A mail that goes on with a thread of yesterday.
+    async fn letter(&self) -> Result<(), Failure> {
+        title(&format!("② mail from Marco Rossi <{MARCO}>, in a thread of yesterday"));
+        let said = "Ancora nessuna risposta. La bolletta doppia è un errore vostro, quando mi rimborsate?";
+        line(&format!("\"{said}\""));
+        let watch = Clock::system().stopwatch();
+        let (id, first) = ("bolletta-2@customers.example".to_owned(), "bolletta-1@customers.example".to_owned());
+        self.world.mail.deliver(&Letter { id, answers: vec![first], text: said.to_owned(), ..letter() });
+        let told = self.decided("support-mail", &watch, |one| text(one, "/text") == said).await?;
+        let conversation = text(&told, "/conversation");
+        let all = self.host.list("interactions?channel=support-mail").await;
+        let n_joined = all.iter().filter(|one| text(one, "/conversation") == conversation).count();
+        good(&format!("joined to its conversation by its references: {n_joined} mails of {} on this channel", all.len()));
+        self.verdict(&told);
+        let seen = async || self.world.mail.received(MARCO).into_iter().next();
+        let answer = self.host.until("the reply is in Marco's mailbox", seen).await?;
+        good(&format!("answered on the same channel; in Marco's mailbox {} ms after he wrote:", watch.elapsed().as_millis()));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let wanted = ["Subject:", "In-Reply-To:", "References:", "Auto-Submitted:"];
+        head.replace("\r\n ", " ").lines().filter(|one| wanted.iter().any(|name| one.starts_with(name))).for_each(|one| line(&format!("  {one}")));
+        line(&format!("  {}", body.trim()));
+        Ok(())
     }
 
-    /// What was found, which row decided, and what follows.
-    fn verdict(&self, about: &Json) {
-        let said = about.pointer("/annotations").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let words = said
-            .iter()
-            .map(|one| format!("{} {}", text(one, "/key"), one.get("value").map(|value| value.to_string().replace('"', "")).unwrap_or_default()));
-        line(&format!("found: {}", words.collect::<Vec<_>>().join(" · ")));
-        let reasons = about.pointer("/decisions/0/reasons").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let reasons = reasons.iter().filter_map(Json::as_str).filter(|reason| !reason.starts_with("row ")).collect::<Vec<_>>().join(", ");
-        line(&format!("row \"{}\": {reasons}", text(about, "/decisions/0/row")));
-        for action in about.pointer("/decisions/0/actions").and_then(Json::as_array).into_iter().flatten() {
-            if text(action, "/kind") == "assign" {
-                let escalation = action
-                    .pointer("/escalations/0")
-                    .map(|step| format!(", else {} at {}", text(step, "/to"), time(text(step, "/at"))))
-                    .unwrap_or_default();
-                good(&format!("task for {}, reply due {}{escalation}", text(action, "/team"), time(text(action, "/due_at"))));
-                text(action, "/note").lines().for_each(|note| line(&format!("  note: {note}")));
-            }
-        }
+    /// A channel that cannot carry a reply.
+    async fn comment(&self) -> Result<(), Failure> {
+        title("③ Tom Baker comments on the company's blog");
+        let said = "Will the new invoices still come by post? My mother does not use a computer.";
+        line(&format!("\"{said}\""));
+        let watch = Clock::system().stopwatch();
+        self.world.blog.comment("Tom Baker", &format!("<p>{said}</p>"));
+        let told = self.decided("blog", &watch, |one| text(one, "/author/name") == "Tom Baker").await?;
+        self.verdict(&told);
+        Ok(())
     }
 
     /// The shop sends a signed event, and somebody forges one.
     async fn check_in(&self) -> Result<(), Failure> {
-        title("③ a customer checks in at the shop; somebody else pretends to be the shop");
+        title("④ a customer checks in at the shop; somebody else pretends to be the shop");
         let shop = self.shop();
+        let body = order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?");
         let forged = shop.post("evt-forged", Dress::Wrong, &order("9999", "Mallory", "Refund me at once")).await.map_err(unreachable_host)?;
+        expect_status("the forged event", forged.status, 401)?;
         good(&format!("the forged event is refused: {}", forged.status));
         let watch = Clock::system().stopwatch();
-        let accepted = shop
-            .post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?"))
-            .await
-            .map_err(unreachable_host)?;
+        let accepted = shop.post("evt-1", Dress::Right, &body).await.map_err(unreachable_host)?;
+        expect_status("the signed event", accepted.status, 202)?;
         good(&format!("the signed event is on disk and acknowledged in {:.1} ms: {}", watch.elapsed().as_secs_f64() * 1000.0, accepted.status));
-        let repeat = shop
-            .post("evt-1", Dress::Right, &order("4711", "Marco Rossi", "Sono in negozio, dov'è il mio pacco?"))
-            .await
-            .map_err(unreachable_host)?;
+        let repeat = shop.post("evt-1", Dress::Right, &body).await.map_err(unreachable_host)?;
+        expect_status("the repeated event", repeat.status, 202)?;
         good(&format!("the same event again: {}, no effect", repeat.status));
-        let told = self.host.until("the check-in is decided", async || self.decided("/native/id", "4711").await).await?;
+        let told = self.decided("shop", &watch, |one| text(one, "/native/id") == "4711").await?;
         self.verdict(&told);
         Ok(())
     }
 
-    fn shop(&self) -> Shop {
-        Shop { address: self.host.address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() }
+    /// Waits until what `is_it` describes is decided, and tells how long that took.
+    pub(super) async fn decided(&self, channel: &str, watch: &Stopwatch, is_it: impl Fn(&Json) -> bool) -> Result<Json, Failure> {
+        // Where it is not asked for at once, the next turn finds it.
+        let _is_asked = self.host.order(&format!("channels/{channel}/poll"), "").await;
+        let path = format!("interactions?channel={channel}&limit=100");
+        let look = async || self.host.list(&path).await.into_iter().find(|one| is_it(one) && !text(one, "/decisions/0/row").is_empty());
+        let told = self.host.until("it is decided", look).await?;
+        good(&format!("received, stored, analysed and decided {} ms after it was written", watch.elapsed().as_millis()));
+        Ok(told)
     }
 
-    /// The process dies in the middle of a rush.
-    async fn kill(&mut self) -> Result<(), Failure> {
-        title("④ the process is killed (kill -9) while orders stream in");
-        let shop = self.shop();
-        #[expect(clippy::disallowed_methods, reason = "it is waited for below")]
-        let rush = tokio::spawn(async move {
-            let mut accepted = Vec::new();
-            for n in 0..ORDERS {
-                let id = format!("rush-{n}");
-                let answer = shop.post(&format!("evt-{id}"), Dress::Right, &order(&id, "Somebody", "Ordered")).await;
-                accepted.extend(answer.is_ok_and(|answer| answer.status == 202).then_some(id));
-            }
-            accepted
-        });
-        let some = async || (self.host.list("interactions?channel=shop&limit=5").await.len() >= 5).then_some(());
-        self.host.until("some orders came in", some).await?;
-        self.host.kill().map_err(|error| Failure::failed(format!("cannot kill the host: {error}"), ""))?;
-        let accepted = rush.await.map_err(|error| Failure::failed(error.to_string(), ""))?;
-        let restarted = self.host.start().await?;
-        let stored = async || {
-            let all = self.host.list("interactions?channel=shop").await;
-            let is_decided = |one: &&Json| !text(one, "/decisions/0/row").is_empty();
-            accepted.iter().all(|id| all.iter().filter(is_decided).any(|one| text(one, "/native/id") == id)).then_some(all)
-        };
-        let all = self.host.until("every acknowledged order is decided", stored).await?;
-        let n_doubled = accepted.iter().filter(|id| all.iter().filter(|one| text(one, "/native/id") == **id).count() > 1).count();
-        let n_lost = accepted.iter().filter(|id| !all.iter().any(|one| text(one, "/native/id") == **id)).count();
-        good(&format!("restarted in {} ms: of {} acknowledged orders {n_lost} lost, {n_doubled} doubled", restarted.as_millis(), accepted.len()));
-        if n_doubled > 0 {
-            return Err(Failure::failed("an order was stored twice", "this is a defect: please report it with demo-data"));
+    /// What was found, which row decided, and who must do what by when.
+    pub(super) fn verdict(&self, about: &Json) {
+        let words = list(about, "/annotations").map(|one| format!("{} {}", text(one, "/key"), shown(one.get("value"))));
+        line(&words.collect::<Vec<_>>().join(" · "));
+        let reasons: Vec<&str> = list(about, "/decisions/0/reasons").filter_map(Json::as_str).filter(|reason| !reason.starts_with("row ")).collect();
+        line(&format!("row \"{}\": {}", text(about, "/decisions/0/row"), reasons.join(", ")));
+        for task in actions(about).filter(|action| text(action, "/kind") == "assign") {
+            let escalation = list(task, "/escalations").next().map(|step| format!(", else {} at {}", text(step, "/to"), time(text(step, "/at"))));
+            let others = [("consulted", "/consulted"), ("informed", "/informed")].map(|(word, at)| {
+                let teams: Vec<&str> = list(task, at).filter_map(Json::as_str).collect();
+                if teams.is_empty() { String::new() } else { format!("; {} {word}", teams.join(", ")) }
+            });
+            let due = time(text(task, "/due_at"));
+            line(&format!("→ task for {}, reply due {due}{}{}", text(task, "/team"), escalation.unwrap_or_default(), others.concat()));
+            text(task, "/note").lines().for_each(|note| line(&format!("  {note}")));
         }
-        Ok(())
     }
 
-    async fn summary(&self) -> Result<(), Failure> {
-        let interactions = self.host.list("interactions").await;
-        let tasks = self.host.list("tasks").await;
-        let n_wanted = interactions.len() + tasks.len();
-        let told = async || {
-            let ids: std::collections::BTreeSet<String> = self.crm.told().into_iter().map(|told| told.id).collect();
-            (ids.len() >= n_wanted).then_some(ids.len())
-        };
-        let n_told = self.host.until("the CRM is told everything", told).await?;
-        let n_unsigned = self.crm.told().iter().filter(|told| !told.is_signed).count();
-        let n_dead = self.host.list("dead").await.len();
-        title("What you saw");
-        say(format_args!(
-            "   {} interactions · {} tasks · {n_told} events to the CRM, {n_unsigned} of them without a valid signature · {n_dead} dead letters",
-            interactions.len(),
-            tasks.len()
-        ));
-        Ok(())
-    }
-
-    /// What to try next.
-    pub(super) fn your_turn(&self) {
-        title("Your turn");
-        say(format_args!("   curl -d 'author=You' -d 'text=My parcel never came' http://{}/comment", self.blog.address()));
-        say("   membrana --config demo-data/membrana.toml interaction list");
-        say("   membrana --config demo-data/membrana.toml task list");
-        say(format_args!("   http://{}/api/v1/status", self.host.address));
-        say("   Your own channels: membrana init, then README, \"Your first channel\". Ctrl-C ends the demo.");
+    pub(super) fn shop(&self) -> Shop {
+        Shop { address: self.host.address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() }
     }
 }
 
-fn order(id: &str, name: &str, note: &str) -> String {
+fn list<'j>(about: &'j Json, pointer: &str) -> impl Iterator<Item = &'j Json> {
+    about.pointer(pointer).and_then(Json::as_array).into_iter().flatten()
+}
+
+fn actions(about: &Json) -> impl Iterator<Item = &Json> {
+    list(about, "/decisions/0/actions")
+}
+
+fn shown(value: Option<&Json>) -> String {
+    match value {
+        Some(Json::String(text)) => text.clone(),
+        Some(Json::Number(number)) => format!("{:.2}", number.as_f64().unwrap_or_default()),
+        other => other.map(Json::to_string).unwrap_or_default(),
+    }
+}
+
+/// A webhook's body.
+pub(super) fn order(id: &str, name: &str, note: &str) -> String {
     serde_json::json!({ "order": { "id": id }, "customer": { "id": name, "name": name }, "note": note }).to_string()
 }
 
-fn unreachable_host(error: String) -> Failure {
+fn expect_status(what: &str, got: u16, wanted: u16) -> Result<(), Failure> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("{what} was answered with {got} instead of {wanted}"), "this is a defect: please report it with demo-data"))
+}
+
+pub(super) fn unreachable_host(error: String) -> Failure {
     Failure::failed(format!("the demo's host does not answer: {error}"), "see demo-data/log")
 }
 
-/// `12:34:56` of an RFC 3339 time.
-fn time(at: &str) -> &str {
-    at.get(11..19).unwrap_or(at)
+/// `12:34:56 UTC` of an RFC 3339 time.
+fn time(at: &str) -> String {
+    format!("{} UTC", at.get(11..19).unwrap_or(at))
 }
