@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod engine;
 mod generation;
+mod grants;
 #[expect(unreachable_pub, reason = "the generated bindings re-export the connection type")]
 mod host;
 mod inspect;
@@ -17,7 +18,8 @@ mod shapes;
 
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{Generation, Native, Slot};
-pub use inspect::{Asked, Inspection, MissingGrant, inspect, missing_grants};
+pub use grants::{Asked, MissingGrant, Wished, missing_grants};
+pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, SECTION, WantsCredential, embed};
 pub use shapes::{

@@ -135,6 +135,9 @@ pub struct WantsCredential {
     pub secret: String,
     /// `bearer`, `basic`, `header:NAME`, `query:NAME`; absent for `net`.
     pub inject: Option<String>,
+    /// Where it may go, written as the wishes beside it; empty: to all of those that are named there.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Loads without the secret.
     #[serde(default)]
     pub optional: bool,
