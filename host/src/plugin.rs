@@ -15,6 +15,7 @@ mod limits;
 mod manifest;
 mod pool;
 mod shapes;
+mod state;
 
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{Generation, Native, Slot};
@@ -23,9 +24,11 @@ pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, SECTION, WantsCredential, embed};
 pub use shapes::{
-    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, PluginState, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
-    RuleInteraction, Sent, Surroundings, Target,
+    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange, RuleInteraction,
+    Sent, Surroundings, Target,
 };
+
+pub use state::PluginState;
 
 /// Why a plugin is not loaded.
 #[derive(Debug, thiserror::Error)]
