@@ -6,6 +6,8 @@
 
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/engine.rs"]
+mod engine;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]

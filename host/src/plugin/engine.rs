@@ -185,3 +185,19 @@ fn tick(engine: &wasmtime::Engine) -> Result<(), PluginError> {
 pub(super) fn chain(error: &wasmtime::Error) -> String {
     format!("{error:#}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_another_kind_s_world_is_refused_by_name() {
+        let imports = |names: &[&str]| names.iter().map(|name| format!("membrana:plugin/{name}@0.1.0")).collect::<Vec<_>>();
+        for (kind, foreign) in [(Kind::Analyzer, "clock"), (Kind::Analyzer, "net"), (Kind::Rule, "http"), (Kind::Rule, "state")] {
+            let refused = check_imports(kind, &imports(&["types", "log", foreign])).unwrap_err().to_string();
+            assert!(refused.contains(foreign), "{refused}");
+        }
+        assert!(check_imports(Kind::Analyzer, &imports(&["types", "log", "config", "http"])).is_ok());
+        assert!(check_imports(Kind::Connector, &imports(&["clock", "state", "net", "http"])).is_ok());
+    }
+}
