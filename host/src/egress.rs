@@ -8,7 +8,10 @@ mod credential;
 mod grant;
 mod http;
 mod net;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 pub use address::Cidr;
 pub use credential::{Credential, Inject, Secret};
@@ -31,6 +34,8 @@ use tls::Tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls under way through one door.
 const CALLS_MAX: usize = 6;
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// Finds the addresses of a name. Tests bring their own.
 #[async_trait]
@@ -110,23 +115,32 @@ enum Failed {
 impl Door {
     /// A TCP connection to a checked address of `host`. A literal address was granted as such, so it needs no `private`.
     async fn dial(&self, host: &str, port: u16, within: Duration) -> Result<TcpStream, Failed> {
-        let within = within.min(CONNECT_TIMEOUT);
+        let deadline = tokio::time::Instant::now() + within.min(CONNECT_TIMEOUT);
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         let addresses = match literal {
             Some(address) => vec![address],
             None => {
-                let found = timeout(within, self.egress.resolver.resolve(host, port)).await.map_err(|_| Failed::Timeout)?;
+                let found = timeout_at(deadline, self.egress.resolver.resolve(host, port)).await.map_err(|_| Failed::Timeout)?;
                 let found = found.map_err(|error| Failed::Dns(format!("`{host}` cannot be resolved: {error}")))?;
                 self.check(host, found)?
             }
         };
-        let Some(address) = addresses.first() else { return Err(Failed::Dns(format!("`{host}` has no address"))) };
-        let address = SocketAddr::new(*address, port);
-        let stream = timeout(within, TcpStream::connect(address)).await.map_err(|_| Failed::Timeout)?;
-        let stream = stream.map_err(|error| Failed::Connect(format!("{host}:{port}: {error}")))?;
-        // Without it small requests wait for the other side's acknowledgement.
-        stream.set_nodelay(true).map_err(|error| Failed::Connect(error.to_string()))?;
-        Ok(stream)
+        let mut failed = Failed::Dns(format!("`{host}` has no address"));
+        for (n_before, address) in addresses.iter().take(ADDRESSES_MAX).enumerate() {
+            // Each of those that are left has its share of the time: a first one that is silent must not eat it all.
+            let n_left = u32::try_from(addresses.len().min(ADDRESSES_MAX) - n_before).unwrap_or(1);
+            let share = deadline.saturating_duration_since(tokio::time::Instant::now()) / n_left;
+            match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
+                Ok(Ok(stream)) => {
+                    // Without it small requests wait for the other side's acknowledgement.
+                    stream.set_nodelay(true).map_err(|error| Failed::Connect(error.to_string()))?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failed = Failed::Connect(format!("{host}:{port}: {error}")),
+                Err(_) => failed = Failed::Timeout,
+            }
+        }
+        Err(failed)
     }
 
     /// One address that is not allowed refuses the name: else a name with two addresses would get in by luck.

@@ -73,7 +73,7 @@ enum Received {
 /// What the intake remembers between turns; all of it can be lost.
 #[derive(Default)]
 pub struct Memory {
-    state: Option<BTreeMap<String, Vec<u8>>>,
+    state: Option<Arc<BTreeMap<String, Vec<u8>>>>,
     next_poll: Timestamp,
     next_raw: Timestamp,
     n_faults: u32,
@@ -121,7 +121,7 @@ impl Intake {
 
     async fn state(&self, memory: &mut Memory) -> Result<PluginState, StoreError> {
         if memory.state.is_none() {
-            memory.state = Some(self.journal.store.plugin_state(&self.channel).await?);
+            memory.state = Some(Arc::new(self.journal.store.plugin_state(&self.channel).await?));
         }
         Ok(PluginState::new(memory.state.clone().unwrap_or_default(), self.state_quota))
     }
@@ -171,7 +171,7 @@ impl Intake {
             commit.state.clone_from(&state);
             commit.status = status;
             self.journal.commit(commit).await?;
-            memory.remember(state);
+            memory.remember(state.into_iter().collect());
         }
         (memory.n_faults, memory.n_empty_more) = (0, n_empty_more);
         Ok(is_lying)
@@ -329,8 +329,8 @@ impl Intake {
 }
 
 impl Memory {
-    fn remember(&mut self, changes: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
-        let Some(state) = &mut self.state else { return };
+    fn remember(&mut self, changes: BTreeMap<String, Option<Vec<u8>>>) {
+        let Some(state) = self.state.as_mut().filter(|_| !changes.is_empty()).map(Arc::make_mut) else { return };
         for (key, value) in changes {
             match value {
                 Some(value) => state.insert(key, value),

@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod engine;
 mod generation;
+mod grants;
 #[expect(unreachable_pub, reason = "the generated bindings re-export the connection type")]
 mod host;
 mod inspect;
@@ -14,16 +15,20 @@ mod limits;
 mod manifest;
 mod pool;
 mod shapes;
+mod state;
 
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{Generation, Native, Slot};
-pub use inspect::{Asked, Inspection, MissingGrant, inspect, missing_grants};
+pub use grants::{Asked, MissingGrant, Wished, missing_grants};
+pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, SECTION, View, WantsCredential, embed};
 pub use shapes::{
-    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, PluginState, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
-    RuleInteraction, Sent, Surroundings, Target,
+    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange, RuleInteraction,
+    Sent, Surroundings, Target,
 };
+
+pub use state::PluginState;
 
 /// Why a plugin is not loaded.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,8 @@ mod check;
 mod demo;
 #[path = "all/examples.rs"]
 mod examples;
+#[path = "all/engine.rs"]
+mod engine;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::plugin::FILE_BYTES_MAX;
+
 /// A plugin's file.
 pub struct Found {
     /// Its bytes.
@@ -15,6 +17,10 @@ pub struct Found {
 pub fn find(name: &str, folder: &Path) -> Result<Found, (String, String)> {
     let is_path = name.ends_with(".wasm");
     let path = if is_path { Path::new(name).to_owned() } else { folder.join(format!("{name}.wasm")) };
+    if let Some(bytes) = std::fs::metadata(&path).ok().map(|file| file.len()).filter(|bytes| *bytes > FILE_BYTES_MAX as u64) {
+        let message = format!("the plugin `{}` of {bytes} bytes is over the limit of {FILE_BYTES_MAX}", path.display());
+        return Err((message, "build it as a release, stripped".to_owned()));
+    }
     match std::fs::read(&path) {
         Ok(bytes) => return Ok(Found { bytes: bytes.into(), origin: path.display().to_string() }),
         Err(error) if is_path || error.kind() != std::io::ErrorKind::NotFound => {

@@ -168,6 +168,7 @@ impl Preparing<'_> {
             config: &section.config,
             http: &section.grant.http,
             net: &section.grant.net,
+            private: &section.grant.private,
             personal_data: section.grant.personal_data,
             attachments: section.grant.attachments,
             secrets: &secrets,
@@ -176,7 +177,7 @@ impl Preparing<'_> {
         let missing = missing_grants(&inspection.manifest, &asked);
         for grant in &missing {
             let message = format!("`{}` wants {}, which is not granted", section.name, grant.what);
-            self.report.error(section.places.section(), message, format!("add {}", grant.line));
+            self.report.error(section.places.section(), message, grant.cure.clone());
         }
         mistakes.is_empty() && missing.is_empty()
     }

@@ -1,9 +1,17 @@
-//! Credentials: added on the way out, for granted hosts only, and taken out of what comes back.
+//! Credentials: added on the way out, for the hosts they are bound to and no other, and taken out of what comes back.
+//! What is taken out is replaced by as many `*`: a length that was announced stays true.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use url::Url;
 use zeroize::Zeroizing;
+
+use super::{HostPort, HttpGrant};
+
+/// Shorter texts are in every answer: to take them out would spoil it and hide nothing.
+const FORM_MIN: usize = 4;
+/// A password inside `user:password` that is shorter is likely a word of its own.
+const PASSWORD_MIN: usize = 8;
 
 /// A secret. Prints as `***`, wiped when dropped.
 #[derive(Clone)]
@@ -61,14 +69,30 @@ pub struct Credential {
     pub name: String,
     /// The first is used; all are scrubbed.
     pub secrets: Vec<Secret>,
-    /// Where it goes.
+    /// Where in a request or stream it goes.
     pub inject: Inject,
+    /// Where requests with it may go.
+    pub origins: Vec<HttpGrant>,
+    /// Where streams with it may lead.
+    pub endpoints: Vec<HostPort>,
+}
+
+/// Why a credential was not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withheld {
+    /// It is none for this, or has no secret.
+    NotConfigured,
+    /// Other hosts are to have it.
+    OtherHost,
 }
 
 impl Credential {
-    /// Adds itself to a request. `None`: it cannot be used by HTTP, or has no secret.
-    pub(super) fn apply(&self, url: &mut Url, headers: &mut Vec<(String, String)>) -> Option<()> {
-        let secret = self.secrets.first()?.expose();
+    /// Adds itself to a request. Errors: nothing was added.
+    pub(super) fn apply(&self, url: &mut Url, headers: &mut Vec<(String, String)>) -> Result<(), Withheld> {
+        let secret = self.secrets.first().ok_or(Withheld::NotConfigured)?.expose();
+        if !self.origins.iter().any(|origin| origin.allows(url)) {
+            return Err(Withheld::OtherHost);
+        }
         match &self.inject {
             Inject::Bearer => headers.push(("authorization".to_owned(), format!("Bearer {secret}"))),
             Inject::Basic => headers.push(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(secret)))),
@@ -76,13 +100,23 @@ impl Credential {
             Inject::Query(name) => {
                 url.query_pairs_mut().append_pair(name, secret);
             }
-            Inject::Write => return None,
+            Inject::Write => return Err(Withheld::NotConfigured),
         }
-        Some(())
+        Ok(())
     }
 
-    /// The bytes to write into a stream. See the contract for the encodings.
-    pub(super) fn encoded(&self, encoding: &str) -> Option<Zeroizing<Vec<u8>>> {
+    /// The bytes to write into a stream to this host. See the contract for the encodings.
+    pub(super) fn written(&self, host: &str, port: u16, encoding: &str) -> Result<Zeroizing<Vec<u8>>, Withheld> {
+        if self.inject != Inject::Write {
+            return Err(Withheld::NotConfigured);
+        }
+        if !self.endpoints.iter().any(|endpoint| endpoint.allows(host, port)) {
+            return Err(Withheld::OtherHost);
+        }
+        self.encoded(encoding).ok_or(Withheld::NotConfigured)
+    }
+
+    fn encoded(&self, encoding: &str) -> Option<Zeroizing<Vec<u8>>> {
         let secret = self.secrets.first()?.expose();
         let text = match encoding.split_once(':').unwrap_or((encoding, "")) {
             ("raw", _) => secret.to_owned(),
@@ -106,16 +140,31 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         url_encoded,
         json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned(),
     ];
-    forms.retain(|form| form.len() >= 4);
+    forms.retain(|form| form.len() >= FORM_MIN);
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.dedup();
     forms.into_iter().map(String::into_bytes).collect()
 }
 
-/// Replaces every secret by `***`.
-pub(super) fn scrub(credentials: &[Credential], bytes: Vec<u8>) -> Vec<u8> {
-    let secrets = credentials.iter().flat_map(|credential| &credential.secrets);
-    secrets.flat_map(|secret| forms(secret.expose())).fold(bytes, |bytes, form| replace(bytes, &form))
+/// What a server that was sent this credential may send back.
+pub(super) fn echoes(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut all = Vec::new();
+    for secret in &credential.secrets {
+        all.extend(forms(secret.expose()).into_iter().map(Zeroizing::new));
+        let password = secret.expose().split_once(':').map(|(_, password)| password).filter(|password| password.len() >= PASSWORD_MIN);
+        if let (Inject::Basic, Some(password)) = (&credential.inject, password) {
+            all.extend(forms(password).into_iter().map(Zeroizing::new));
+        }
+    }
+    all
+}
+
+/// Replaces every secret by as many `*`.
+pub(super) fn scrub(credentials: &[Credential], mut bytes: Vec<u8>) -> Vec<u8> {
+    for form in credentials.iter().flat_map(echoes) {
+        mask(&mut bytes, &form, usize::MAX);
+    }
+    bytes
 }
 
 /// As [`scrub`].
@@ -123,19 +172,21 @@ pub(super) fn scrub_text(credentials: &[Credential], text: String) -> String {
     String::from_utf8_lossy(&scrub(credentials, text.into_bytes())).into_owned()
 }
 
-fn replace(bytes: Vec<u8>, form: &[u8]) -> Vec<u8> {
-    if bytes.len() < form.len() || !bytes.windows(form.len()).any(|window| window == form) {
-        return bytes;
+/// Replaces `form` wherever it begins before `end`.
+pub(super) fn mask(bytes: &mut [u8], form: &[u8], end: usize) {
+    if end == 0 {
+        return;
     }
-    let (mut clean, mut rest) = (Vec::with_capacity(bytes.len()), bytes.as_slice());
-    while let Some(at) = rest.windows(form.len()).position(|window| window == form) {
-        let (before, after) = rest.split_at(at);
-        clean.extend_from_slice(before);
-        clean.extend_from_slice(b"***");
-        rest = after.get(form.len()..).unwrap_or_default();
+    let reach = end.saturating_add(form.len() - form.len().min(1)).min(bytes.len());
+    let bytes = bytes.get_mut(..reach).unwrap_or_default();
+    let mut from = 0;
+    while let Some(rest) = bytes.get_mut(from..).filter(|rest| !form.is_empty() && rest.len() >= form.len()) {
+        let Some(at) = rest.windows(form.len()).position(|window| window == form) else { return };
+        if let Some(found) = rest.get_mut(at..at + form.len()) {
+            found.fill(b'*');
+        }
+        from += at + form.len();
     }
-    clean.extend_from_slice(rest);
-    clean
 }
 
 #[cfg(test)]
@@ -143,7 +194,8 @@ mod tests {
     use super::*;
 
     fn credential(secret: &str) -> Credential {
-        Credential { name: "token".to_owned(), secrets: vec![Secret::new(secret)], inject: Inject::Bearer }
+        let origins = vec![HttpGrant::parse("https://a.example").unwrap()];
+        Credential { name: "token".to_owned(), secrets: vec![Secret::new(secret)], inject: Inject::Bearer, origins, endpoints: Vec::new() }
     }
 
     #[test]
@@ -151,9 +203,23 @@ mod tests {
         let all = [credential("s3cr&t \"x\"")];
         for dress in ["s3cr&t \"x\"", &STANDARD.encode("s3cr&t \"x\""), "s3cr%26t+%22x%22", "s3cr&t \\\"x\\\""] {
             let clean = scrub_text(&all, format!("before {dress} after"));
-            assert_eq!(clean, "before *** after", "{dress}");
+            assert_eq!(clean, format!("before {} after", "*".repeat(dress.len())), "{dress}");
         }
         assert_eq!(format!("{:?}", all[0].secrets[0]), "***");
+    }
+
+    #[test]
+    fn a_credential_goes_to_its_own_hosts_alone() {
+        let (credential, mut headers) = (credential("s3cret"), Vec::new());
+        let mut other = Url::parse("https://b.example/").unwrap();
+        assert_eq!(credential.apply(&mut other, &mut headers), Err(Withheld::OtherHost));
+        assert!(headers.is_empty());
+        assert_eq!(credential.apply(&mut Url::parse("https://a.example/x").unwrap(), &mut headers), Ok(()));
+        assert_eq!(credential.written("a.example", 443, "raw"), Err(Withheld::NotConfigured), "one for HTTP is never written");
+        let endpoints = vec![HostPort::parse("a.example:143").unwrap()];
+        let written = Credential { inject: Inject::Write, endpoints, ..credential };
+        assert_eq!(written.written("b.example", 143, "raw"), Err(Withheld::OtherHost));
+        assert_eq!(written.written("a.example", 143, "raw").unwrap().as_slice(), b"s3cret");
     }
 
     #[test]

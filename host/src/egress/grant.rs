@@ -42,8 +42,22 @@ impl HttpGrant {
         Ok(Self { scheme: url.scheme().to_owned(), host: host.to_owned(), port, prefix: url.path().trim_end_matches('/').to_owned() })
     }
 
+    /// The whole origin of a URL, whatever its path and query. Errors: no http or https.
+    pub fn origin(text: &str) -> Result<Self, GrantError> {
+        let mut url = Url::parse(text).map_err(|_| GrantError::new(text, "write `https://host[:port][/path-prefix]`"))?;
+        url.set_path("");
+        url.set_query(None);
+        url.set_fragment(None);
+        Self::parse(url.as_str())
+    }
+
+    /// Says whether both are of one origin.
+    pub fn has_origin_of(&self, other: &Self) -> bool {
+        (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
+    }
+
     /// Says whether a URL lies inside. `/api` holds `/api` and `/api/x`, not `/apix`.
-    pub(super) fn allows(&self, url: &Url) -> bool {
+    pub fn allows(&self, url: &Url) -> bool {
         let rest = url.path().strip_prefix(self.prefix.as_str());
         url.scheme() == self.scheme
             && url.host_str() == Some(self.host.as_str())
@@ -52,24 +66,32 @@ impl HttpGrant {
     }
 }
 
-/// `host:port`.
+/// `host:port`, or `plain://host:port` where a credential may go in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) is_plain: bool,
 }
 
 impl HostPort {
     /// Reads a grant.
     pub fn parse(text: &str) -> Result<Self, GrantError> {
         let wrong = || GrantError::new(text, "write `host:port`");
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (is_plain, place) = text.strip_prefix("plain://").map_or((false, text), |place| (true, place));
+        let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
-        let is_plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
-        if is_plain { Ok(Self { host: host.to_ascii_lowercase(), port }) } else { Err(wrong()) }
+        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
+        if is_host { Ok(Self { host: host.to_ascii_lowercase(), port, is_plain }) } else { Err(wrong()) }
     }
 
-    pub(super) fn allows(&self, host: &str, port: u16) -> bool {
+    /// Says whether both lead to the same place.
+    pub fn has_place_of(&self, other: &Self) -> bool {
+        self.allows(&other.host, other.port)
+    }
+
+    /// Says whether this place may be spoken to.
+    pub fn allows(&self, host: &str, port: u16) -> bool {
         self.port == port && self.host == host.to_ascii_lowercase()
     }
 }
@@ -106,6 +128,8 @@ mod tests {
             assert!(HttpGrant::parse(wrong).is_err(), "{wrong}");
         }
         assert!(HostPort::parse("imap.example.org:993").unwrap().allows("IMAP.example.org", 993));
+        let plain = HostPort::parse("plain://imap.lan:143").unwrap();
+        assert!(plain.is_plain && plain.has_place_of(&HostPort::parse("IMAP.lan:143").unwrap()));
         for wrong in ["imap.example.org", ":993", "a b:1", "h:70000"] {
             assert!(HostPort::parse(wrong).is_err(), "{wrong}");
         }

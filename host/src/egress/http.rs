@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 use url::Url;
 
-use super::credential::{scrub, scrub_text};
+use super::credential::{Withheld, scrub, scrub_text};
 use super::{Door, Failed};
 
 /// Units: bytes.
@@ -22,8 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection that nobody uses is kept so long, and so many of them.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 const IDLE_KEPT: usize = 4;
-/// What only the host may say.
-const HOST_HEADERS: [&str; 9] = ["host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect"];
+/// What only the host may say. A compressed answer could carry a secret past the host's eyes, so none is asked for.
+const HOST_HEADERS: [&str; 10] =
+    ["host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect", "accept-encoding"];
+/// One is a tunnel, the other sends back what the host added.
+const METHODS_NEVER: [&str; 2] = ["CONNECT", "TRACE"];
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -148,8 +151,11 @@ impl Door {
         if !self.config.http.iter().any(|grant| grant.allows(&url)) {
             return Err(HttpError::Denied(format!("add `grant = {{ http = [\"{origin}\"] }}` to its section of membrana.toml")));
         }
-        let is_method = !self.config.methods.is_empty() && !self.config.methods.contains(&request.method);
-        if is_method {
+        if METHODS_NEVER.iter().any(|never| never.eq_ignore_ascii_case(&request.method)) {
+            return Err(HttpError::Denied(format!("method {} is never used", request.method)));
+        }
+        let is_foreign = !self.config.methods.is_empty() && !self.config.methods.contains(&request.method);
+        if is_foreign {
             return Err(HttpError::Denied(format!("the manifest does not want method {}", request.method)));
         }
         if request.body.len() > REQUEST_MAX {
@@ -165,9 +171,11 @@ impl Door {
             return Err(HttpError::Protocol(format!("more than {HEADERS_MAX} headers")));
         }
         if let Some(name) = &request.auth {
+            // A part of an answer could hold a part of a secret.
+            headers.retain(|(name, _)| !name.eq_ignore_ascii_case("range"));
             let credential = self.config.credentials.iter().find(|known| known.name == *name);
-            let applied = credential.and_then(|credential| credential.apply(&mut url, &mut headers));
-            applied.ok_or_else(|| HttpError::Denied(format!("credential `{name}` is not configured; add it to `secrets` of its section")))?;
+            let applied = credential.map_or(Err(Withheld::NotConfigured), |credential| credential.apply(&mut url, &mut headers));
+            applied.map_err(|why| HttpError::Denied(self.withheld(name, why, &url.origin().ascii_serialization())))?;
         }
         let authority =
             url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
@@ -181,6 +189,14 @@ impl Door {
         }
         // Refuses line breaks in names and values.
         builder.body(Full::new(Bytes::from(request.body))).map_err(|error| HttpError::Protocol(error.to_string()))
+    }
+
+    /// Why a credential did not go out, with the next step.
+    pub(super) fn withheld(&self, name: &str, why: Withheld, place: &str) -> String {
+        match why {
+            Withheld::NotConfigured => format!("credential `{name}` is not configured for this; add it to `secrets` of its section"),
+            Withheld::OtherHost => format!("credential `{name}` is bound to other hosts than {place}; its manifest says to which"),
+        }
     }
 
     async fn open(&self, url: &Url, within: Duration) -> Result<SendRequest<Full<Bytes>>, HttpError> {

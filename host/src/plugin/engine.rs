@@ -15,10 +15,14 @@ use crate::model::Digest;
 use super::bindings::host::Everything;
 use super::cache::Cache;
 use super::generation::Generation;
-use super::host::{HostState, Who};
+use super::host::{HostState, LogQuota, Who};
 use super::limits::TICK;
 use super::pool::{Pool, Prepared};
 use super::{Kind, Limits, PluginError, inspect};
+
+/// Of one generation at once: while a connector waits in `poll`, `send` and `probe` go on. That `poll` and `receive` come one
+/// at a time is intake's doing.
+const INSTANCES: usize = 2;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -79,20 +83,22 @@ impl Engine {
     pub async fn load(self: &Arc<Self>, load: Load) -> Result<Arc<Generation>, PluginError> {
         let inspection = inspect(&load.bytes)?;
         let manifest = inspection.manifest;
+        check_imports(manifest.kind, &inspection.imports)?;
         let (component, pre) = self.compile(Arc::clone(&load.bytes), inspection.digest).await?;
         let who = Arc::new(Who {
             name: load.name.clone(),
             kind: manifest.kind,
+            version: manifest.version.clone(),
             digest: inspection.digest.to_string(),
             config: load.config,
             door: load.door,
             clock: self.clock.clone(),
             limits: load.limits,
+            log: LogQuota::default(),
         });
         let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;
         drop(component);
-        let size = if manifest.kind == Kind::Connector { 1 } else { 2 };
-        let pool = Pool::new(self.inner.clone(), prepared, who, size);
+        let pool = Pool::new(self.inner.clone(), prepared, who, INSTANCES);
         let generation = Arc::new(Generation::new(Arc::clone(self), load.name, inspection.digest, manifest, pool));
         generation.try_once().await?;
         Ok(generation)
@@ -138,8 +144,28 @@ fn wasmtime_config() -> Config {
     config.epoch_interruption(true);
     config.async_stack_size(2 << 20);
     config.max_wasm_stack(1 << 20);
+    config.async_stack_zeroing(true);
     config.concurrency_support(false);
+    config.wasm_memory64(false);
+    config.wasm_gc(false);
     config
+}
+
+/// Refuses what another kind's world has: linking alone would let it in, for all worlds share one linker.
+fn check_imports(kind: Kind, imports: &[String]) -> Result<(), PluginError> {
+    let foreign: &[&str] = match kind {
+        Kind::Connector => &[],
+        Kind::Analyzer => &["clock", "state", "net"],
+        Kind::Rule => &["clock", "state", "net", "http"],
+    };
+    let found = imports.iter().find(|import| {
+        let name = import.strip_prefix("membrana:plugin/").and_then(|name| name.split('@').next());
+        name.is_some_and(|name| foreign.contains(&name))
+    });
+    match found {
+        Some(import) => Err(PluginError::Contract(format!("it imports {import}, which is not for a plugin of kind {}", kind.word()))),
+        None => Ok(()),
+    }
 }
 
 /// Counts time for all guests until the engine is dropped.
@@ -158,4 +184,20 @@ fn tick(engine: &wasmtime::Engine) -> Result<(), PluginError> {
 /// An error of wasmtime with all its causes.
 pub(super) fn chain(error: &wasmtime::Error) -> String {
     format!("{error:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_another_kind_s_world_is_refused_by_name() {
+        let imports = |names: &[&str]| names.iter().map(|name| format!("membrana:plugin/{name}@0.1.0")).collect::<Vec<_>>();
+        for (kind, foreign) in [(Kind::Analyzer, "clock"), (Kind::Analyzer, "net"), (Kind::Rule, "http"), (Kind::Rule, "state")] {
+            let refused = check_imports(kind, &imports(&["types", "log", foreign])).unwrap_err().to_string();
+            assert!(refused.contains(foreign), "{refused}");
+        }
+        assert!(check_imports(Kind::Analyzer, &imports(&["types", "log", "config", "http"])).is_ok());
+        assert!(check_imports(Kind::Connector, &imports(&["clock", "state", "net", "http"])).is_ok());
+    }
 }

@@ -13,8 +13,8 @@ use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::pool::{Exports, Pool, transient};
-use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, PluginState, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
-use super::{Manifest, PluginError};
+use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
+use super::{Manifest, PluginError, PluginState};
 
 /// The build of a plugin that is in force. Callers keep the generation they began with.
 pub struct Slot(ArcSwap<Generation>);
@@ -127,7 +127,7 @@ impl Generation {
         let Backing::Wasm(engine, pool) = &self.backing else { return Ok(()) };
         let pool = Arc::clone(pool);
         let start = async move {
-            let instance = pool.take().await?;
+            let instance = pool.take(pool.deadline()).await?;
             pool.give_back(instance);
             Ok(())
         };
@@ -141,6 +141,7 @@ impl Generation {
     /// One call: a turn, an instance, the budget, and what the guest left in its state.
     async fn call<T: Send + 'static>(
         &self,
+        name: &'static str,
         state: PluginState,
         call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
     ) -> Called<T> {
@@ -148,15 +149,15 @@ impl Generation {
             return Called { result: Err(transient("native", "the host's own code cannot do that")), state: Vec::new() };
         };
         let pool = Arc::clone(pool);
-        let wall = pool.who().limits.wall;
         let work = async move {
             let _turn = pool.turn().await?;
-            let mut instance = pool.take().await?;
-            instance.store.data_mut().begin(state);
+            let deadline = pool.deadline();
+            let mut instance = pool.take(deadline).await?;
+            instance.store.data_mut().begin(name, state, deadline);
             instance.store.set_epoch_deadline(1);
-            let answer = tokio::time::timeout(wall, call(&mut instance.store, &instance.exports)).await;
+            let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
             match answer {
-                Err(_) => Err(transient("timeout", &format!("no answer within {} s", wall.as_secs()))),
+                Err(_) => Err(pool.late()),
                 Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
                 Ok(Ok(answer)) => {
                     let changed = instance.store.data_mut().end();
@@ -180,7 +181,7 @@ impl Generation {
     pub async fn validate(&self, around: &Surroundings) -> Result<Vec<Finding>, Fault> {
         let Backing::Wasm(_, pool) = &self.backing else { return Ok(Vec::new()) };
         let (config, around) = (pool.who().config.clone(), give::surroundings(around));
-        let called = self.call(PluginState::default(), move |store, exports| {
+        let called = self.call("validate", PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let findings = match exports {
                     Exports::Connector(plugin) => plugin.membrana_plugin_connector().call_validate(store, &config, &around).await?,
@@ -198,7 +199,7 @@ impl Generation {
         if let Backing::Native(native) = &self.backing {
             return Called { result: native.poll(cursor, items_max), state: Vec::new() };
         }
-        let called = self.call(state, move |store, exports| {
+        let called = self.call("poll", state, move |store, exports| {
             Box::pin(async move {
                 let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
                 plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
@@ -213,7 +214,7 @@ impl Generation {
             return native.receive(raw);
         }
         let raw = give::raw(raw);
-        let called = self.call(state, move |store, exports| {
+        let called = self.call("receive", state, move |store, exports| {
             Box::pin(async move {
                 let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
                 plugin.membrana_plugin_connector().call_receive(store, &raw).await
@@ -228,7 +229,7 @@ impl Generation {
             return Called { result: native.send(key, message), state: Vec::new() };
         }
         let (key, message) = (key.to_owned(), give::message(message));
-        let called = self.call(state, move |store, exports| {
+        let called = self.call("send", state, move |store, exports| {
             Box::pin(async move {
                 let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
                 plugin.membrana_plugin_connector().call_send(store, &key, &message).await
@@ -243,7 +244,7 @@ impl Generation {
             return Called { result: native.probe(key, message), state: Vec::new() };
         }
         let (key, message) = (key.to_owned(), give::message(message));
-        let called = self.call(state, move |store, exports| {
+        let called = self.call("probe", state, move |store, exports| {
             Box::pin(async move {
                 let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
                 plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
@@ -258,7 +259,7 @@ impl Generation {
             return native.analyze(batch);
         }
         let (n_items, batch) = (batch.items.len(), give::batch(batch));
-        let called = self.call(PluginState::default(), move |store, exports| {
+        let called = self.call("analyze", PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Analyzer(plugin) = exports else { return Ok(Err(not_a("analyzer"))) };
                 plugin.membrana_plugin_analyzer().call_analyze(store, &batch).await
@@ -274,7 +275,7 @@ impl Generation {
         }
         let n_events = events.len();
         let events: Vec<_> = events.into_iter().map(give::event).collect();
-        let called = self.call(PluginState::default(), move |store, exports| {
+        let called = self.call("decide", PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Rule(plugin) = exports else { return Ok(Err(not_a("rule"))) };
                 plugin.membrana_plugin_rule().call_decide(store, &events).await

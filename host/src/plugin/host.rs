@@ -4,8 +4,7 @@
 mod out;
 mod wasi;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, trace, warn};
@@ -19,7 +18,7 @@ use super::bindings::api;
 use super::bindings::take::shown;
 use super::limits::{Limiter, Limits, Stop};
 use super::manifest::Kind;
-use super::shapes::PluginState;
+use super::state::PluginState;
 
 pub use out::Conn;
 
@@ -35,11 +34,13 @@ const LOG_LINE_MAX: usize = 2048;
 pub(super) struct Who {
     pub(super) name: String,
     pub(super) kind: Kind,
+    pub(super) version: String,
     pub(super) digest: String,
     pub(super) config: String,
     pub(super) door: Option<Arc<Door>>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    pub(super) log: LogQuota,
 }
 
 /// One instance's side of the host.
@@ -49,56 +50,93 @@ pub(super) struct HostState {
     pub(super) ticks_left: u64,
     pub(super) stop: Option<Stop>,
     deadline: Instant,
+    call: &'static str,
     state: PluginState,
-    changed: BTreeMap<String, Option<Vec<u8>>>,
-    log: LogQuota,
+    n_connections: usize,
     table: ResourceTable,
     wasi: WasiCtx,
 }
 
-struct LogQuota {
+/// What a plugin may still write into the log in this second, over all its instances.
+#[derive(Debug)]
+pub(super) struct LogQuota(Mutex<Window>);
+
+#[derive(Debug)]
+struct Window {
     since: Instant,
     used: usize,
     n_dropped: u64,
 }
 
+impl Default for LogQuota {
+    fn default() -> Self {
+        Self(Mutex::new(Window { since: now(), used: 0, n_dropped: 0 }))
+    }
+}
+
+impl LogQuota {
+    /// Says whether so many bytes may be written; and how many lines the last window dropped, once, when a new one begins.
+    fn admit(&self, bytes: usize) -> (bool, u64) {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut n_dropped = 0;
+        if window.since.elapsed() > Duration::from_secs(1) {
+            n_dropped = window.n_dropped;
+            *window = Window { since: now(), used: 0, n_dropped: 0 };
+        }
+        window.used = window.used.saturating_add(bytes);
+        let is_admitted = window.used <= LOG_RATE;
+        window.n_dropped += u64::from(!is_admitted);
+        (is_admitted, n_dropped)
+    }
+}
+
 impl HostState {
-    pub(super) fn new(who: Arc<Who>) -> Self {
+    pub(super) fn new(who: Arc<Who>, resources_max: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(resources_max);
         Self {
             limiter: Limiter::new(who.limits.memory_bytes),
             ticks_left: 0,
             stop: None,
             deadline: now(),
+            call: "start",
             state: PluginState::default(),
-            changed: BTreeMap::new(),
-            log: LogQuota { since: now(), used: 0, n_dropped: 0 },
-            table: ResourceTable::new(),
-            wasi: wasi::context(who.kind),
+            n_connections: 0,
+            table,
+            wasi: wasi::context(who.kind, &who.clock),
             who,
         }
     }
 
     /// Before a call.
-    pub(super) fn begin(&mut self, state: PluginState) {
+    pub(super) fn begin(&mut self, call: &'static str, state: PluginState, deadline: Instant) {
         self.ticks_left = self.who.limits.ticks();
         self.stop = None;
-        self.deadline = now() + self.who.limits.wall;
+        self.deadline = deadline;
+        self.call = call;
         self.state = state;
-        self.changed.clear();
     }
 
     /// After a call that succeeded: what it changed.
     pub(super) fn end(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
-        self.state = PluginState::default();
-        std::mem::take(&mut self.changed).into_iter().collect()
+        std::mem::take(&mut self.state).into_changes()
+    }
+
+    /// Connections that the guest holds.
+    pub(super) fn n_connections(&self) -> usize {
+        self.n_connections
+    }
+
+    /// All worlds share one linker: what another kind may not use ends its call. Errors: a trap.
+    fn only_connectors(&self, what: &str) -> wasmtime::Result<()> {
+        if self.who.kind == Kind::Connector {
+            return Ok(());
+        }
+        Err(wasmtime::Error::msg(format!("`{what}` is for connectors alone")))
     }
 
     fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(now())
-    }
-
-    fn size_of_state(&self) -> usize {
-        self.state.stored.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 }
 
@@ -117,25 +155,24 @@ impl api::types::Host for HostState {}
 
 impl api::log::Host for HostState {
     async fn write(&mut self, level: api::log::Level, message: String) -> wasmtime::Result<()> {
-        if self.log.since.elapsed() > Duration::from_secs(1) {
-            if self.log.n_dropped > 0 {
-                warn!(plugin = self.who.name, n_dropped = self.log.n_dropped, "Plugin wrote more than its share of the log.");
-            }
-            self.log = LogQuota { since: now(), used: 0, n_dropped: 0 };
+        let who = &self.who;
+        let (is_admitted, n_dropped) = who.log.admit(message.len());
+        if n_dropped > 0 {
+            warn!(plugin = who.name, n_dropped, "Plugin wrote more than its share of the log.");
         }
-        self.log.used = self.log.used.saturating_add(message.len());
-        if self.log.used > LOG_RATE {
-            self.log.n_dropped += 1;
+        if !is_admitted {
             return Ok(());
         }
         let message = shown(&message, LOG_LINE_MAX);
-        let (plugin, digest) = (self.who.name.as_str(), self.who.digest.get(..12).unwrap_or_default());
+        let (plugin, plugin_version, digest, call) = (who.name.as_str(), &who.version, who.digest.get(..12).unwrap_or_default(), self.call);
+        // A connector has the name of its channel.
+        let channel = (who.kind == Kind::Connector).then_some(plugin);
         match level {
-            api::log::Level::Trace => trace!(target: "plugin", plugin, digest, "{message}"),
-            api::log::Level::Debug => debug!(target: "plugin", plugin, digest, "{message}"),
-            api::log::Level::Info => info!(target: "plugin", plugin, digest, "{message}"),
-            api::log::Level::Warn => warn!(target: "plugin", plugin, digest, "{message}"),
-            api::log::Level::Error => error!(target: "plugin", plugin, digest, "{message}"),
+            api::log::Level::Trace => trace!(target: "plugin", channel, plugin, plugin_version, digest, call, "{message}"),
+            api::log::Level::Debug => debug!(target: "plugin", channel, plugin, plugin_version, digest, call, "{message}"),
+            api::log::Level::Info => info!(target: "plugin", channel, plugin, plugin_version, digest, call, "{message}"),
+            api::log::Level::Warn => warn!(target: "plugin", channel, plugin, plugin_version, digest, call, "{message}"),
+            api::log::Level::Error => error!(target: "plugin", channel, plugin, plugin_version, digest, call, "{message}"),
         }
         Ok(())
     }
@@ -149,45 +186,38 @@ impl api::config::Host for HostState {
 
 impl api::clock::Host for HostState {
     async fn now(&mut self) -> wasmtime::Result<u64> {
+        self.only_connectors("clock")?;
         Ok(self.who.clock.now().0)
     }
 
     async fn remaining_ms(&mut self) -> wasmtime::Result<u64> {
+        self.only_connectors("clock")?;
         Ok(u64::try_from(self.remaining().as_millis()).unwrap_or(u64::MAX))
     }
 }
 
 impl api::state::Host for HostState {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.state.stored.get(&key).cloned())
+        self.only_connectors("state")?;
+        Ok(self.state.get(&key).map(<[u8]>::to_vec))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        if self.state.quota == 0 {
-            return Ok(Err("this call may only read".to_owned()));
-        }
+        self.only_connectors("state")?;
         if key.is_empty() || key.len() > KEY_MAX || value.len() > VALUE_MAX {
             return Ok(Err(format!("a key has 1 to {KEY_MAX} bytes, a value at most {VALUE_MAX}")));
         }
-        let before = self.state.stored.get(&key).map_or(0, |old| key.len() + old.len());
-        if self.size_of_state() - before + key.len() + value.len() > self.state.quota {
-            return Ok(Err(format!("the quota of {} bytes is used up", self.state.quota)));
-        }
-        self.changed.insert(key.clone(), Some(value.clone()));
-        self.state.stored.insert(key, value);
-        Ok(Ok(()))
+        Ok(self.state.set(key, value))
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<()> {
-        if self.state.quota > 0 && self.state.stored.remove(&key).is_some() {
-            self.changed.insert(key, None);
-        }
+        self.only_connectors("state")?;
+        self.state.delete(key);
         Ok(())
     }
 
     async fn keys(&mut self, prefix: String, after: Option<String>, limit: u32) -> wasmtime::Result<Vec<String>> {
-        let limit = usize::try_from(limit.min(KEYS_MAX)).unwrap_or(0);
-        let keys = self.state.stored.keys().filter(|key| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after));
-        Ok(keys.take(limit).cloned().collect())
+        self.only_connectors("state")?;
+        Ok(self.state.keys(&prefix, after.as_deref(), usize::try_from(limit.min(KEYS_MAX)).unwrap_or(0)))
     }
 }

@@ -28,12 +28,17 @@ impl Limits {
         Self { memory_bytes: 64 << 20, cpu: Duration::from_millis(cpu), wall: Duration::from_secs(30) }
     }
 
-    /// With what the manifest says; the contract's ceilings hold: 512 MiB, 30 s, 120 s.
+    /// With what the manifest says, at most 128 MiB, 5 s, 60 s: a plugin does not raise its own limits at will.
     pub fn with_manifest(self, manifest: ManifestLimits) -> Self {
-        self.with(manifest.memory_bytes, manifest.cpu_ms, manifest.wall_ms)
+        let asked = self.with(manifest.memory_bytes, manifest.cpu_ms, manifest.wall_ms);
+        Self {
+            memory_bytes: asked.memory_bytes.min(128 << 20),
+            cpu: asked.cpu.min(Duration::from_secs(5)),
+            wall: asked.wall.min(Duration::from_secs(60)),
+        }
     }
 
-    /// With what an admin says.
+    /// With what an admin says, at most 512 MiB, 30 s, 120 s.
     pub fn with(self, memory_bytes: Option<usize>, cpu_ms: Option<u64>, wall_ms: Option<u64>) -> Self {
         Self {
             memory_bytes: memory_bytes.unwrap_or(self.memory_bytes).min(512 << 20),
@@ -101,5 +106,19 @@ impl ResourceLimiter for Limiter {
 
     fn memories(&self) -> usize {
         16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_admin_goes_beyond_what_a_manifest_may_ask_for() {
+        let greedy = ManifestLimits { memory_bytes: Some(1 << 40), cpu_ms: Some(999_999), wall_ms: Some(999_999) };
+        let asked = Limits::of(Kind::Connector).with_manifest(greedy);
+        assert_eq!(asked, Limits { memory_bytes: 128 << 20, cpu: Duration::from_secs(5), wall: Duration::from_secs(60) });
+        let granted = asked.with(Some(512 << 20), Some(30_000), None);
+        assert_eq!(granted, Limits { memory_bytes: 512 << 20, cpu: Duration::from_secs(30), wall: Duration::from_secs(60) });
     }
 }

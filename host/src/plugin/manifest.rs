@@ -7,6 +7,8 @@ use serde::Deserialize;
 use wasm_encoder::{CustomSection, Encode, Section};
 use wasmparser::{Parser, Payload};
 
+use crate::egress::Inject;
+
 use super::PluginError;
 
 /// Where the manifest lies in a component.
@@ -17,6 +19,8 @@ pub(super) const CONTRACT: &str = "0.1";
 const MANIFEST_BYTES_MAX: usize = 256 << 10;
 const STATE_BYTES_DEFAULT: usize = 256 << 10;
 const STATE_BYTES_MAX: usize = 16 << 20;
+/// Promises about repeated sends.
+const SEND_CLASSES: [&str; 4] = ["D", "K", "R", "N"];
 
 /// What kind of plugin it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -65,7 +69,7 @@ pub struct Manifest {
     /// What it asks for.
     #[serde(default)]
     pub wants: Wants,
-    /// Below the host's own.
+    /// At most what a manifest may ask for; an admin may set others.
     #[serde(default)]
     pub limits: ManifestLimits,
     /// Rules: what an event brings.
@@ -135,6 +139,9 @@ pub struct WantsCredential {
     pub secret: String,
     /// `bearer`, `basic`, `header:NAME`, `query:NAME`; absent for `net`.
     pub inject: Option<String>,
+    /// Where it may go, written as the wishes beside it; empty: to all of those that are named there.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Loads without the secret.
     #[serde(default)]
     pub optional: bool,
@@ -226,7 +233,47 @@ impl Manifest {
         if self.wants.state_bytes.is_some_and(|bytes| bytes > STATE_BYTES_MAX) {
             return Err(format!("`wants.state_bytes` is over {STATE_BYTES_MAX}"));
         }
+        if !is_version(&self.version) {
+            return Err(format!("`version` is `{}`: write a semantic version like 0.1.0", self.version));
+        }
+        if let Some(class) = self.capabilities.get("send_class").filter(|class| !SEND_CLASSES.iter().any(|known| *class == known)) {
+            return Err(format!("`capabilities.send_class` is {class}: write one of \"{}\", or leave it out", SEND_CLASSES.join("\", \"")));
+        }
+        self.check_kind()?;
+        self.check_credentials()?;
         jsonschema::validator_for(&self.config).map(|_| ()).map_err(|error| format!("`config` is not a JSON Schema: {error}"))
+    }
+
+    /// What is there must be for this kind of plugin.
+    fn check_kind(&self) -> Result<(), String> {
+        let (wants, kind) = (&self.wants, self.kind);
+        let only = [
+            ("wants.net", wants.net.is_some(), kind == Kind::Connector),
+            ("wants.ingress", wants.ingress.is_some(), kind == Kind::Connector),
+            ("wants.state_bytes", wants.state_bytes.is_some(), kind == Kind::Connector),
+            ("wants.http", wants.http.is_some(), kind != Kind::Rule),
+            ("wants.personal_data", wants.personal_data, kind == Kind::Analyzer),
+            ("wants.attachments", wants.attachments, kind == Kind::Analyzer),
+        ];
+        let foreign = only.into_iter().find(|(_, is_there, is_allowed)| *is_there && !is_allowed);
+        foreign.map_or(Ok(()), |(key, ..)| Err(format!("`{key}` is not for a plugin of kind {}: leave it out", kind.word())))
+    }
+
+    fn check_credentials(&self) -> Result<(), String> {
+        for (name, credential) in self.wants.http.iter().flat_map(|http| &http.credentials) {
+            let inject = credential.inject.as_deref().unwrap_or("bearer");
+            if Inject::parse(inject).is_none() {
+                return Err(format!("credential `{name}` has `inject = \"{inject}\"`: write bearer, basic, header:NAME or query:NAME"));
+            }
+            let wishes = if credential.hosts.is_empty() { self.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };
+            if !wishes.is_some_and(|wishes| wishes.iter().any(|wish| wish != "any")) {
+                return Err(format!("credential `{name}` is bound to no host: name some in its `hosts`, `any` is not enough"));
+            }
+        }
+        let mut written = self.wants.net.iter().flat_map(|net| &net.credentials);
+        written.find(|(_, credential)| credential.inject.is_some()).map_or(Ok(()), |(name, _)| {
+            Err(format!("credential `{name}` of `wants.net` has `inject`: leave it out, it is written by `write-secret`"))
+        })
     }
 
     /// Units: bytes.
@@ -255,6 +302,15 @@ impl Manifest {
         let Ok(schema) = jsonschema::validator_for(&self.config) else { return Vec::new() };
         schema.iter_errors(config).map(|error| (key_of(&error.instance_path().to_string()), error.to_string())).collect()
     }
+}
+
+/// Source: semver.org 2.0.0, without its rule on leading zeros of pre-releases.
+fn is_version(text: &str) -> bool {
+    let core_end = text.find(['-', '+']).unwrap_or(text.len());
+    let (core, rest) = text.split_at(core_end);
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+    let is_tail = rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+.".contains(&b)) && rest.len() != 1;
+    core.split('.').count() == 3 && core.split('.').all(is_number) && is_tail
 }
 
 /// `/urls/2` as `urls[2]`.
@@ -324,6 +380,14 @@ mod tests {
             (MANIFEST.replace("\"x\"", "\"X!\""), "X!"),
             (format!("{MANIFEST}colour = 1\n"), "colour"),
             (MANIFEST.replace("analyzer", "connector"), "network"),
+            (MANIFEST.replace("\"0.1.0\"", "\"1.0\""), "semantic version"),
+            (format!("{MANIFEST}[wants.net]\nendpoints = []\n"), "wants.net"),
+            (format!("{MANIFEST}[capabilities]\nsend_class = \"X\"\n"), "send_class"),
+            (
+                format!("{MANIFEST}[wants.http]\nhosts = [\"https://a.example\"]\n[wants.http.credentials.t]\nsecret = \"t\"\ninject = \"cookie\"\n"),
+                "cookie",
+            ),
+            (format!("{MANIFEST}[wants.http]\nhosts = [\"any\"]\n[wants.http.credentials.t]\nsecret = \"t\"\n"), "bound to no host"),
         ] {
             let error = Manifest::parse(&bad).unwrap_err().to_string();
             assert!(error.contains(needle), "{error}");

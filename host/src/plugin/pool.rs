@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 use wasmtime::component::InstancePre;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
@@ -21,9 +22,12 @@ use super::manifest::Kind;
 const CALLS_MAX: u32 = 10_000;
 /// And lives so long at most.
 const AGE_MAX: Duration = Duration::from_secs(600);
-/// Copied across the boundary in one call. Units: bytes.
-const FUEL: usize = 8 << 20;
+/// Copied from the guest in one call or answer. Units: bytes.
+const FUEL: usize = 4 << 20;
+/// A page of `poll` may hold two raw mails at their limit of 32 MiB.
 const FUEL_CONNECTOR: usize = 72 << 20;
+/// Resources that an instance holds, of the host and of its own.
+const HANDLES_MAX: usize = 1024;
 
 /// Ready to instantiate; every export of its kind was looked up.
 pub(super) enum Prepared {
@@ -65,6 +69,12 @@ pub(super) struct Instance {
     born: Instant,
 }
 
+impl Instance {
+    fn is_young(&self) -> bool {
+        self.born.elapsed() < AGE_MAX
+    }
+}
+
 /// All instances of a generation.
 pub(super) struct Pool {
     engine: wasmtime::Engine,
@@ -88,20 +98,25 @@ impl Pool {
         Arc::clone(&self.permits).acquire_owned().await.map_err(|_| transient("stopped", "the plugin is being stopped"))
     }
 
-    /// An idle instance, or a new one.
-    pub(super) async fn take(&self) -> Result<Instance, Fault> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    /// An idle instance that is not too old, or a new one, which must stand by the deadline.
+    pub(super) async fn take(&self, deadline: Instant) -> Result<Instance, Fault> {
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(Instance::is_young);
+            idle.pop()
+        };
         match idle {
             Some(instance) => Ok(instance),
-            None => self.start().await,
+            None => self.start(deadline).await,
         }
     }
 
-    async fn start(&self) -> Result<Instance, Fault> {
-        let mut state = HostState::new(Arc::clone(&self.who));
-        state.begin(super::PluginState::default());
+    async fn start(&self, deadline: Instant) -> Result<Instance, Fault> {
+        let mut state = HostState::new(Arc::clone(&self.who), HANDLES_MAX);
+        state.begin("start", super::PluginState::default(), deadline);
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
+        store.set_max_component_handles(HANDLES_MAX);
         store.set_hostcall_fuel(if self.who.kind == Kind::Connector { FUEL_CONNECTOR } else { FUEL });
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
@@ -113,16 +128,28 @@ impl Pool {
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
-        match self.prepared.instantiate(&mut store).await {
-            Ok(exports) => Ok(Instance { store, exports, n_calls: 0, born: now() }),
-            Err(error) => Err(self.fault(&mut store, &error)),
+        match timeout_at(deadline.into(), self.prepared.instantiate(&mut store)).await {
+            Ok(Ok(exports)) => Ok(Instance { store, exports, n_calls: 0, born: now() }),
+            Ok(Err(error)) => Err(self.fault(&mut store, &error)),
+            Err(_) => Err(self.late()),
         }
     }
 
-    /// After a call that ended well.
+    /// When a call that begins now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        now() + self.who.limits.wall
+    }
+
+    /// The fault of a call that did not end in time.
+    pub(super) fn late(&self) -> Fault {
+        transient("timeout", &format!("no answer within {} ms", self.who.limits.wall.as_millis()))
+    }
+
+    /// After a call that ended well. One that still holds a connection ends here, and the connection with it.
     pub(super) fn give_back(&self, mut instance: Instance) {
         instance.n_calls += 1;
-        if instance.n_calls < CALLS_MAX && instance.born.elapsed() < AGE_MAX {
+        let is_idle = instance.store.data().n_connections() == 0;
+        if is_idle && instance.n_calls < CALLS_MAX && instance.is_young() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         }
     }

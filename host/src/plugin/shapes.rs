@@ -1,6 +1,5 @@
 //! What goes into a plugin and what comes out of it, in the model's words. No type of the contract leaves this room.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,30 +12,6 @@ pub struct Called<T> {
     pub result: Result<T, Fault>,
     /// Keys written (`Some`) and deleted (`None`); empty where the call failed.
     pub state: Vec<(String, Option<Vec<u8>>)>,
-}
-
-/// A plugin's private state as one call sees it.
-#[derive(Debug, Clone, Default)]
-pub struct PluginState {
-    pub(super) stored: BTreeMap<String, Vec<u8>>,
-    pub(super) quota: usize,
-}
-
-impl PluginState {
-    /// `quota` in bytes over keys and values; 0: the call may only read.
-    pub fn new(stored: BTreeMap<String, Vec<u8>>, quota: usize) -> Self {
-        Self { stored, quota }
-    }
-
-    /// What a call wrote, for the next call to see.
-    pub fn write(&mut self, changes: &[(String, Option<Vec<u8>>)]) {
-        for (key, value) in changes {
-            match value {
-                Some(value) => self.stored.insert(key.clone(), value.clone()),
-                None => self.stored.remove(key),
-            };
-        }
-    }
 }
 
 /// One thing that a connector tells.

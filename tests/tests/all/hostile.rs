@@ -9,7 +9,7 @@ use crate::harness::{Host, text};
 use crate::hooks::{CONFIG, TABLE, shop};
 
 /// The hostile analyzer, built once with the host's own command.
-fn built() -> &'static PathBuf {
+pub(crate) fn built() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let host = Host::new(CONFIG, TABLE);

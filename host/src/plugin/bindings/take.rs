@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Annotation, Attachment, Author, Detail, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted};
+use crate::model::{
+    Annotation, Attachment, Author, Detail, Digest, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted,
+};
 use crate::plugin::shapes::{Change, Page, Receipt, RuleDecision, Sent};
 
 use super::{api::types, connect, decide};
@@ -14,6 +16,7 @@ const WORD_MAX: usize = 4096;
 const BODY_MAX: usize = 64 << 10;
 const RAW_MAX: usize = 32 << 20;
 const CURSOR_MAX: usize = 64 << 10;
+const HEAD_MAX: usize = 64 << 10;
 /// Counts.
 const ATTRS_MAX: usize = 64;
 const REFS_MAX: usize = 64;
@@ -153,7 +156,26 @@ pub(in crate::plugin) fn page(page: connect::Page) -> Checked<Page> {
 }
 
 pub(in crate::plugin) fn changes(changes: Vec<connect::Change>) -> Checked<Vec<Change>> {
-    at_most("changes", changes, CHANGES_MAX)?.into_iter().map(change).collect()
+    Ok(at_most("changes", changes, CHANGES_MAX)?.into_iter().map(change_or_unreadable).collect())
+}
+
+/// A change that breaks the contract is set aside alone: one thing that the network sends must not keep the rest from coming
+/// for ever. Where its native id is the breach, it is named by the digest of that.
+fn change_or_unreadable(given: connect::Change) -> Change {
+    let (named, head) = match &given {
+        connect::Change::Upsert(about) => (Some(about.native.clone()), about.text.as_bytes()),
+        connect::Change::Raw((id, body)) => (Some(id.clone()), body.as_slice()),
+        connect::Change::Gone(id) => (Some(id.clone()), [].as_slice()),
+        connect::Change::Unreadable((id, _, head)) => (Some(id.clone()), head.as_slice()),
+        connect::Change::Note((_, json)) => (None, json.as_bytes()),
+    };
+    let head = head.get(..HEAD_MAX.min(head.len())).unwrap_or_default().to_vec();
+    change(given).unwrap_or_else(|why| {
+        let seed = named.as_ref().map(|id| [id.scope.as_bytes(), &[0], id.id.as_bytes()].concat()).unwrap_or_default();
+        let unnamed = || NativeId { scope: "unusable".to_owned(), id: Digest::of(if seed.len() > 1 { &seed } else { &head }).to_string() };
+        let native = named.and_then(|id| native(id).ok()).unwrap_or_else(unnamed);
+        Change::Unreadable { native, reason: shown(&why, MESSAGE_MAX), head }
+    })
 }
 
 fn change(change: connect::Change) -> Checked<Change> {
@@ -163,7 +185,7 @@ fn change(change: connect::Change) -> Checked<Change> {
         connect::Change::Raw((_, body)) => return Err(format!("raw item of {} bytes is over {RAW_MAX}", body.len())),
         connect::Change::Gone(id) => Change::Gone(native(id)?),
         connect::Change::Unreadable((id, reason, mut head)) => {
-            head.truncate(64 << 10);
+            head.truncate(HEAD_MAX);
             Change::Unreadable { native: native(id)?, reason: shown(&reason, MESSAGE_MAX), head }
         }
         connect::Change::Note((kind, json)) => {
@@ -244,4 +266,51 @@ pub(in crate::plugin) fn probed((sent, receipt_of): (connect::Sent, Option<conne
         connect::Sent::Unknown => Sent::Unknown,
     };
     Ok((sent, receipt_of.map(receipt).transpose()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: &str) -> types::NativeId {
+        types::NativeId { scope: String::new(), id: id.to_owned() }
+    }
+
+    fn taken(changes: Vec<connect::Change>) -> Vec<Change> {
+        page(connect::Page { changes, cursor: "c".to_owned(), more: false, backfill: false, next_poll_ms: None }).unwrap().changes
+    }
+
+    #[test]
+    fn a_change_that_breaks_the_contract_is_set_aside_alone() {
+        let long = "x".repeat(2000);
+        let note = |json: &str| connect::Change::Note(("k".to_owned(), json.to_owned()));
+
+        let changes = taken(vec![
+            connect::Change::Gone(id("1")),
+            connect::Change::Gone(id(&long)),
+            connect::Change::Raw((id("2"), vec![7; RAW_MAX + 1])),
+            note("{"),
+            note("{}"),
+        ]);
+
+        assert_eq!(changes[0], Change::Gone(NativeId { scope: String::new(), id: "1".to_owned() }));
+        assert!(matches!(&changes[1], Change::Unreadable { native, .. } if native.scope == "unusable" && native.id.len() < ID_MAX), "{changes:?}");
+        assert!(matches!(&changes[2], Change::Unreadable { native, head, .. } if native.id == "2" && *head == [7; HEAD_MAX]));
+        assert!(matches!(&changes[3], Change::Unreadable { reason, head, .. } if reason.contains("no JSON") && head == b"{"));
+        assert!(matches!(&changes[4], Change::Note { .. }));
+        assert_eq!(taken(vec![connect::Change::Gone(id(&long))])[0], changes[1], "the same again has the same name");
+    }
+
+    #[test]
+    fn a_page_that_breaks_the_contract_fails_whole() {
+        let page_of = |cursor: String, n| connect::Page {
+            changes: (0..n).map(|n| connect::Change::Gone(id(&format!("{n}-")))).collect(),
+            cursor,
+            more: false,
+            backfill: false,
+            next_poll_ms: None,
+        };
+        assert!(page(page_of("c".repeat(CURSOR_MAX + 1), 1)).is_err());
+        assert!(page(page_of(String::new(), CHANGES_MAX + 1)).is_err());
+    }
 }

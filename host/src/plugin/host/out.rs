@@ -6,6 +6,7 @@ use wasmtime::component::Resource;
 
 use crate::egress::{Connection, HttpError, HttpRequest, NetError, Security};
 use crate::plugin::bindings::api;
+use crate::plugin::manifest::Kind;
 
 use super::HostState;
 
@@ -23,6 +24,9 @@ impl HostState {
 
 impl api::http::Host for HostState {
     async fn send(&mut self, request: api::http::Request) -> wasmtime::Result<Result<api::http::Response, api::http::HttpError>> {
+        if self.who.kind == Kind::Rule {
+            return Err(wasmtime::Error::msg("`http` is not for rules"));
+        }
         let Some(door) = self.who.door.clone() else {
             return Ok(Err(api::http::HttpError::Denied("no http is granted to this plugin".to_owned())));
         };
@@ -75,10 +79,11 @@ impl api::net::HostConnection for HostState {
         security: api::net::Security,
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Resource<Conn>, api::net::NetError>> {
+        self.only_connectors("net")?;
         let Some(door) = self.who.door.clone() else {
             return Ok(Err(api::net::NetError::Denied("no net is granted to this plugin".to_owned())));
         };
-        if self.table.iter_mut().count() >= CONNECTIONS_MAX {
+        if self.n_connections >= CONNECTIONS_MAX {
             return Ok(Err(api::net::NetError::Denied(format!("more than {CONNECTIONS_MAX} connections at once"))));
         }
         let security = match security {
@@ -87,7 +92,11 @@ impl api::net::HostConnection for HostState {
             api::net::Security::Starttls => Security::StartTls,
         };
         Ok(match door.connect(&host, port, security, self.wait(timeout_ms)).await {
-            Ok(connection) => Ok(self.table.push(Conn(connection))?),
+            Ok(connection) => {
+                let held = self.table.push(Conn(connection))?;
+                self.n_connections += 1;
+                Ok(held)
+            }
             Err(error) => Err(net_error(error)),
         })
     }
@@ -121,6 +130,7 @@ impl api::net::HostConnection for HostState {
 
     async fn drop(&mut self, conn: Resource<Conn>) -> wasmtime::Result<()> {
         self.table.delete(conn)?;
+        self.n_connections = self.n_connections.saturating_sub(1);
         Ok(())
     }
 }

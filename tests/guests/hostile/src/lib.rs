@@ -3,6 +3,26 @@
 use membrana_sdk::analyzer::Batch;
 use membrana_sdk::{Analyzer, Annotation, Result, Value, register_analyzer};
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Longer than any call may take.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// Calls of this instance.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+/// Runs while the instance starts.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = start;
+
+extern "C" fn start() {
+    if membrana_sdk::config::json().contains("start") {
+        std::thread::sleep(FOR_EVER);
+    }
+}
+
 struct Hostile;
 
 impl Analyzer for Hostile {
@@ -30,6 +50,14 @@ impl Analyzer for Hostile {
                 membrana_sdk::log::info("\u{1b}[31mflood\n".repeat(20));
             }
             Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        } else if config.contains("calls") {
+            let has = |word| batch.items.iter().any(|item| item.text.contains(word));
+            if has("sleep") {
+                std::thread::sleep(FOR_EVER);
+            }
+            assert!(!has("poison"), "on purpose");
+            let n_calls = f64::from(CALLS.fetch_add(1, Ordering::Relaxed) + 1);
+            Ok(batch.items.iter().map(|_| good("calls", n_calls)).collect())
         } else {
             assert!(!batch.items.iter().any(|item| item.text.contains("poison")), "on purpose");
             Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
