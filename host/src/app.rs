@@ -6,6 +6,8 @@
 mod doors;
 mod files;
 mod prepare;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -203,6 +205,7 @@ impl App {
         let sections = sections_of(config, Some(&prepared));
         let Prepared { channels, analyzers, rules, sinks } = prepared;
         let (analyzers, rules) = (Arc::new(Analyzers::new(analyzers)), Arc::new(ArcSwap::from_pointee(rules)));
+        let teams: Arc<[String]> = config.teams.clone().into();
         let mut works: Vec<Arc<dyn Work>> = Vec::new();
         let mut intakes: Vec<Arc<Intake>> = Vec::new();
         let mut hooks: Vec<Hook> = Vec::new();
@@ -227,10 +230,13 @@ impl App {
                 rules: Arc::clone(&rules),
                 capabilities: prepared.capabilities,
                 can_reply: prepared.class.is_some(),
+                teams: Arc::clone(&teams),
+                strikes: Mutex::default(),
             }));
             works.push(Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }));
             if let Some(class) = prepared.class {
-                works.push(Arc::new(Outbox { journal: journal.clone(), channel: channel.clone(), plugin: prepared.plugin, class }));
+                let (journal, channel, plugin) = (journal.clone(), channel.clone(), prepared.plugin);
+                works.push(Arc::new(Outbox { journal, channel, plugin, class, held_until: Mutex::default() }));
             }
             for target in &sinks {
                 works.push(Arc::new(Sink { journal: journal.clone(), channel: channel.clone(), target: Arc::clone(target) }));
@@ -260,13 +266,7 @@ impl App {
     async fn listen(&mut self, address: std::net::SocketAddr, router: axum::Router) -> Result<(), AppError> {
         let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
         self.addresses.push(listener.local_addr().unwrap_or(address));
-        let stop = self.stop.clone();
-        let server = async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(failure) = served {
-                error!(error = %failure, "The HTTP server ended.");
-            }
-        };
+        let server = console::serve(listener, router, self.stop.clone());
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(server);
         Ok(())
     }

@@ -11,6 +11,7 @@ mod openapi;
 mod orders;
 mod read;
 mod refusal;
+mod serve;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::model::{ChannelName, Digest};
 use crate::stage::Journal;
 
 pub use refusal::Refusal;
+pub use serve::serve;
 
 /// What the handlers work on.
 pub struct Desk {

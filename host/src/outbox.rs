@@ -3,26 +3,30 @@
 //! One at a time per exchange, and only while the exchange stands where the reply was decided. It never decides what to say,
 //! and it never sends again what may have gone out: an uncertain outcome is `unknown` until the network tells, or a person.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tracing::warn;
 
-use crate::model::{
-    Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, Fault, Interaction, InteractionId, NativeId, NewEntry, Timestamp,
-};
+use crate::model::{Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, Fault, Interaction, NativeId, NewEntry, Timestamp};
 use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slot, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Commit, Link, Resolved, StoreError};
+use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Link, Resolved, StoreError, view};
 
-/// Looked at in one turn.
+/// Read at once.
 const ACTIONS_MAX: usize = 64;
 /// Calls for one action before it becomes a dead letter.
 const ATTEMPTS_MAX: u32 = 8;
 /// First wait after a refusal that time may mend; doubles up to an hour.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// A network may ask for a longer pause, up to this.
+const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Before an uncertain send is repeated where a repeat is the same post; doubles.
+const REPEAT_MIN: Duration = Duration::from_secs(2);
+/// Before it is looked for where it must be found: networks show what they took with a delay; doubles.
+const PROBE_MIN: Duration = Duration::from_secs(30);
 /// How long the rules are given to look at an exchange that moved, before the question is put again.
 const MOVED_WAIT: Duration = Duration::from_secs(30);
 /// While a credential or the configuration is wrong, the channel's outbox is held so long between two tries.
@@ -38,6 +42,8 @@ pub struct Outbox {
     pub plugin: Arc<Slot>,
     /// Its promise about repeats.
     pub class: SendClass,
+    /// Until when nothing is sent: the credential, the configuration or the network's limit stops the whole channel. Can be lost.
+    pub held_until: Mutex<Timestamp>,
 }
 
 /// What a connector can promise about a send that may have gone out. See the manifest's `send_class`.
@@ -69,16 +75,33 @@ impl Work for Outbox {
             return Ok(Turn::Idle);
         }
         let now = self.journal.clock.now();
-        let due = self.journal.store.actions_due(&self.channel, now, ACTIONS_MAX).await?;
-        let mut has_worked = false;
-        for action in due {
-            has_worked |= self.work_on(action).await?;
+        let (mut after, mut has_worked) = (None, false);
+        // To the end of what is due: those that wait for others of their exchange must not hide the rest.
+        loop {
+            let due = self.journal.store.actions_due(&self.channel, now, after, ACTIONS_MAX).await?;
+            let Some(last) = due.last().and_then(|action| action.next_look().map(|at| (at, action.id))) else { break };
+            for action in due {
+                let held_until = self.held_until();
+                if held_until > now {
+                    return Ok(Turn::Until(held_until));
+                }
+                has_worked |= self.work_on(action).await?;
+            }
+            after = Some(last);
         }
         Ok(if has_worked { Turn::Worked } else { Turn::Idle })
     }
 }
 
 impl Outbox {
+    fn held_until(&self) -> Timestamp {
+        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, until: Timestamp) {
+        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
     async fn work_on(&self, action: Action) -> Result<bool, StageError> {
         match action.state {
             ActionState::Pending | ActionState::Retry => self.send(action).await,
@@ -91,16 +114,23 @@ impl Outbox {
 
     async fn send(&self, action: Action) -> Result<bool, StageError> {
         let store = &self.journal.store;
-        if store.exchange_is_busy(&self.channel, action.exchange, action.id).await? {
+        if store.must_wait(&self.channel, &action).await? {
             return Ok(false);
         }
         let exchange = store.exchange(&self.channel, action.exchange).await?;
-        if action.state == ActionState::Pending && exchange.version != action.exchange_version {
+        let is_pending = action.state == ActionState::Pending;
+        if is_pending && exchange.version != action.exchange_version {
             return self.ask_again(action).await.map(|()| true);
+        }
+        if is_pending && action.is_automatic && exchange.n_automatic(self.journal.clock.now()) >= AUTOMATIC_REPLIES_MAX {
+            return self.leave_to_person(action).await.map(|()| true);
+        }
+        if self.is_gone(&action).await? {
+            return self.withdraw(action).await.map(|()| true);
         }
         let plugin = self.plugin.current();
         let Some(message) = self.message(&action).await? else {
-            return self.give_up(action, "what it answers is gone").await.map(|()| true);
+            return self.give_up(action, "what it answers cannot be read").await.map(|()| true);
         };
         let mut claim = self.journal.begin(&self.channel);
         let claimed = Action {
@@ -134,6 +164,22 @@ impl Outbox {
         Ok(())
     }
 
+    /// Enough automatic replies went out while this one waited: it becomes a draft.
+    async fn leave_to_person(&self, action: Action) -> Result<(), StageError> {
+        let mut commit = self.journal.begin(&self.channel);
+        let error = Some(format!("{AUTOMATIC_REPLIES_MAX} automatic replies in the last hour: this one waits for a person"));
+        let revision = action.revision + 1;
+        commit.actions.push(Action { state: ActionState::AwaitingApproval, is_automatic: false, revision, error, ..action });
+        self.commit_outcome(commit).await
+    }
+
+    /// A deletion withdraws what was not sent.
+    async fn withdraw(&self, action: Action) -> Result<(), StageError> {
+        let mut commit = self.journal.begin(&self.channel);
+        self.settle(&mut commit, action, ActionState::Withdrawn, None, Some("what it answers is gone".to_owned()));
+        self.commit_outcome(commit).await
+    }
+
     async fn sent(&self, action: Action, receipt: Receipt) -> Result<(), StageError> {
         let mut commit = self.journal.begin(&self.channel);
         for native in std::iter::once(&receipt.native).chain(&receipt.aka) {
@@ -146,19 +192,23 @@ impl Outbox {
 
     async fn refused(&self, action: Action, fault: Fault) -> Result<(), StageError> {
         let now = self.journal.clock.now();
-        let is_lost = matches!(fault.detail().code.as_str(), Fault::OUTCOME_UNKNOWN | "timeout" | "trap" | "cpu" | "memory" | "contract");
+        let is_lost = matches!(fault.detail().code.as_str(), Fault::OUTCOME_UNKNOWN | "timeout" | "stopped" | "trap" | "cpu" | "memory" | "contract");
         if is_lost {
             return self.settle_unknown(action, &fault.to_string()).await;
         }
         let wait = match &fault {
             Fault::Permanent(_) | Fault::Unsupported(_) => return self.give_up(action, &fault.to_string()).await,
             Fault::Config(_) | Fault::Auth(_) => HELD_WAIT,
-            Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RETRY_MAX),
+            Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RATE_LIMIT_MAX),
             Fault::Transient(_) if action.attempts >= ATTEMPTS_MAX => return self.give_up(action, &fault.to_string()).await,
-            Fault::Transient(_) => (RETRY_MIN * 2u32.saturating_pow(action.attempts.saturating_sub(1))).min(RETRY_MAX),
+            Fault::Transient(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
         };
-        // A held outbox and a rate limit are not the action's fault: only real tries count.
-        let attempts = if matches!(fault, Fault::Transient(_)) { action.attempts } else { action.attempts.saturating_sub(1) };
+        // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
+        let is_channels = !matches!(fault, Fault::Transient(_));
+        let attempts = if is_channels { action.attempts.saturating_sub(1) } else { action.attempts };
+        if is_channels {
+            self.hold(now.plus(wait));
+        }
         warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
         let mut commit = self.journal.begin(&self.channel);
         let revision = action.revision + 1;
@@ -169,7 +219,10 @@ impl Outbox {
     async fn settle_unknown(&self, action: Action, why: &str) -> Result<(), StageError> {
         warn!(channel = %self.channel, action = %action.id, "Outcome of a send is unknown; will look for it.");
         let mut commit = self.journal.begin(&self.channel);
+        let first = if matches!(self.class, SendClass::ReadBack | SendClass::None) { PROBE_MIN } else { REPEAT_MIN };
+        let due = commit.at.plus(doubled(first, action.attempts.saturating_sub(1)));
         self.settle(&mut commit, action, ActionState::Unknown, None, Some(why.to_owned()));
+        commit.actions.iter_mut().for_each(|action| action.due = due);
         self.commit_outcome(commit).await
     }
 
@@ -200,7 +253,7 @@ impl Outbox {
         let now = self.journal.clock.now();
         let plugin = self.plugin.current();
         let Some(message) = self.message(&action).await? else {
-            return self.hand_to_person(action, "what it answers is gone").await.map(|()| true);
+            return self.hand_to_person(action, "what it answers cannot be read").await.map(|()| true);
         };
         match self.class {
             SendClass::ClientId => self.repeat(&plugin, action, message).await,
@@ -245,7 +298,7 @@ impl Outbox {
             Err(fault) if fault.is_final() || action.attempts >= ATTEMPTS_MAX => self.hand_to_person(action, &fault.to_string()).await,
             Err(fault) => {
                 let mut commit = self.journal.begin(&self.channel);
-                let due = commit.at.plus((RETRY_MIN * 2u32.saturating_pow(action.attempts)).min(RETRY_MAX));
+                let due = commit.at.plus(doubled(PROBE_MIN, action.attempts));
                 let (attempts, revision) = (action.attempts + 1, action.revision + 1);
                 let error = Some(fault.to_string());
                 commit.actions.push(Action { state: ActionState::Reconciling, due, attempts, revision, error, ..action });
@@ -260,19 +313,27 @@ impl Outbox {
         self.commit_outcome(commit).await
     }
 
-    /// An own entry in the same conversation that says the same and came after the claim: the echo that came before the answer.
+    /// An own entry that answers the same thing, says the same and came after the claim: the echo that came before the answer.
     async fn own_entry_of(&self, action: &Action) -> Result<Option<NativeId>, StageError> {
         let store = &self.journal.store;
         let Some(conversation) = store.conversation(&self.channel, action.conversation).await? else { return Ok(None) };
+        let taken: Vec<NativeId> = store.actions_about(&self.channel, action.interaction).await?.into_iter().filter_map(|a| a.native).collect();
         for (seq, _, is_ours) in conversation.recent.iter().rev() {
             let entries = if *is_ours && *seq > action.seq { store.read_log(&self.channel, *seq, 1).await? } else { Vec::new() };
-            if let Some(own) = entries.first().and_then(|entry| entry.new.body.content())
-                && own.text.trim() == action.text.trim()
-            {
+            let Some(own) = entries.first().and_then(|entry| entry.new.body.content()) else { continue };
+            if own.text.trim() == action.text.trim() && !taken.contains(&own.native) && self.answers(own, action).await? {
                 return Ok(Some(own.native.clone()));
             }
         }
         Ok(None)
+    }
+
+    /// Says whether an own entry answers what the action answers, under any of its names.
+    async fn answers(&self, own: &Interaction, action: &Action) -> Result<bool, StageError> {
+        let Some(parent) = &own.parent else { return Ok(false) };
+        let id = self.journal.store.id_key().interaction(&self.channel, parent);
+        let resolved = self.journal.store.resolve(&self.channel, &[id]).await?;
+        Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.id == action.interaction)))
     }
 
     fn settle(&self, commit: &mut Commit, action: Action, state: ActionState, native: Option<NativeId>, error: Option<String>) {
@@ -292,28 +353,27 @@ impl Outbox {
         }
     }
 
-    /// What goes out, made of the action and the revision it was decided on; none where that is gone.
+    /// What goes out, made of the action and the revision it was decided on alone, so that a repeat is the same post.
     async fn message(&self, action: &Action) -> Result<Option<Message>, StoreError> {
-        let Some((interaction, received)) = self.content(action.interaction).await? else { return Ok(None) };
-        Ok(Some(Message {
+        let Some(entry) = view::content_as_of(self.journal.store.as_ref(), &self.channel, action.seq).await? else { return Ok(None) };
+        Ok(entry.new.body.content().map(|interaction| Message {
             kind: "reply".to_owned(),
             is_automatic: action.is_automatic,
             text: action.text.clone(),
-            to: Some(Target::of(&interaction)),
-            created: action.created.max(received),
+            to: Some(Target::of(interaction)),
+            created: action.created,
             attrs: Vec::new(),
         }))
     }
 
-    async fn content(&self, id: InteractionId) -> Result<Option<(Box<Interaction>, Timestamp)>, StoreError> {
-        let store = &self.journal.store;
-        let Some(Resolved::Interaction(known)) = store.resolve(&self.channel, &[id]).await?.into_iter().next() else { return Ok(None) };
-        if known.is_gone {
-            return Ok(None);
-        }
-        let entries = store.read_log(&self.channel, known.latest, 1).await?;
-        Ok(entries.first().and_then(|entry| entry.new.body.content().map(|content| (Box::new(content.clone()), entry.at))))
+    async fn is_gone(&self, action: &Action) -> Result<bool, StoreError> {
+        let resolved = self.journal.store.resolve(&self.channel, &[action.interaction]).await?;
+        Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone)))
     }
+}
+
+fn doubled(first: Duration, n: u32) -> Duration {
+    first.saturating_mul(2u32.saturating_pow(n)).min(RETRY_MAX)
 }
 
 fn claimed_back(action: Action) -> Action {

@@ -8,17 +8,17 @@ mod events;
 mod timers;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, Seq};
-use crate::plugin::{RuleDecision, RuleEvent, Slot};
+use crate::plugin::{Generation, RuleDecision, Slot, View};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
-use apply::{Answer, Subject, apply};
+use apply::{Answer, Subject, Verdict, apply};
 use events::{Asked, Questions};
 
 pub(crate) use apply::timers_of;
@@ -28,6 +28,8 @@ pub use timers::Timers;
 const ENTRIES_MAX: usize = 256;
 /// Events in one call of a rule.
 const EVENTS_MAX: usize = 64;
+/// Turns in a row that a fault which time may mend holds the channel; then the item goes on without that rule.
+const STRIKES_MAX: u32 = 5;
 
 /// One configured rule.
 pub struct Rule {
@@ -52,6 +54,10 @@ pub struct Rules {
     pub capabilities: Arc<str>,
     /// It can carry a reply.
     pub can_reply: bool,
+    /// Teams there are.
+    pub teams: Arc<[String]>,
+    /// How often in a row a rule could not be asked. Can be lost.
+    pub strikes: Mutex<u32>,
 }
 
 #[async_trait]
@@ -72,14 +78,20 @@ impl Work for Rules {
         }
         let n_entries = usize::try_from(analysed - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
         let mut entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
-        let mut seen = HashSet::new();
-        let repeats = entries.iter().position(|entry| entry.new.exchange.is_some_and(|exchange| !seen.insert(exchange)));
+        // One of an exchange, and one about an interaction: what the first comes to is what the second must see.
+        let (mut exchanges, mut interactions) = (HashSet::new(), HashSet::new());
+        let repeats = entries.iter().position(|entry| {
+            let is_known = entry.new.exchange.is_some_and(|exchange| !exchanges.insert(exchange));
+            entry.new.interaction.is_some_and(|interaction| !interactions.insert(interaction)) || is_known
+        });
         entries.truncate(repeats.unwrap_or(entries.len()));
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
-        let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities };
+        let rules = self.rules.load_full();
+        let view = rules.iter().fold(View::default(), |view, rule| view.or(rule.plugin.current().manifest().view));
+        let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities, view };
         let asked = questions.about(&entries).await?;
         let mut commit = self.journal.begin(&self.channel);
-        self.decide(asked, &mut commit).await;
+        self.decide(&rules, asked, &mut commit).await?;
         commit.positions.push((Reader::Rules, last.0));
         self.journal.commit(commit).await?;
         Ok(Turn::Worked)
@@ -87,29 +99,33 @@ impl Work for Rules {
 }
 
 impl Rules {
-    async fn decide(&self, asked: Vec<Asked>, commit: &mut Commit) {
-        let rules = self.rules.load_full();
-        let mut answers: Vec<Vec<Answer>> = asked.iter().map(|_| Vec::new()).collect();
-        for rule in rules.iter() {
+    async fn decide(&self, rules: &[Rule], asked: Vec<Asked>, commit: &mut Commit) -> Result<(), StageError> {
+        let mut verdicts: Vec<Vec<Verdict>> = asked.iter().map(|_| Vec::new()).collect();
+        let mut passing = None;
+        for rule in rules {
             let generation = rule.plugin.current();
-            let events: Vec<RuleEvent> = asked.iter().map(|one| one.event.clone()).collect();
-            for (n, answer) in self.ask(rule, events).await.into_iter().enumerate() {
-                match (answer, answers.get_mut(n), asked.get(n)) {
-                    (Ok(RuleDecision { actions, row, reasons }), Some(list), _) => {
-                        list.push(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions });
+            for ((answer, list), one) in self.ask(&generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
+                match answer {
+                    Ok(RuleDecision { actions, row, reasons }) => {
+                        list.push(Verdict::Answer(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions }));
                     }
-                    (Err(fault), _, Some(one)) => commit.dead.push(self.letter(rule, one, &fault)),
-                    _ => {}
+                    Err(fault) => {
+                        list.push(Verdict::Failed(rule.name.clone()));
+                        commit.dead.push(self.letter(rule, one, &fault));
+                        passing = passing.or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {fault}", rule.name)));
+                    }
                 }
             }
         }
+        self.hold_for(passing)?;
         let now = commit.at;
-        for (one, answers) in asked.iter().zip(answers) {
+        for (one, verdicts) in asked.iter().zip(verdicts) {
+            let Some(content) = one.content.get() else { continue };
             let subject = Subject {
                 key: self.journal.store.id_key(),
                 channel: &self.channel,
                 entry: &one.entry,
-                content: &one.content,
+                content,
                 interaction: one.interaction,
                 conversation: one.conversation,
                 exchange_id: one.exchange_id,
@@ -117,38 +133,46 @@ impl Rules {
                 exchange: &one.exchange,
                 received: one.received,
                 missing: &one.missing,
+                lineups: &one.lineups,
                 can_reply: self.can_reply,
                 is_redecision: one.is_redecision,
                 actions: &one.actions,
                 tasks: &one.tasks,
+                teams: &self.teams,
                 now,
             };
-            apply(&subject, answers, commit);
+            apply(&subject, verdicts, commit);
+        }
+        Ok(())
+    }
+
+    /// A fault that time may mend holds the channel, but not for ever.
+    fn hold_for(&self, passing: Option<String>) -> Result<(), StageError> {
+        let mut strikes = self.strikes.lock().unwrap_or_else(PoisonError::into_inner);
+        match passing {
+            Some(why) if *strikes + 1 < STRIKES_MAX => {
+                *strikes += 1;
+                Err(StageError::Other(why))
+            }
+            _ => {
+                *strikes = 0;
+                Ok(())
+            }
         }
     }
 
     /// One answer per event, same order; a batch that fails for good is halved until the event at fault stands alone.
-    async fn ask(&self, rule: &Rule, mut events: Vec<RuleEvent>) -> Vec<Result<RuleDecision, Fault>> {
-        let mut answers = Vec::with_capacity(events.len());
-        let mut waiting: Vec<Vec<RuleEvent>> = Vec::new();
-        while events.len() > EVENTS_MAX {
-            let rest = events.split_off(EVENTS_MAX);
-            waiting.push(std::mem::replace(&mut events, rest));
-        }
-        waiting.push(events);
-        waiting.reverse();
-        let generation = rule.plugin.current();
-        while let Some(mut batch) = waiting.pop() {
-            if batch.is_empty() {
-                continue;
-            }
-            match generation.decide(batch.clone()).await {
+    async fn ask(&self, generation: &Generation, asked: &[Asked]) -> Vec<Result<RuleDecision, Fault>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        let mut waiting: Vec<&[Asked]> = asked.chunks(EVENTS_MAX).rev().collect();
+        while let Some(batch) = waiting.pop() {
+            let events = batch.iter().map(|one| one.event_for(generation.manifest().view)).collect();
+            match generation.decide(events).await {
                 Ok(decisions) if decisions.len() == batch.len() => answers.extend(decisions.into_iter().map(Ok)),
                 Ok(_) => answers.extend(batch.iter().map(|_| Err(wrong_count()))),
                 Err(_) if batch.len() > 1 => {
-                    let second = batch.split_off(batch.len() / 2);
-                    waiting.push(second);
-                    waiting.push(batch);
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    waiting.extend([second, first]);
                 }
                 Err(fault) => answers.push(Err(fault)),
             }

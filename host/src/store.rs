@@ -24,7 +24,7 @@ use crate::model::{
 pub use memory::MemoryStore;
 pub use sled::SledStore;
 
-use rules::{in_force, is_due};
+use rules::in_force;
 
 /// Everything that must outlive the process. All lists have a bound given by the caller.
 #[async_trait]
@@ -85,11 +85,17 @@ pub trait Store: Send + Sync + 'static {
     /// All tasks about one interaction, by id.
     async fn tasks_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Task>, StoreError>;
 
-    /// Actions of this channel in `Pending`, `Retry`, `Unknown` or `Reconciling` with `due <= now`, and all `Claimed` ones, by due.
-    async fn actions_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError>;
+    /// Actions of this channel whose [`Action::next_look`] is not after `now`, by it and id; those after `after` alone.
+    async fn actions_due(
+        &self,
+        channel: &ChannelName,
+        now: Timestamp,
+        after: Option<(Timestamp, ActionId)>,
+        items_max: usize,
+    ) -> Result<Vec<Action>, StoreError>;
 
-    /// Says whether an action of this exchange other than `except` is under way.
-    async fn exchange_is_busy(&self, channel: &ChannelName, exchange: ExchangeId, except: ActionId) -> Result<bool, StoreError>;
+    /// Says whether another action of its exchange must go first: one that is under way, or an older one that waits to go out.
+    async fn must_wait(&self, channel: &ChannelName, action: &Action) -> Result<bool, StoreError>;
 
     /// Timers of this channel with `due <= now`, by due.
     async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError>;
@@ -309,6 +315,18 @@ pub struct Exchange {
     pub version: u64,
     /// The last automatic replies. Shape: at most 8, oldest first.
     pub automatic_replies: Vec<Timestamp>,
+}
+
+/// More in one exchange within [`AUTOMATIC_WINDOW_MS`] wait for a person: two machines must not talk to each other.
+pub const AUTOMATIC_REPLIES_MAX: usize = 3;
+/// Units: milliseconds.
+const AUTOMATIC_WINDOW_MS: u64 = 3_600_000;
+
+impl Exchange {
+    /// Automatic replies that count against [`AUTOMATIC_REPLIES_MAX`] now.
+    pub fn n_automatic(&self, now: Timestamp) -> usize {
+        self.automatic_replies.iter().filter(|at| now.since_ms(**at) < AUTOMATIC_WINDOW_MS).count()
+    }
 }
 
 /// A thread.

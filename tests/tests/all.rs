@@ -6,6 +6,8 @@
 
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/examples.rs"]
+mod examples;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]

@@ -1,6 +1,7 @@
 //! `/hooks/{channel}`: the request as received, handed to ingress; 2xx only for what is durable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,11 +10,14 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use tokio::time::timeout;
 
 use crate::ingress::{Answer, BODY_BYTES_MAX, Incoming, Ingress};
 
 /// A network that cannot be served now should come back after so long. Units: seconds.
 const RETRY_AFTER_S: &str = "5";
+/// From the head of a webhook to the end of its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn router(ingress: Arc<Ingress>) -> Router {
     Router::new().route("/hooks/{channel}", any(root)).route("/hooks/{channel}/{*rest}", any(below)).with_state(ingress)
@@ -29,8 +33,10 @@ async fn below(State(ingress): State<Arc<Ingress>>, Path((channel, rest)): Path<
 
 async fn accept(ingress: &Ingress, channel: &str, rest: &str, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, format!("a webhook may have {BODY_BYTES_MAX} bytes at most\n")).into_response();
+    let body = match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, format!("a webhook may have {BODY_BYTES_MAX} bytes at most\n")).into_response(),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
     };
     let slash = if rest.is_empty() { "" } else { "/" };
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();

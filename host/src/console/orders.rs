@@ -12,7 +12,7 @@ use crate::model::{
     Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, NewEntry, NewRaw, Task, TaskState, shown,
 };
 use crate::rules::timers_of;
-use crate::store::{ChannelStatus, Commit, Reader, Resolved, SinkRetry};
+use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
 use super::read::{find_action, find_dead, find_task};
 use super::{Desk, Refusal};
@@ -30,6 +30,8 @@ struct Order {
     by: Option<String>,
     /// An approval's edited text.
     text: Option<String>,
+    /// Of the text that was read: another one is not approved.
+    fingerprint: Option<String>,
     /// Why.
     reason: Option<String>,
 }
@@ -107,6 +109,9 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
             format!("membrana outbox approve {id} --as {}", action.review.first().map_or("TEAM", String::as_str)),
         ));
     }
+    if order.fingerprint.as_ref().is_some_and(|read| *read != action.fingerprint()) {
+        return Err(Refusal::conflict(format!("the text of action `{id}` is another by now"), "read it again, then approve"));
+    }
     let text = order.text.filter(|text| *text != action.text);
     let mut commit = desk.journal.begin(&action.channel);
     let approved = Action {
@@ -118,7 +123,7 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
         revision: action.revision + 1,
         ..action
     };
-    commit.entries.push(about(&approved, Fact::ActionApproved { action: approved.id, by }));
+    commit.entries.push(about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
     commit.actions.push(approved.clone());
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&approved)))
@@ -212,13 +217,19 @@ fn gone(letter: &DeadLetter) -> Refusal {
     Refusal::not_found(format!("what dead letter `{}` is about is no longer kept", letter.id), "raw items are kept for `raw_keep` of [host]")
 }
 
+/// A fact about an interaction, with whom and what thread it concerns.
 async fn fact(desk: &Desk, channel: &ChannelName, interaction: InteractionId, fact: Fact) -> Result<NewEntry, Refusal> {
-    let resolved = desk.journal.store.resolve(channel, &[interaction]).await?;
-    let conversation = resolved.into_iter().find_map(|resolved| match resolved {
-        Resolved::Interaction(known) => Some(known.conversation),
-        _ => None,
-    });
-    Ok(NewEntry { interaction: Some(interaction), identity: None, conversation, exchange: None, is_backfill: false, body: EntryBody::Fact(fact) })
+    let store = desk.journal.store.as_ref();
+    let about = view::interaction(store, channel, interaction).await?;
+    let new = about.as_ref().map(|view| &view.entry.new);
+    Ok(NewEntry {
+        interaction: Some(interaction),
+        identity: new.and_then(|new| new.identity),
+        conversation: new.and_then(|new| new.conversation),
+        exchange: new.and_then(|new| new.exchange),
+        is_backfill: false,
+        body: EntryBody::Fact(fact),
+    })
 }
 
 fn about(action: &Action, fact: Fact) -> NewEntry {

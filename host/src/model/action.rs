@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionId, ChannelName, ConversationId, Digest, ExchangeId, IdentityId, InteractionId, NativeId, Seq, TaskId, Timestamp};
+use super::{ActionId, ChannelName, ConversationId, Digest, ExchangeId, IdentityId, InteractionId, LineupId, NativeId, Seq, TaskId, Timestamp};
 
 /// An action as a rule asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Decision {
     pub dropped: Vec<(Wanted, String)>,
     /// Analyzers that had no answer when it was decided.
     pub missing: Vec<String>,
+    /// The lineups whose runs it read.
+    pub lineups: Vec<LineupId>,
     /// When.
     pub at: Timestamp,
 }
@@ -222,6 +224,28 @@ pub struct Action {
     pub digest: Option<Digest>,
 }
 
+impl Action {
+    /// Names the text as it stands, so that an approval cannot meet another one. Shape: 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let hash = blake3::hash(self.text.as_bytes());
+        hash.to_hex().chars().take(16).collect()
+    }
+
+    /// When the outbox must look at it next, if at all. A claim found again is looked at first.
+    pub fn next_look(&self) -> Option<Timestamp> {
+        match self.state {
+            ActionState::Claimed => Some(Timestamp(0)),
+            ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => Some(self.due),
+            _ => None,
+        }
+    }
+
+    /// On its way out by itself, or waiting for its outcome: later ones of its exchange stay behind it.
+    pub fn is_on_its_way(&self) -> bool {
+        self.state == ActionState::Pending || self.state.is_under_way()
+    }
+}
+
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -261,6 +285,8 @@ pub struct Task {
     pub seq: Seq,
     /// Which rule asked.
     pub rule: String,
+    /// Its key of the assignment.
+    pub key: String,
     /// The row that decided.
     pub row: Option<String>,
     /// What it asked for.
@@ -273,6 +299,8 @@ pub struct Task {
     pub due: Option<Timestamp>,
     /// Steps of the escalation that fired, by index.
     pub escalated: Vec<u16>,
+    /// The deadline passed while it was open.
+    pub is_overdue: bool,
     /// Rises by one with every change: changes compare and set it.
     pub revision: u64,
 }

@@ -73,4 +73,6 @@ pub struct Annotated {
     pub annotations: Vec<(String, Digest, Annotation)>,
     /// Names of analyzers that no run has an answer of.
     pub missing: Vec<String>,
+    /// The lineups whose runs are in force here.
+    pub lineups: Vec<LineupId>,
 }

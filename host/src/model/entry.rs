@@ -13,6 +13,8 @@ pub struct Entry {
     pub at: Timestamp,
     /// The entry before it about the same interaction.
     pub previous: Option<Seq>,
+    /// The version of its exchange once it was appended; none where it has no exchange.
+    pub exchange_version: Option<u64>,
     /// What was appended.
     pub new: NewEntry,
 }
@@ -108,6 +110,8 @@ pub enum Fact {
         action: ActionId,
         /// Who.
         by: String,
+        /// Of the text that goes out. See [`super::Action::fingerprint`].
+        fingerprint: String,
     },
     /// The exchange moved while a reply of ours waited: decide again.
     ExchangeMoved {

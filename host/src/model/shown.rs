@@ -111,6 +111,7 @@ pub fn action(action: &Action) -> Json {
         "interaction": action.interaction.to_string(),
         "rule": action.rule,
         "text": action.text,
+        "fingerprint": action.fingerprint(),
         "state": action.state.word(),
         "automatic": action.is_automatic,
         "review": action.review,
@@ -131,7 +132,7 @@ pub fn task(task: &Task) -> Json {
     json!({
         "id": task.id.to_string(),
         "kind": "assign",
-        "key": "assign",
+        "key": task.key,
         "team": task.assignment.team,
         "assignee": null,
         "channel": task.channel.as_str(),

@@ -189,6 +189,18 @@ fn any_object() -> serde_json::Value {
     serde_json::json!({ "type": "object" })
 }
 
+impl View {
+    /// What either asks for.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            exchange: self.exchange || other.exchange,
+            conversation: self.conversation || other.conversation,
+            history: self.history.max(other.history),
+            person: self.person || other.person,
+        }
+    }
+}
+
 impl Manifest {
     /// Reads `plugin.toml`. Errors name the place.
     pub fn parse(text: &str) -> Result<Self, PluginError> {

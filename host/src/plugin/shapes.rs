@@ -205,6 +205,8 @@ pub struct RuleInteraction {
     pub author_name: Option<String>,
     pub author_metrics: Vec<(String, f64)>,
     pub place: Option<Place>,
+    pub side: Option<String>,
+    pub campaign: Option<String>,
     pub occurred: Timestamp,
     pub received: Timestamp,
     pub backfill: bool,
@@ -229,6 +231,10 @@ pub struct RuleConversation {
     pub id: String,
     /// Entries with content.
     pub count: u32,
+    /// Earlier entries, newest first: identity or `own`, when, text.
+    pub recent: Vec<(String, Timestamp, String)>,
+    /// Ids of open tasks about its entries.
+    pub open_tasks: Vec<String>,
 }
 
 /// What a rule answers to one event.

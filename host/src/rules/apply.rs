@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::model::{
     Action, ActionId, ActionState, Assignment, ChannelName, ConversationId, Decision, Digest, Entry, ExchangeId, IdKey, IdentityId, Interaction,
-    InteractionId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
+    InteractionId, LineupId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
 };
-use crate::store::{Commit, Exchange};
+use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Exchange};
 
-/// More in one exchange within [`AUTOMATIC_WINDOW`] become drafts: two machines must not talk to each other.
-const AUTOMATIC_REPLIES_MAX: usize = 3;
-const AUTOMATIC_WINDOW: Duration = Duration::from_secs(3600);
 /// Asked for by one decision; the rest is dropped and said so.
 const ACTIONS_MAX: usize = 16;
 
@@ -29,6 +28,21 @@ pub(super) struct Answer {
     pub(super) reasons: Vec<String>,
     /// What it asks for.
     pub(super) actions: Vec<Wanted>,
+}
+
+/// What came of asking one rule.
+pub(super) enum Verdict {
+    Answer(Answer),
+    /// It could not answer, by name: what it wanted before stands.
+    Failed(String),
+}
+
+/// Body of an action of kind `note`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoteBody {
+    #[expect(dead_code, reason = "only its shape is checked; the decision keeps the body")]
+    text: String,
 }
 
 /// What the answers are about.
@@ -48,6 +62,8 @@ pub(super) struct Subject<'a> {
     pub(super) received: Timestamp,
     /// Analyzers without an answer.
     pub(super) missing: &'a [String],
+    /// Whose runs were read.
+    pub(super) lineups: &'a [LineupId],
     /// The channel can carry a reply.
     pub(super) can_reply: bool,
     /// The answer replaces what was decided before; else it only adds.
@@ -55,15 +71,21 @@ pub(super) struct Subject<'a> {
     /// What stands about this interaction.
     pub(super) actions: &'a [Action],
     pub(super) tasks: &'a [Task],
+    /// Teams there are.
+    pub(super) teams: &'a [String],
     pub(super) now: Timestamp,
 }
 
-/// Writes what follows from `answers`, in the order of the rules, into `commit`.
-pub(super) fn apply(subject: &Subject<'_>, answers: Vec<Answer>, commit: &mut Commit) {
+/// Writes what follows from the rules' verdicts, in their order, into `commit`.
+pub(super) fn apply(subject: &Subject<'_>, verdicts: Vec<Verdict>, commit: &mut Commit) {
     let mut round = Round { subject, commit, reply_by: None, assigned_by: None, kept_actions: Vec::new(), kept_tasks: Vec::new() };
-    round.reply_by = subject.actions.iter().find(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(|a| a.rule.clone());
-    for answer in answers {
-        round.answer(answer);
+    let claimed = subject.actions.iter().find(|a| !a.state.is_open() && a.state != ActionState::Withdrawn);
+    round.reply_by = claimed.map(|a| (a.rule.clone(), a.wanted.key.clone()));
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Answer(answer) => round.answer(answer),
+            Verdict::Failed(rule) => round.stands(&rule),
+        }
     }
     if subject.is_redecision {
         round.withdraw_the_rest();
@@ -73,13 +95,27 @@ pub(super) fn apply(subject: &Subject<'_>, answers: Vec<Answer>, commit: &mut Co
 struct Round<'a, 'c> {
     subject: &'a Subject<'a>,
     commit: &'c mut Commit,
-    reply_by: Option<String>,
-    assigned_by: Option<String>,
+    /// Rule and key of the reply that holds the place.
+    reply_by: Option<(String, String)>,
+    /// Likewise of the assignment.
+    assigned_by: Option<(String, String)>,
     kept_actions: Vec<ActionId>,
     kept_tasks: Vec<TaskId>,
 }
 
 impl Round<'_, '_> {
+    /// What a rule wanted that cannot be asked now stays as it is, and holds its place.
+    fn stands(&mut self, rule: &str) {
+        for action in self.subject.actions.iter().filter(|action| action.rule == rule && action.state.is_open()) {
+            self.kept_actions.push(action.id);
+            self.reply_by.get_or_insert_with(|| (rule.to_owned(), action.wanted.key.clone()));
+        }
+        for task in self.subject.tasks.iter().filter(|task| task.rule == rule && matches!(task.state, TaskState::Open | TaskState::Waiting)) {
+            self.kept_tasks.push(task.id);
+            self.assigned_by.get_or_insert_with(|| (rule.to_owned(), task.key.clone()));
+        }
+    }
+
     fn answer(&mut self, answer: Answer) {
         let Answer { rule, digest, row, mut reasons, actions } = answer;
         let (mut granted, mut dropped, mut unsendable) = (Vec::new(), Vec::new(), None);
@@ -90,7 +126,7 @@ impl Round<'_, '_> {
                 _ if self.subject.entry.new.is_backfill => Err("from before the channel was enabled".to_owned()),
                 "reply" => self.reply(&rule, &wanted, &mut unsendable, &mut reasons),
                 "assign" => self.may_assign(&rule, &wanted).map(|parsed| assignment = Some((wanted.clone(), parsed))),
-                "note" => Ok(()),
+                "note" => serde_json::from_str::<NoteBody>(&wanted.body).map(drop).map_err(|e| format!("body of a note: {e}")),
                 other => Err(format!("actions of kind `{other}` are not known to this host")),
             };
             match verdict {
@@ -119,14 +155,16 @@ impl Round<'_, '_> {
             actions: granted,
             dropped,
             missing: self.subject.missing.to_vec(),
+            lineups: self.subject.lineups.to_vec(),
             at: self.subject.now,
         });
     }
 
     fn reply(&mut self, rule: &str, wanted: &Wanted, unsendable: &mut Option<String>, reasons: &mut Vec<String>) -> Result<(), String> {
         let body: ReplyBody = serde_json::from_str(&wanted.body).map_err(|e| format!("body of a reply: {e}"))?;
-        if let Some(first) = self.reply_by.as_ref().filter(|first| *first != rule) {
-            return Err(format!("the reply of `{first}` came first"));
+        let mine = (rule.to_owned(), wanted.key.clone());
+        if let Some((first, key)) = self.reply_by.as_ref().filter(|first| **first != mine) {
+            return Err(format!("the reply `{key}` of `{first}` came first"));
         }
         if !self.subject.can_reply {
             *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
@@ -136,10 +174,10 @@ impl Round<'_, '_> {
         if is_machine && body.mode == ReplyMode::Send {
             return Err(format!("nothing automatic answers what a machine wrote (`{}`)", self.subject.content.automated));
         }
-        self.reply_by = Some(rule.to_owned());
+        self.reply_by = Some(mine);
         let id = self.subject.key.action(self.subject.interaction, rule, &wanted.key);
         self.kept_actions.push(id);
-        let mode = self.capped(body.mode, reasons);
+        let mode = self.mode(&body, reasons);
         match self.subject.actions.iter().find(|action| action.id == id) {
             None => {
                 let action = self.fresh(id, rule, wanted, body, mode);
@@ -152,14 +190,20 @@ impl Round<'_, '_> {
         Ok(())
     }
 
-    /// Enough automatic replies to this person here: a person looks first.
-    fn capped(&self, mode: ReplyMode, reasons: &mut Vec<String>) -> ReplyMode {
-        let recent = self.subject.exchange.automatic_replies.iter().filter(|at| self.subject.now.since_ms(**at) < window_ms());
-        if mode == ReplyMode::Send && recent.count() >= AUTOMATIC_REPLIES_MAX {
+    /// What is to be reviewed, and what follows enough automatic replies to this person here, waits for a person.
+    fn mode(&self, body: &ReplyBody, reasons: &mut Vec<String>) -> ReplyMode {
+        if body.mode == ReplyMode::Draft {
+            return ReplyMode::Draft;
+        }
+        if !body.review.is_empty() {
+            reasons.push(format!("to be reviewed by {}: it waits for that", body.review.join(", ")));
+            return ReplyMode::Draft;
+        }
+        if self.subject.exchange.n_automatic(self.subject.now) >= AUTOMATIC_REPLIES_MAX {
             reasons.push(format!("{AUTOMATIC_REPLIES_MAX} automatic replies in the last hour: this one waits for a person"));
             return ReplyMode::Draft;
         }
-        mode
+        ReplyMode::Send
     }
 
     fn fresh(&self, id: ActionId, rule: &str, wanted: &Wanted, body: ReplyBody, mode: ReplyMode) -> Action {
@@ -190,10 +234,12 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Same content: kept, with the exchange's new version. Other content: replaced, unless a person edited the draft.
+    /// Same content: kept, with the exchange's new version. Other content: replaced, unless a person edited it. What was to go
+    /// out by itself and no longer may is another content.
     fn renew(&mut self, old: &Action, wanted: &Wanted, body: ReplyBody, mode: ReplyMode) {
         let subject = self.subject;
-        let is_same = old.wanted == *wanted && old.state != ActionState::Withdrawn;
+        let is_held_now = mode == ReplyMode::Draft && old.is_automatic;
+        let is_same = old.wanted == *wanted && old.state != ActionState::Withdrawn && !is_held_now;
         if is_same && old.exchange_version == subject.exchange.version {
             return;
         }
@@ -201,7 +247,7 @@ impl Round<'_, '_> {
         action.revision += 1;
         action.exchange_version = subject.exchange.version;
         action.due = subject.now;
-        let is_kept_by_person = old.is_edited && old.state == ActionState::AwaitingApproval;
+        let is_kept_by_person = old.is_edited && old.state.is_open();
         if !(is_same || is_kept_by_person) {
             action.seq = subject.entry.seq;
             action.wanted = wanted.clone();
@@ -216,10 +262,15 @@ impl Round<'_, '_> {
 
     fn may_assign(&mut self, rule: &str, wanted: &Wanted) -> Result<Assignment, String> {
         let body: Assignment = serde_json::from_str(&wanted.body).map_err(|e| format!("body of an assignment: {e}"))?;
-        if let Some(first) = self.assigned_by.as_ref().filter(|first| *first != rule) {
-            return Err(format!("the assignment of `{first}` came first"));
+        let mine = (rule.to_owned(), wanted.key.clone());
+        if let Some((first, key)) = self.assigned_by.as_ref().filter(|first| **first != mine) {
+            return Err(format!("the assignment `{key}` of `{first}` came first"));
         }
-        self.assigned_by = Some(rule.to_owned());
+        let named = std::iter::once(&body.team).chain(&body.consulted).chain(&body.informed).chain(body.escalate.iter().map(|step| &step.to));
+        if let Some(unknown) = named.into_iter().find(|team| !self.subject.teams.contains(team)) {
+            return Err(format!("there is no team `{unknown}`"));
+        }
+        self.assigned_by = Some(mine);
         Ok(body)
     }
 
@@ -232,7 +283,8 @@ impl Round<'_, '_> {
         if old.is_some_and(|task| task.state == TaskState::Done || (task.state == TaskState::Open && task.assignment == assignment)) {
             return;
         }
-        let opened = old.filter(|task| task.state == TaskState::Open).map_or(subject.now, |task| task.opened);
+        let live = old.filter(|task| task.state == TaskState::Open);
+        let due = assignment.within_ms.map(|ms| subject.received.plus(Duration::from_millis(ms)));
         let task = Task {
             id,
             channel: subject.channel.clone(),
@@ -240,11 +292,14 @@ impl Round<'_, '_> {
             seq: subject.entry.seq,
             rule: rule.to_owned(),
             row: row.map(str::to_owned),
-            due: assignment.within_ms.map(|ms| subject.received.plus(Duration::from_millis(ms))),
+            key: wanted.key.clone(),
+            // Steps that fired stay fired while the chain is the same; the same deadline passes once.
+            escalated: live.filter(|task| task.assignment.escalate == assignment.escalate).map(|task| task.escalated.clone()).unwrap_or_default(),
+            is_overdue: live.is_some_and(|task| task.is_overdue && task.due == due),
+            due,
             assignment,
             state: TaskState::Open,
-            opened,
-            escalated: old.filter(|task| task.state == TaskState::Open).map(|task| task.escalated.clone()).unwrap_or_default(),
+            opened: live.map_or(subject.now, |task| task.opened),
             revision: old.map_or(1, |task| task.revision + 1),
         };
         if let Some(old) = old {
@@ -282,14 +337,11 @@ fn state_of(mode: ReplyMode) -> ActionState {
     }
 }
 
-fn window_ms() -> u64 {
-    u64::try_from(AUTOMATIC_WINDOW.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The timers that an open task has: its deadline and the steps of its escalation that did not fire yet.
 pub(crate) fn timers_of(task: &Task) -> Vec<Timer> {
     let timer = |due, kind| Timer { due, channel: task.channel.clone(), task: task.id, kind };
     let steps = task.assignment.escalate.iter().zip(0u16..).filter(|(_, step)| !task.escalated.contains(step));
     let escalations = steps.map(|(step, n)| timer(task.opened.plus(Duration::from_millis(step.after_ms)), TimerKind::Escalate(n)));
-    task.due.into_iter().map(|due| timer(due, TimerKind::Deadline)).chain(escalations).collect()
+    let deadline = task.due.filter(|_| !task.is_overdue);
+    deadline.into_iter().map(|due| timer(due, TimerKind::Deadline)).chain(escalations).collect()
 }

@@ -1,4 +1,5 @@
-//! What a rule is told of an entry: the content in force, what was said of it, what was claimed, and how the exchange stands.
+//! What a rule is told of an entry: the content as it stood then, what was said of it, what was claimed, and how exchange and
+//! conversation stand, as far as some rule's `view` asks for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,30 +7,60 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::model::{
-    Action, ActionState, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, Interaction, InteractionId, Seq, Task,
-    Timestamp,
+    Action, ActionState, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, Interaction, InteractionId, LineupId,
+    Seq, Task, TaskState, Timestamp,
 };
-use crate::plugin::{RuleEvent, RuleExchange, RuleInteraction};
+use crate::plugin::{RuleConversation, RuleEvent, RuleExchange, RuleInteraction, View};
 use crate::stage::Journal;
-use crate::store::{Exchange, Resolved, StoreError, view};
+use crate::store::{Exchange, StoreError, view};
 
-/// An automatic reply counts against the cap for so long. Units: milliseconds.
-const HOUR_MS: u64 = 3_600_000;
+/// Last entries of a conversation that a rule may ask for.
+const HISTORY_MAX: usize = 16;
+/// Tasks named with a conversation.
+const OPEN_TASKS_MAX: usize = 16;
 
 /// One entry that the rules are asked about.
 pub(super) struct Asked {
     pub(super) entry: Arc<Entry>,
-    pub(super) content: Arc<Interaction>,
+    pub(super) content: Content,
     pub(super) interaction: InteractionId,
     pub(super) conversation: ConversationId,
     pub(super) exchange_id: ExchangeId,
     pub(super) exchange: Exchange,
     pub(super) received: Timestamp,
     pub(super) missing: Vec<String>,
+    pub(super) lineups: Vec<LineupId>,
     pub(super) actions: Vec<Action>,
     pub(super) tasks: Vec<Task>,
     pub(super) is_redecision: bool,
     pub(super) event: RuleEvent,
+}
+
+/// Content where it lies: entries are shared, and a copy of every text would cost more than all else here.
+pub(super) struct Content(Arc<Entry>);
+
+impl Content {
+    fn of(entry: &Arc<Entry>) -> Option<Self> {
+        entry.new.body.content().map(|_| Self(Arc::clone(entry)))
+    }
+
+    /// Always there: only an entry with content is taken.
+    pub(super) fn get(&self) -> Option<&Interaction> {
+        self.0.new.body.content()
+    }
+}
+
+impl Asked {
+    /// The event as a rule with this view sees it.
+    pub(super) fn event_for(&self, view: View) -> RuleEvent {
+        let mut event = self.event.clone();
+        event.exchange = event.exchange.filter(|_| view.exchange);
+        event.conversation = event.conversation.filter(|_| view.conversation || view.history > 0);
+        if let Some(conversation) = &mut event.conversation {
+            conversation.recent.truncate(usize::from(view.history));
+        }
+        event
+    }
 }
 
 /// Puts questions together for one channel.
@@ -37,12 +68,21 @@ pub(super) struct Questions<'a> {
     pub(super) journal: &'a Journal,
     pub(super) channel: &'a ChannelName,
     pub(super) capabilities: &'a Arc<str>,
+    /// What any of the rules asks for.
+    pub(super) view: View,
 }
 
 struct Kind {
     name: &'static str,
     is_redecision: bool,
     body: String,
+}
+
+/// The interaction as it stood when the entry was appended.
+struct Then {
+    content: Content,
+    received: Timestamp,
+    annotated: Annotated,
 }
 
 impl Questions<'_> {
@@ -64,36 +104,38 @@ impl Questions<'_> {
         let exchange_id = entry.new.exchange.unwrap_or_else(|| self.journal.store.id_key().exchange(conversation, entry.new.identity));
         let store = self.journal.store.as_ref();
         let is_new = entry.previous.is_none();
-        let (content, received, annotated) = match entry.new.body.content() {
-            Some(content) if is_new => (Arc::new(content.clone()), entry.at, said.unwrap_or_default()),
-            _ => {
-                let Some(view) = self.in_force(interaction).await? else { return Ok(None) };
-                let content = view.entry.new.body.content().cloned().map(Arc::new);
-                let Some(content) = content else { return Ok(None) };
-                (content, view.received, view.annotated)
-            }
-        };
-        if content.is_ours() {
-            return Ok(None);
-        }
+        let Some(then) = self.then(entry, interaction, said).await? else { return Ok(None) };
+        let Some(content) = then.content.get().filter(|content| !content.is_ours()) else { return Ok(None) };
         let (actions, tasks) = if is_new {
             (Vec::new(), Vec::new())
         } else {
             (store.actions_about(self.channel, interaction).await?, store.tasks_about(self.channel, interaction).await?)
         };
-        let is_root = conversation.0 == interaction.0;
-        let exchange = if is_new && is_root { first_exchange() } else { store.exchange(self.channel, exchange_id).await? };
-        let missing = annotated.missing.clone();
-        let event = self.event(entry, kind.name, &kind.body, interaction, &content, received, annotated, &actions, &exchange);
+        let exchange = self.exchange(entry, exchange_id, is_new && conversation.0 == interaction.0).await?;
+        let now = self.journal.clock.now();
+        let event = RuleEvent {
+            kind: kind.name.to_owned(),
+            at: entry.at,
+            interaction: Some(self.shown(entry, interaction, content, &then)),
+            done: actions.iter().filter(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(claimed).collect(),
+            capabilities: Arc::clone(self.capabilities),
+            exchange: Some(RuleExchange {
+                version: u32::try_from(exchange.version).unwrap_or(u32::MAX),
+                automatic_replies_last_hour: u32::try_from(exchange.n_automatic(now)).unwrap_or(u32::MAX),
+            }),
+            conversation: self.conversation(entry, conversation).await?,
+            body: kind.body,
+        };
         Ok(Some(Asked {
             entry: Arc::clone(entry),
-            content,
+            content: then.content,
             interaction,
             conversation,
             exchange_id,
             exchange,
-            received,
-            missing,
+            received: then.received,
+            missing: then.annotated.missing,
+            lineups: then.annotated.lineups,
             actions,
             tasks,
             is_redecision: kind.is_redecision,
@@ -101,66 +143,74 @@ impl Questions<'_> {
         }))
     }
 
-    async fn in_force(&self, interaction: InteractionId) -> Result<Option<crate::model::shown::InteractionView>, StoreError> {
+    async fn then(&self, entry: &Arc<Entry>, interaction: InteractionId, said: Option<Annotated>) -> Result<Option<Then>, StoreError> {
+        if let (Some(content), None) = (Content::of(entry), entry.previous) {
+            return Ok(Some(Then { content, received: entry.at, annotated: said.unwrap_or_default() }));
+        }
+        let view = view::as_of(self.journal.store.as_ref(), self.channel, interaction, entry.seq).await?;
+        Ok(view.and_then(|view| {
+            let content = Content::of(&view.entry)?;
+            Some(Then { content, received: view.received, annotated: view.annotated })
+        }))
+    }
+
+    /// With the version that the entry brought: what came after it has a question of its own.
+    async fn exchange(&self, entry: &Entry, id: ExchangeId, is_first: bool) -> Result<Exchange, StoreError> {
+        if is_first {
+            return Ok(Exchange { version: 1, automatic_replies: Vec::new() });
+        }
+        let now = self.journal.store.exchange(self.channel, id).await?;
+        Ok(Exchange { version: entry.exchange_version.unwrap_or(now.version), ..now })
+    }
+
+    async fn conversation(&self, entry: &Entry, id: ConversationId) -> Result<Option<RuleConversation>, StoreError> {
+        if !self.view.conversation && self.view.history == 0 {
+            return Ok(None);
+        }
         let store = self.journal.store.as_ref();
-        match store.resolve(self.channel, &[interaction]).await?.into_iter().next() {
-            Some(Resolved::Interaction(known)) => view::of_known(store, self.channel, &known).await,
-            _ => Ok(None),
+        let Some(found) = store.conversation(self.channel, id).await? else {
+            return Ok(Some(RuleConversation { id: id.to_string(), count: 1, recent: Vec::new(), open_tasks: Vec::new() }));
+        };
+        let (mut recent, mut open_tasks) = (Vec::new(), Vec::new());
+        for (seq, identity, is_ours) in found.recent.iter().rev().filter(|(seq, ..)| *seq < entry.seq).take(HISTORY_MAX) {
+            let Some(member) = store.read_log(self.channel, *seq, 1).await?.into_iter().next().filter(|member| member.seq == *seq) else { continue };
+            let who = if *is_ours { "own".to_owned() } else { identity.map(|identity| identity.to_string()).unwrap_or_default() };
+            let text = member.new.body.content().map(|content| content.text.clone()).unwrap_or_default();
+            recent.push((who, member.at, text));
+            if let Some(interaction) = member.new.interaction {
+                let tasks = store.tasks_about(self.channel, interaction).await?;
+                open_tasks.extend(tasks.iter().filter(|task| task.state == TaskState::Open).map(|task| task.id.to_string()));
+            }
         }
+        open_tasks.truncate(OPEN_TASKS_MAX);
+        Ok(Some(RuleConversation { id: found.id.to_string(), count: u32::try_from(found.count).unwrap_or(u32::MAX), recent, open_tasks }))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one record put together from what its caller just read")]
-    fn event(
-        &self,
-        entry: &Entry,
-        kind: &str,
-        body: &str,
-        id: InteractionId,
-        content: &Interaction,
-        received: Timestamp,
-        annotated: Annotated,
-        actions: &[Action],
-        exchange: &Exchange,
-    ) -> RuleEvent {
-        let now = self.journal.clock.now();
-        let recent = exchange.automatic_replies.iter().filter(|at| now.since_ms(**at) < HOUR_MS).count();
-        RuleEvent {
-            kind: kind.to_owned(),
-            at: entry.at,
-            interaction: Some(RuleInteraction {
-                id: id.to_string(),
-                channel: self.channel.as_str().to_owned(),
-                kind: content.kind.clone(),
-                visibility: content.visibility.clone(),
-                subject: content.subject.clone(),
-                text: content.text.clone(),
-                language: content.language.clone(),
-                automated: content.automated.clone(),
-                identity: entry.new.identity.map(|identity| identity.to_string()).unwrap_or_default(),
-                author_name: content.author.as_ref().and_then(|author| author.name.clone().or_else(|| author.handle.clone())),
-                author_metrics: content.author.as_ref().map(|author| author.metrics.clone()).unwrap_or_default(),
-                place: content.place.clone(),
-                occurred: content.occurred,
-                received,
-                backfill: entry.new.is_backfill,
-                attrs: content.attrs.clone(),
-                annotations: annotated.annotations.into_iter().map(|(_, _, said)| said).collect(),
-                missing: annotated.missing,
-            }),
-            done: actions.iter().filter(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(claimed).collect(),
-            capabilities: Arc::clone(self.capabilities),
-            exchange: Some(RuleExchange {
-                version: u32::try_from(exchange.version).unwrap_or(u32::MAX),
-                automatic_replies_last_hour: u32::try_from(recent).unwrap_or(u32::MAX),
-            }),
-            conversation: None,
-            body: body.to_owned(),
+    fn shown(&self, entry: &Entry, id: InteractionId, content: &Interaction, then: &Then) -> RuleInteraction {
+        let Then { received, annotated, .. } = then;
+        RuleInteraction {
+            id: id.to_string(),
+            channel: self.channel.as_str().to_owned(),
+            kind: content.kind.clone(),
+            visibility: content.visibility.clone(),
+            subject: content.subject.clone(),
+            text: content.text.clone(),
+            language: content.language.clone(),
+            automated: content.automated.clone(),
+            identity: entry.new.identity.map(|identity| identity.to_string()).unwrap_or_default(),
+            author_name: content.author.as_ref().and_then(|author| author.name.clone().or_else(|| author.handle.clone())),
+            author_metrics: content.author.as_ref().map(|author| author.metrics.clone()).unwrap_or_default(),
+            place: content.place.clone(),
+            side: content.side.clone(),
+            campaign: content.campaign.clone(),
+            occurred: content.occurred,
+            received: *received,
+            backfill: entry.new.is_backfill,
+            attrs: content.attrs.clone(),
+            annotations: annotated.annotations.iter().map(|(_, _, said)| said.clone()).collect(),
+            missing: annotated.missing.clone(),
         }
     }
-}
-
-fn first_exchange() -> Exchange {
-    Exchange { version: 1, automatic_replies: Vec::new() }
 }
 
 fn claimed(action: &Action) -> Claimed {
@@ -175,7 +225,7 @@ fn kind_of(body: &EntryBody) -> Option<Kind> {
         EntryBody::Gone => ("interaction.gone", true, json!({})),
         EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", true, json!({ "analyzer": analyzer })),
         EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", true, json!({})),
-        EntryBody::Fact(Fact::ExchangeMoved { action }) => ("exchange.moved", true, json!({ "by": "author", "action": action.to_string() })),
+        EntryBody::Fact(Fact::ExchangeMoved { action }) => ("exchange.moved", true, json!({ "action": action.to_string() })),
         EntryBody::Fact(Fact::ActionSettled { action, state, .. }) => {
             ("action.settled", false, json!({ "action": action.to_string(), "state": state.word() }))
         }

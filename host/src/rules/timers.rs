@@ -58,9 +58,13 @@ impl Timers {
             }
             TimerKind::Deadline => {
                 let actions = store.actions_about(&self.channel, task.interaction).await?;
-                if actions.iter().any(|action| action.state == ActionState::Sent) {
+                if task.is_overdue || actions.iter().any(|action| action.state == ActionState::Sent) {
                     return Ok(());
                 }
+                // Compared and set, so that a task that is closed or decided anew meanwhile is not told as overdue.
+                task.is_overdue = true;
+                task.revision += 1;
+                commit.tasks.push(task.clone());
                 Fact::TaskOverdue { task: task.id }
             }
         };

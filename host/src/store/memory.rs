@@ -118,7 +118,8 @@ impl Channel {
             self.note_conversation(seq, id, &new);
             self.note_exchange(id, &new);
         }
-        self.log.push(Arc::new(Entry { seq, at, previous, new }));
+        let exchange_version = new.exchange.map(|exchange| self.exchanges.get(&exchange).map_or(1, |record| record.version));
+        self.log.push(Arc::new(Entry { seq, at, previous, exchange_version, new }));
     }
 
     fn note_known(&mut self, seq: Seq, id: InteractionId, new: &NewEntry) {
@@ -215,11 +216,11 @@ impl Channel {
         for (id, link) in commit.links {
             self.links.insert(id, link);
         }
-        for entry in commit.entries {
-            self.append(commit.at, entry);
-        }
         for (exchange, is_automatic) in commit.replied {
             self.replied(commit.at, exchange, is_automatic);
+        }
+        for entry in commit.entries {
+            self.append(commit.at, entry);
         }
         for raw in commit.raws {
             self.raw(commit.at, raw);
@@ -351,15 +352,25 @@ impl Store for MemoryStore {
         Ok(self.read(channel, |c| c.tasks.values().filter(|task| task.interaction == interaction).cloned().collect()))
     }
 
-    async fn actions_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError> {
-        let mut due: Vec<Action> = self.read(channel, |c| c.actions.values().filter(|action| super::is_due(action, now)).cloned().collect());
-        due.sort_by_key(|action| (action.due, action.id));
+    async fn actions_due(
+        &self,
+        channel: &ChannelName,
+        now: Timestamp,
+        after: Option<(Timestamp, ActionId)>,
+        items_max: usize,
+    ) -> Result<Vec<Action>, StoreError> {
+        let place = |action: &Action| action.next_look().map(|due| (due, action.id));
+        let is_due = |action: &&Action| place(action).is_some_and(|at| at.0 <= now && after.is_none_or(|after| at > after));
+        let mut due: Vec<Action> = self.read(channel, |c| c.actions.values().filter(is_due).cloned().collect());
+        due.sort_by_key(place);
         due.truncate(items_max);
         Ok(due)
     }
 
-    async fn exchange_is_busy(&self, channel: &ChannelName, exchange: ExchangeId, except: ActionId) -> Result<bool, StoreError> {
-        Ok(self.read(channel, |c| c.actions.values().any(|a| a.exchange == exchange && a.id != except && a.state.is_under_way())))
+    async fn must_wait(&self, channel: &ChannelName, action: &Action) -> Result<bool, StoreError> {
+        let mine = (action.seq, action.id);
+        let is_before = |other: &Action| other.state.is_under_way() || (other.is_on_its_way() && (other.seq, other.id) < mine);
+        Ok(self.read(channel, |c| c.actions.values().any(|other| other.exchange == action.exchange && other.id != action.id && is_before(other))))
     }
 
     async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError> {

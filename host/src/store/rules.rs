@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Action, ActionState, Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, NewEntry, Results, Seq, Timestamp,
+    Annotated, Annotation, Digest, EntryBody, Fingerprint, Interaction, InteractionId, Lineup, LineupId, NewEntry, Results, Seq, Timestamp,
 };
 
 use super::{Conversation, Exchange, Known};
@@ -77,17 +77,8 @@ impl Exchange {
     }
 }
 
-/// Says whether the outbox has to look at it now.
-pub(super) fn is_due(action: &Action, now: Timestamp) -> bool {
-    match action.state {
-        ActionState::Claimed => true,
-        ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => action.due <= now,
-        _ => false,
-    }
-}
-
-/// One analyzer's say on one item: its place in the lineup, its build, and the words of the highest run that answered.
-type Say = (u8, Digest, Option<Vec<Annotation>>);
+/// One analyzer's say on one item: its place in the lineup, its build, the lineup, and the words of the highest run that answered.
+type Say = (u8, Digest, LineupId, Option<Vec<Annotation>>);
 
 /// What is in force of each entry in `from..=to`, from runs in rising order.
 pub(super) fn in_force<'a>(runs: impl Iterator<Item = (Option<&'a Lineup>, &'a Results)>, from: Seq, to: Seq) -> Vec<(Seq, Annotated)> {
@@ -98,9 +89,9 @@ pub(super) fn in_force<'a>(runs: impl Iterator<Item = (Option<&'a Lineup>, &'a R
             let says = all.entry(of.seq).or_default();
             for (index, said) in &of.said {
                 let Some(member) = lineup.members.get(usize::from(*index)) else { continue };
-                let has_answer = says.get(member.name.as_str()).is_some_and(|(_, _, said)| said.is_some());
+                let has_answer = says.get(member.name.as_str()).is_some_and(|(.., said)| said.is_some());
                 if said.is_some() || !has_answer {
-                    says.insert(&member.name, (*index, member.digest, said.clone()));
+                    says.insert(&member.name, (*index, member.digest, lineup.id, said.clone()));
                 }
             }
         }
@@ -110,9 +101,12 @@ pub(super) fn in_force<'a>(runs: impl Iterator<Item = (Option<&'a Lineup>, &'a R
 
 fn annotated(says: BTreeMap<&str, Say>) -> Annotated {
     let mut says: Vec<(&str, Say)> = says.into_iter().collect();
-    says.sort_by_key(|(_, (index, _, _))| *index);
+    says.sort_by_key(|(_, (index, ..))| *index);
     let mut all = Annotated::default();
-    for (name, (_, digest, said)) in says {
+    for (name, (_, digest, lineup, said)) in says {
+        if !all.lineups.contains(&lineup) {
+            all.lineups.push(lineup);
+        }
         match said {
             Some(said) => all.annotations.extend(said.into_iter().map(|one| (name.to_owned(), digest, one))),
             None => all.missing.push(name.to_owned()),

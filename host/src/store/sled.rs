@@ -234,19 +234,18 @@ impl Store for SledStore {
         live::page(&self.disk, &keys::tasks_about(live.number, interaction), None, usize::MAX)
     }
 
-    async fn actions_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError> {
-        self.found(channel).map_or(Ok(Vec::new()), |live| live.actions_due(&self.disk, now, items_max))
+    async fn actions_due(
+        &self,
+        channel: &ChannelName,
+        now: Timestamp,
+        after: Option<(Timestamp, ActionId)>,
+        items_max: usize,
+    ) -> Result<Vec<Action>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| live.actions_due(&self.disk, now, after, items_max))
     }
 
-    async fn exchange_is_busy(&self, channel: &ChannelName, exchange: ExchangeId, except: ActionId) -> Result<bool, StoreError> {
-        let Some(live) = self.found(channel) else { return Ok(false) };
-        for item in self.disk.tree.scan_prefix(keys::busy_in(live.number, exchange)).keys() {
-            let key = item.map_err(failed("read"))?;
-            if keys::last_id(&key).is_some_and(|id| id != except.0) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    async fn must_wait(&self, channel: &ChannelName, action: &Action) -> Result<bool, StoreError> {
+        self.found(channel).map_or(Ok(false), |live| live.must_wait(&self.disk, action))
     }
 
     async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError> {

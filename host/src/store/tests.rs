@@ -65,7 +65,7 @@ fn action(dice: &mut Dice, about: InteractionId, id: ActionId, revision: u64) ->
         id,
         channel: channel(),
         interaction: about,
-        seq: Seq(1),
+        seq: Seq(1 + dice.roll(3)),
         conversation: ConversationId(about.0),
         exchange: ExchangeId(dice.id(9, 3)),
         exchange_version: 1,
@@ -94,6 +94,7 @@ fn task(dice: &mut Dice, about: InteractionId, id: TaskId, revision: u64) -> Tas
         interaction: about,
         seq: Seq(1),
         rule: "impact".to_owned(),
+        key: "assign".to_owned(),
         row: None,
         assignment: Assignment {
             team: "support".to_owned(),
@@ -107,6 +108,7 @@ fn task(dice: &mut Dice, about: InteractionId, id: TaskId, revision: u64) -> Tas
         opened: Timestamp(1),
         due: None,
         escalated: Vec::new(),
+        is_overdue: false,
         revision,
     }
 }
@@ -205,6 +207,7 @@ fn judge(dice: &mut Dice, commit: &mut Commit, last: u64) {
         actions: Vec::new(),
         dropped: Vec::new(),
         missing: Vec::new(),
+        lineups: Vec::new(),
         at: commit.at,
     });
 }
@@ -242,16 +245,18 @@ async fn compare(a: &dyn Store, b: &dyn Store) {
             id
         };
         assert_eq!(a.exchange(&c, ExchangeId(with(9))).await.unwrap(), b.exchange(&c, ExchangeId(with(9))).await.unwrap());
-        assert_eq!(
-            a.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap(),
-            b.exchange_is_busy(&c, ExchangeId(with(9)), ActionId(with(4))).await.unwrap()
-        );
         assert_eq!(a.action(&c, ActionId(with(4))).await.unwrap(), b.action(&c, ActionId(with(4))).await.unwrap());
         assert_eq!(a.actions_about(&c, InteractionId([n; 16])).await.unwrap(), b.actions_about(&c, InteractionId([n; 16])).await.unwrap());
         assert_eq!(a.tasks_about(&c, InteractionId([n; 16])).await.unwrap(), b.tasks_about(&c, InteractionId([n; 16])).await.unwrap());
     }
     let now = Timestamp(25);
-    assert_eq!(a.actions_due(&c, now, 50).await.unwrap(), b.actions_due(&c, now, 50).await.unwrap());
+    assert_eq!(a.actions_due(&c, now, None, 50).await.unwrap(), b.actions_due(&c, now, None, 50).await.unwrap());
+    let page = a.actions_due(&c, now, None, 2).await.unwrap();
+    let after = page.last().and_then(|action| action.next_look().map(|due| (due, action.id)));
+    assert_eq!(a.actions_due(&c, now, after, 50).await.unwrap(), b.actions_due(&c, now, after, 50).await.unwrap());
+    for action in a.actions(&c, None, 50).await.unwrap() {
+        assert_eq!(a.must_wait(&c, &action).await.unwrap(), b.must_wait(&c, &action).await.unwrap(), "{action:?}");
+    }
     assert_eq!(a.timers_due(&c, now, 50).await.unwrap(), b.timers_due(&c, now, 50).await.unwrap());
     assert_eq!(a.sink_retries_due(&c, "crm", now, 50).await.unwrap(), b.sink_retries_due(&c, "crm", now, 50).await.unwrap());
     assert_eq!(a.actions(&c, None, 4).await.unwrap(), b.actions(&c, None, 4).await.unwrap());

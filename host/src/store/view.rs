@@ -1,11 +1,13 @@
 //! Puts together what is known of an interaction, from the trait alone: the same for every store.
 
-use crate::model::{ChannelName, EntryBody, InteractionId, Timestamp, shown::InteractionView};
+use std::sync::Arc;
+
+use crate::model::{ChannelName, Entry, EntryBody, InteractionId, Seq, shown::InteractionView};
 
 use super::{Known, Resolved, Store, StoreError};
 
 /// How far back the entries about one interaction are followed to its arrival.
-const REVISIONS_MAX: usize = 64;
+const ENTRIES_MAX: usize = 256;
 
 /// Everything about one interaction; `None` where the channel does not have it, or only its deletion is left.
 pub async fn interaction(store: &dyn Store, channel: &ChannelName, id: InteractionId) -> Result<Option<InteractionView>, StoreError> {
@@ -17,15 +19,24 @@ pub async fn interaction(store: &dyn Store, channel: &ChannelName, id: Interacti
 
 /// As [`interaction`], for one already resolved.
 pub async fn of_known(store: &dyn Store, channel: &ChannelName, known: &Known) -> Result<Option<InteractionView>, StoreError> {
-    let (mut content, mut gone, mut received, mut decisions) = (None, None, Timestamp::default(), Vec::new());
-    let mut next = Some(known.last);
-    for _ in 0..REVISIONS_MAX {
-        let Some(seq) = next else { break };
-        let Some(entry) = store.read_log(channel, seq, 1).await?.into_iter().next().filter(|e| e.seq == seq) else { break };
-        decisions.push(store.decisions(channel, seq, seq).await?);
+    match as_of(store, channel, known.id, known.last).await? {
+        // So many facts came since that the walk back ended before the content.
+        None if !known.is_gone => as_of(store, channel, known.id, known.latest).await,
+        view => Ok(view),
+    }
+}
+
+/// An interaction as it stood when entry `seq`, which is about it, was appended: its content and what was said of that. What
+/// was decided since, its actions and its tasks are as they stand now.
+pub async fn as_of(store: &dyn Store, channel: &ChannelName, id: InteractionId, seq: Seq) -> Result<Option<InteractionView>, StoreError> {
+    let (mut content, mut gone, mut received, mut decisions) = (None, None, None, Vec::new());
+    let mut next = Some(seq);
+    for _ in 0..ENTRIES_MAX {
+        let Some(entry) = entry_at(store, channel, next).await? else { break };
+        decisions.push(store.decisions(channel, entry.seq, entry.seq).await?);
         match &entry.new.body {
             EntryBody::Gone if content.is_none() => gone = Some(entry.at),
-            EntryBody::Arrived(_) => received = entry.at,
+            EntryBody::Arrived(_) => received = Some(entry.at),
             _ => {}
         }
         next = entry.previous;
@@ -37,13 +48,31 @@ pub async fn of_known(store: &dyn Store, channel: &ChannelName, known: &Known) -
     let annotated = store.annotated(channel, entry.seq, entry.seq).await?.into_iter().next().map(|(_, said)| said).unwrap_or_default();
     Ok(Some(InteractionView {
         channel: channel.clone(),
-        id: known.id,
-        received: if received == Timestamp::default() { entry.at } else { received },
+        id,
+        received: received.unwrap_or(entry.at),
         entry,
         gone,
         annotated,
         decisions: decisions.into_iter().rev().flatten().collect(),
-        actions: store.actions_about(channel, known.id).await?,
-        tasks: store.tasks_about(channel, known.id).await?,
+        actions: store.actions_about(channel, id).await?,
+        tasks: store.tasks_about(channel, id).await?,
     }))
+}
+
+/// The entry whose content was in force when entry `seq` was appended; `None` where there was none yet.
+pub async fn content_as_of(store: &dyn Store, channel: &ChannelName, seq: Seq) -> Result<Option<Arc<Entry>>, StoreError> {
+    let mut next = Some(seq);
+    for _ in 0..ENTRIES_MAX {
+        let Some(entry) = entry_at(store, channel, next).await? else { return Ok(None) };
+        if entry.new.body.content().is_some() {
+            return Ok(Some(entry));
+        }
+        next = entry.previous;
+    }
+    Ok(None)
+}
+
+async fn entry_at(store: &dyn Store, channel: &ChannelName, seq: Option<Seq>) -> Result<Option<Arc<Entry>>, StoreError> {
+    let Some(seq) = seq else { return Ok(None) };
+    Ok(store.read_log(channel, seq, 1).await?.into_iter().next().filter(|entry| entry.seq == seq))
 }

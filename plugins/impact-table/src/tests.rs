@@ -54,6 +54,8 @@ fn event(intent: &str, sentiment: f64) -> Event {
             identity: String::new(),
             author_name: Some("An\nna".to_owned()),
             author_metrics: Vec::new(),
+            side: None,
+            campaign: None,
             place: None,
             occurred: 1,
             received: 1,

@@ -6,8 +6,8 @@
 //! that no network's speed is measured.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -54,12 +54,13 @@ pub(super) struct Judges {
 }
 
 impl Judges {
-    pub(super) fn native() -> Result<Self, Failure> {
-        Ok(Self {
-            language: Generation::native("language", manifest("language", "analyzer")?, NativeAnalyzer(Which::Language)),
-            sentiment: Generation::native("sentiment", manifest("sentiment", "analyzer")?, NativeAnalyzer(Which::Sentiment)),
-            table: Generation::native("impact", manifest("impact-table", "rule")?, NativeRule),
-        })
+    /// The same plugins' code in the host's own: their manifests say what they are given.
+    pub(super) fn native(like: &Self) -> Self {
+        Self {
+            language: Generation::native("language", like.language.manifest().clone(), NativeAnalyzer(Which::Language)),
+            sentiment: Generation::native("sentiment", like.sentiment.manifest().clone(), NativeAnalyzer(Which::Sentiment)),
+            table: Generation::native("impact", like.table.manifest().clone(), NativeRule),
+        }
     }
 
     pub(super) async fn wasm(engine: &Arc<Engine>) -> Result<Self, Failure> {
@@ -75,9 +76,7 @@ impl Judges {
     }
 }
 
-fn manifest(name: &str, kind: &str) -> Result<Manifest, Failure> {
-    Manifest::parse(&format!("name = \"{name}\"\nversion = \"0.1.0\"\nkind = \"{kind}\"\ncontract = \"0.1\"\nnetwork = \"bench\"\nsummary = \"baseline\"\nlicense = \"Apache-2.0\"\n")).map_err(failed)
-}
+const CROWD: &str = "name = \"crowd\"\nversion = \"0.1.0\"\nkind = \"connector\"\ncontract = \"0.1\"\nnetwork = \"bench\"\nsummary = \"baseline\"\nlicense = \"Apache-2.0\"\n";
 
 /// What goes the whole way, and in what portions.
 #[derive(Clone, Copy)]
@@ -123,7 +122,7 @@ impl Line {
                 page: load.page,
                 said: AtomicU64::new(0),
             };
-            let plugin = Arc::new(Slot::new(Generation::native("crowd", manifest("crowd", "connector")?, crowd)));
+            let plugin = Arc::new(Slot::new(Generation::native("crowd", Manifest::parse(CROWD).map_err(failed)?, crowd)));
             for work in works(&journal, channel, &plugin, &analyzers, &rules, &target) {
                 stages.spawn(stage::run(work, journal.clone(), stop.clone()));
             }
@@ -254,9 +253,23 @@ fn works(
         }),
         Arc::new(Analysis { journal: journal(), channel: channel(), analyzers: Arc::clone(analyzers) }),
         Arc::new(CatchUp { journal: journal(), channel: channel(), analyzers: Arc::clone(analyzers) }),
-        Arc::new(Rules { journal: journal(), channel: channel(), rules: Arc::clone(rules), capabilities: "{}".into(), can_reply: true }),
+        Arc::new(Rules {
+            journal: journal(),
+            channel: channel(),
+            rules: Arc::clone(rules),
+            capabilities: "{}".into(),
+            can_reply: true,
+            teams: vec!["support".to_owned()].into(),
+            strikes: Mutex::default(),
+        }),
         Arc::new(Timers { journal: journal(), channel: channel() }),
-        Arc::new(Outbox { journal: journal(), channel: channel(), plugin: Arc::clone(plugin), class: SendClass::ClientId }),
+        Arc::new(Outbox {
+            journal: journal(),
+            channel: channel(),
+            plugin: Arc::clone(plugin),
+            class: SendClass::ClientId,
+            held_until: Mutex::default(),
+        }),
         Arc::new(Sink { journal: journal(), channel: channel(), target: Arc::clone(target) }),
     ]
 }

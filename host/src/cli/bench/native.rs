@@ -112,6 +112,8 @@ fn event(event: RuleEvent) -> Event {
         author_name: about.author_name,
         author_metrics: about.author_metrics,
         place: None,
+        side: about.side,
+        campaign: about.campaign,
         occurred: about.occurred.0,
         received: about.received.0,
         backfill: about.backfill,

@@ -25,7 +25,8 @@ async fn run(dir: &Path, judges: &Judges) -> Result<f64, Failure> {
 
 pub(super) async fn measure(dir: &Path) -> Result<Vec<Figure>, Failure> {
     let engine = Engine::new(EngineConfig { cache_dir: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
-    let (native, wasm) = (Judges::native()?, Judges::wasm(&engine).await?);
+    let wasm = Judges::wasm(&engine).await?;
+    let native = Judges::native(&wasm);
     let arms = in_turns("pipeline.rate", BAR, ROUNDS_MAX, async || run(dir, &wasm).await, async || run(dir, &native).await).await?;
     Ok(vec![arms.figure("pipeline.rate", "interactions/s", BAR)])
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Annotated, ChannelName, ConversationId, Decision, Entry, InteractionId, Lineup, LineupId, Results, Seq, Timestamp};
+use crate::model::{
+    Action, ActionId, Annotated, ChannelName, ConversationId, Decision, Entry, InteractionId, Lineup, LineupId, Results, Seq, Timestamp,
+};
 use crate::store::{ChannelRecord, ChannelStatus, Conversation, Known, Link, Reader, Resolved, SinkRetry, StoreError, in_force};
 
 use super::disk::{Disk, decode, failed};
@@ -50,6 +52,13 @@ pub(super) struct StoredRecord {
 pub(super) enum Stored {
     Known(Known),
     Link(Link),
+}
+
+/// What lies under an action's place in its exchange.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Queued {
+    pub(super) seq: Seq,
+    pub(super) is_under_way: bool,
 }
 
 /// What lies under a conversation's id.
@@ -181,10 +190,10 @@ impl Live {
 
     /// Runs that may say something of `from..=to`, in the order they were made.
     fn runs<T: DeserializeOwned>(&self, disk: &Disk, kind: Kind, from: Seq, to: Seq) -> Result<Vec<T>, StoreError> {
-        let start = keys::run(kind, self.number, Seq(from.0.saturating_sub(RUN_SPAN)), 0);
-        let end = keys::run(kind, self.number, to, u64::MAX);
+        let start = keys::runs_from(kind, self.number, Seq(from.0.saturating_sub(RUN_SPAN)));
+        let end = keys::runs_from(kind, self.number, to.next());
         let mut runs: Vec<(u64, T)> = Vec::new();
-        for item in disk.scan(&start, [end.as_slice(), &[0xff, 0xff]].concat()) {
+        for item in disk.scan_where(&start, end, |key| keys::is_run_over(key, from, to)) {
             let (key, body) = item?;
             runs.push((keys::second_u64(&key).unwrap_or(0), decode(&key, &body)?));
         }
@@ -224,16 +233,38 @@ impl Live {
         Ok(all.into_values().flatten().collect())
     }
 
-    pub(super) fn actions_due(&self, disk: &Disk, now: Timestamp, items_max: usize) -> Result<Vec<Action>, StoreError> {
-        let (from, to) = (keys::all(Kind::ActionDue, self.number), keys::after(Kind::ActionDue, self.number, &[], now));
+    pub(super) fn actions_due(
+        &self,
+        disk: &Disk,
+        now: Timestamp,
+        after: Option<(Timestamp, ActionId)>,
+        items_max: usize,
+    ) -> Result<Vec<Action>, StoreError> {
+        let mut from = keys::all(Kind::ActionDue, self.number);
+        if let Some((due, id)) = after {
+            // The smallest key behind it.
+            from = keys::action_due(self.number, due, id);
+            from.push(0);
+        }
+        let to = keys::after(Kind::ActionDue, self.number, &[], now);
         let mut due = Vec::new();
-        for key in disk.keys(from, to).take(items_max) {
+        for key in disk.keys(from.clone(), to.max(from)).take(items_max) {
             let key = key?;
             let (Some(id), Some(about)) = (keys::last_id(&key), disk.get_as::<InteractionId>(&key)?) else { continue };
-            due.extend(disk.get_parts_as::<Action>(&keys::action(self.number, about, crate::model::ActionId(id)))?);
+            due.extend(disk.get_parts_as::<Action>(&keys::action(self.number, about, ActionId(id)))?);
         }
-        due.sort_by_key(|action: &Action| (action.due, action.id));
         Ok(due)
+    }
+
+    pub(super) fn must_wait(&self, disk: &Disk, action: &Action) -> Result<bool, StoreError> {
+        for item in disk.tree.scan_prefix(keys::busy_in(self.number, action.exchange)) {
+            let (key, _) = item.map_err(failed("read"))?;
+            let (Some(id), Some(Queued { seq, is_under_way })) = (keys::last_id(&key), disk.get_as::<Queued>(&key)?) else { continue };
+            if id != action.id.0 && (is_under_way || (seq, id) < (action.seq, action.id.0)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn retries_due(&self, disk: &Disk, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError> {

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ActionState, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf,
-    Seq, Task, Timestamp,
+    Action, ConversationId, Decision, Entry, EntryBody, ExchangeId, IdentityId, InteractionId, NewEntry, NewRaw, Results, ResultsOf, Seq, Task,
+    Timestamp,
 };
 use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError};
 
 use super::disk::{Disk, VALUE_MAX, Writes, encode};
 use super::keys::{self, Kind};
-use super::live::{Envelope, Inner, Live, RUN_SPAN, Stored, StoredRecord, Thread, short};
+use super::live::{Envelope, Inner, Live, Queued, RUN_SPAN, Stored, StoredRecord, Thread, short};
 use super::raws;
 
 /// A segment is closed before it passes this. Units: bytes.
@@ -36,12 +36,13 @@ pub(super) fn commit(disk: &Disk, raw_dir: &Path, live: &Live, mut commit: Commi
     for (id, link) in std::mem::take(&mut commit.links) {
         txn.link(id, link)?;
     }
+    // Before the entries: the fact of a reply that went out bears the version that it brought.
+    for (exchange, is_automatic) in std::mem::take(&mut commit.replied) {
+        txn.reply(exchange, is_automatic)?;
+    }
     let first = txn.last.next();
     for entry in std::mem::take(&mut commit.entries) {
         txn.append(entry)?;
-    }
-    for (exchange, is_automatic) in std::mem::take(&mut commit.replied) {
-        txn.reply(exchange, is_automatic)?;
     }
     for raw in std::mem::take(&mut commit.raws) {
         txn.raw(raw_dir, raw)?;
@@ -213,19 +214,20 @@ impl<'a> Txn<'a> {
         match &old {
             None => self.writes.put(keys::action_by_id(self.channel, action.id), &encode(&action.interaction)?),
             Some(old) => {
-                if let Some(due) = due_of(old) {
+                if let Some(due) = old.next_look() {
                     self.writes.remove(keys::action_due(self.channel, due, old.id));
                 }
-                if old.state.is_under_way() {
+                if old.is_on_its_way() {
                     self.writes.remove(keys::busy(self.channel, old.exchange, old.id));
                 }
             }
         }
-        if let Some(due) = due_of(&action) {
+        if let Some(due) = action.next_look() {
             self.writes.put(keys::action_due(self.channel, due, action.id), &encode(&action.interaction)?);
         }
-        if action.state.is_under_way() {
-            self.writes.put(keys::busy(self.channel, action.exchange, action.id), &[]);
+        if action.is_on_its_way() {
+            let queued = Queued { seq: action.seq, is_under_way: action.state.is_under_way() };
+            self.writes.put(keys::busy(self.channel, action.exchange, action.id), &encode(&queued)?);
         }
         self.put_parts(&key, &action)
     }
@@ -261,7 +263,11 @@ impl<'a> Txn<'a> {
             self.note_conversation(seq, id, &new)?;
             self.note_exchange(id, &new)?;
         }
-        let entry = Entry { seq, at: self.at, previous, new };
+        let exchange_version = match new.exchange {
+            Some(exchange) => Some(self.exchange(exchange)?.as_ref().map_or(1, |record| record.version)),
+            None => None,
+        };
+        let entry = Entry { seq, at: self.at, previous, exchange_version, new };
         let encoded = encode(&entry)?;
         self.entries.push((Arc::new(entry), encoded.len() + 512));
         self.encoded.push((seq, encoded));
@@ -415,8 +421,7 @@ impl<'a> Txn<'a> {
         let lineup = results.lineup;
         let size = |of: &ResultsOf| 16 + of.said.iter().flat_map(|(_, said)| said).flatten().map(|one| 32 + one.key.len()).sum::<usize>();
         for of in pieces(results.of, |of| of.seq, size) {
-            let Some(first) = of.first().map(|of| of.seq) else { continue };
-            let key = self.next_run(Kind::Results, first);
+            let Some(key) = self.next_run(Kind::Results, of.iter().map(|of| of.seq)) else { continue };
             self.writes.put_parts(&key, &encode(&Results { lineup, of })?, 0);
         }
         Ok(())
@@ -425,16 +430,17 @@ impl<'a> Txn<'a> {
     fn decisions(&mut self, decisions: Vec<Decision>) -> Result<(), StoreError> {
         let size = |d: &Decision| 160 + d.reasons.iter().map(String::len).sum::<usize>() + d.actions.iter().map(|a| a.body.len() + 32).sum::<usize>();
         for piece in pieces(decisions, |decision| decision.seq, size) {
-            let Some(first) = piece.iter().map(|decision| decision.seq).min() else { continue };
-            let key = self.next_run(Kind::Decisions, first);
+            let Some(key) = self.next_run(Kind::Decisions, piece.iter().map(|decision| decision.seq)) else { continue };
             self.writes.put_parts(&key, &encode(&piece)?, 0);
         }
         Ok(())
     }
 
-    fn next_run(&mut self, kind: Kind, first: Seq) -> Vec<u8> {
+    /// The key of a run over these entries; none where there are none.
+    fn next_run(&mut self, kind: Kind, of: impl Iterator<Item = Seq> + Clone) -> Option<Vec<u8>> {
+        let (first, last) = (of.clone().min()?, of.max()?);
         self.next_run += 1;
-        keys::run(kind, self.channel, first, self.next_run)
+        Some(keys::run(kind, self.channel, first, last, self.next_run))
     }
 
     /// Packs the new entries into segments.
@@ -488,15 +494,6 @@ impl<'a> Txn<'a> {
             status: record.status.clone(),
         };
         self.put_parts(&keys::all(Kind::Record, self.channel), &stored)
-    }
-}
-
-/// When the outbox must look at it, if at all.
-fn due_of(action: &Action) -> Option<Timestamp> {
-    match action.state {
-        ActionState::Claimed => Some(Timestamp(0)),
-        ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => Some(action.due),
-        _ => None,
     }
 }
 
