@@ -76,6 +76,9 @@ enum Command {
     Bench {
         /// One of them; without it all.
         name: Option<String>,
+        /// Where stores are laid, and removed at the end; on a disk, for in memory fsync costs nothing.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
     },
 }
 
@@ -270,7 +273,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "demo")]
         Command::Demo { once } => demo::run(once).await,
         #[cfg(feature = "bench")]
-        Command::Bench { name } => bench::run(name.as_deref(), is_json).await,
+        Command::Bench { name, dir } => bench::run(name.as_deref(), &dir, is_json).await,
         Command::Init => host::init(&file),
         Command::Check => host::check(&file, is_json).await,
         Command::Run => host::run(&file).await,

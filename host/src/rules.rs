@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, Seq};
-use crate::plugin::{RuleDecision, RuleEvent, Slot, View};
+use crate::plugin::{Generation, RuleDecision, Slot, View};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
@@ -104,8 +104,7 @@ impl Rules {
         let mut passing = None;
         for rule in rules {
             let generation = rule.plugin.current();
-            let events: Vec<RuleEvent> = asked.iter().map(|one| one.event_for(generation.manifest().view)).collect();
-            for ((answer, list), one) in self.ask(rule, events).await.into_iter().zip(&mut verdicts).zip(&asked) {
+            for ((answer, list), one) in self.ask(&generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
                 match answer {
                     Ok(RuleDecision { actions, row, reasons }) => {
                         list.push(Verdict::Answer(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions }));
@@ -121,11 +120,12 @@ impl Rules {
         self.hold_for(passing)?;
         let now = commit.at;
         for (one, verdicts) in asked.iter().zip(verdicts) {
+            let Some(content) = one.content.get() else { continue };
             let subject = Subject {
                 key: self.journal.store.id_key(),
                 channel: &self.channel,
                 entry: &one.entry,
-                content: &one.content,
+                content,
                 interaction: one.interaction,
                 conversation: one.conversation,
                 exchange_id: one.exchange_id,
@@ -162,27 +162,17 @@ impl Rules {
     }
 
     /// One answer per event, same order; a batch that fails for good is halved until the event at fault stands alone.
-    async fn ask(&self, rule: &Rule, mut events: Vec<RuleEvent>) -> Vec<Result<RuleDecision, Fault>> {
-        let mut answers = Vec::with_capacity(events.len());
-        let mut waiting: Vec<Vec<RuleEvent>> = Vec::new();
-        while events.len() > EVENTS_MAX {
-            let rest = events.split_off(EVENTS_MAX);
-            waiting.push(std::mem::replace(&mut events, rest));
-        }
-        waiting.push(events);
-        waiting.reverse();
-        let generation = rule.plugin.current();
-        while let Some(mut batch) = waiting.pop() {
-            if batch.is_empty() {
-                continue;
-            }
-            match generation.decide(batch.clone()).await {
+    async fn ask(&self, generation: &Generation, asked: &[Asked]) -> Vec<Result<RuleDecision, Fault>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        let mut waiting: Vec<&[Asked]> = asked.chunks(EVENTS_MAX).rev().collect();
+        while let Some(batch) = waiting.pop() {
+            let events = batch.iter().map(|one| one.event_for(generation.manifest().view)).collect();
+            match generation.decide(events).await {
                 Ok(decisions) if decisions.len() == batch.len() => answers.extend(decisions.into_iter().map(Ok)),
                 Ok(_) => answers.extend(batch.iter().map(|_| Err(wrong_count()))),
                 Err(_) if batch.len() > 1 => {
-                    let second = batch.split_off(batch.len() / 2);
-                    waiting.push(second);
-                    waiting.push(batch);
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    waiting.extend([second, first]);
                 }
                 Err(fault) => answers.push(Err(fault)),
             }

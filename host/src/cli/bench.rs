@@ -1,116 +1,166 @@
 //! `membrana bench`: every promise of speed as a ratio to a baseline of the same run, with an A/A run to show the noise.
+//!
+//! | bench | part | figures |
+//! |---|---|---|
+//! | boundary | boundary.analyzer | an analyzer through Wasm against the same code native |
+//! | pipeline | pipeline.rate | the whole way through Wasm against the same way native |
+//! | | pipeline.million | rate at 100,000 and at 1 million stored, memory there |
+//! | | pipeline.singles | memory at 1 million that arrived one by one |
+//! | webhook | webhook.ack | p99 until acknowledged at 1,000/s against the bare commit, and the rate reached |
+//! | start | start.warm | ten plugins from the cache against compiling them |
+//! | | start.memory | memory of a plugin that is loaded and idle |
+//!
+//! Each part runs in a process of its own, so that one that fails costs no other's figures and leaves it no memory. A bar that
+//! begins with `ratio` decides the exit code; the others are the plan's absolute bars, good for a quiet machine of two cores.
 
 mod boundary;
+mod crowd;
+mod figure;
+mod line;
+mod memory;
+mod million;
 mod native;
 mod pipeline;
 mod start;
 mod webhook;
 
-use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use super::outcome::{Failure, say};
+use serde_json::Value as Json;
+
+use super::outcome::{Failure, aside, say};
 use super::show;
+use figure::Figure;
 
-/// What can be measured.
-pub(super) const NAMES: [&str; 4] = ["boundary", "pipeline", "webhook", "start"];
+/// What can be measured: a bench and its parts, quickest first.
+const PARTS: [(&str, &str); 7] = [
+    ("start", "start.memory"),
+    ("start", "start.warm"),
+    ("boundary", "boundary.analyzer"),
+    ("webhook", "webhook.ack"),
+    ("pipeline", "pipeline.rate"),
+    ("pipeline", "pipeline.million"),
+    ("pipeline", "pipeline.singles"),
+];
 
-/// One figure.
-struct Figure {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    baseline: f64,
-    /// `value` against `baseline`.
-    ratio: f64,
-    /// How far two runs of the same thing were apart, as a ratio.
-    noise: f64,
-    bar: String,
-    holds: bool,
-}
-
-impl Figure {
-    /// The value may be at most so many times its baseline.
-    fn at_most(name: &str, value: f64, baseline: f64, unit: &'static str, noise: f64, bar: f64) -> Self {
-        let ratio = value / baseline;
-        Self { name: name.to_owned(), value, unit, baseline, ratio, noise, bar: format!("ratio <= {bar}"), holds: ratio <= bar }
-    }
-
-    /// The value must be at least such a part of its baseline.
-    fn at_least(name: &str, value: f64, baseline: f64, unit: &'static str, noise: f64, bar: f64) -> Self {
-        let ratio = value / baseline;
-        Self { name: name.to_owned(), value, unit, baseline, ratio, noise, bar: format!("ratio >= {bar}"), holds: ratio >= bar }
-    }
-
-    /// The value itself has a bar; its baseline is told beside it.
-    fn under(name: &str, value: f64, baseline: f64, unit: &'static str, noise: f64, most: f64) -> Self {
-        Self { name: name.to_owned(), value, unit, baseline, ratio: value / baseline, noise, bar: format!("<= {most} {unit}"), holds: value <= most }
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let round = |number: f64| (number * 1000.0).round() / 1000.0;
-        json!({ "name": self.name, "value": round(self.value), "unit": self.unit, "baseline": round(self.baseline), "ratio": round(self.ratio), "noise": round(self.noise), "bar": self.bar, "holds": self.holds })
-    }
-}
-
-/// Measures one thing, or all.
-pub(super) async fn run(name: Option<&str>, is_json: bool) -> Result<(), Failure> {
-    let names: Vec<&str> = match name {
-        None => NAMES.to_vec(),
-        Some(name) if NAMES.contains(&name) => vec![name],
-        Some(other) => return Err(Failure::failed(format!("there is no bench `{other}`"), format!("benches: {}", NAMES.join(", ")))),
+/// Measures one bench, one part, or all. `dir` is where stores are laid: it should be on a disk.
+pub(super) async fn run(name: Option<&str>, dir: &Path, is_json: bool) -> Result<(), Failure> {
+    let wanted: Vec<&str> = PARTS.iter().filter(|(bench, part)| name.is_none_or(|name| name == *bench || name == *part)).map(|(_, p)| *p).collect();
+    warn_of_memory(dir);
+    let (figures, broken) = match (wanted.as_slice(), name) {
+        ([], Some(start::FILL)) => return start::fill(dir).await,
+        ([], _) => return Err(unknown(name.unwrap_or_default())),
+        ([part], _) => (here(part, dir).await?.iter().map(Figure::json).collect(), Vec::new()),
+        (parts, _) => apart(parts, dir),
     };
-    let mut figures = Vec::new();
-    for name in names {
-        super::outcome::aside(format_args!("measuring {name} ..."));
-        figures.extend(match name {
-            "boundary" => boundary::measure().await?,
-            "pipeline" => pipeline::measure().await?,
-            "webhook" => webhook::measure().await?,
-            _ => start::measure().await?,
-        });
+    print(&figures, is_json);
+    let against = figures.iter().filter(|figure| figure::decides_against(figure));
+    let mut wrong: Vec<String> = against.map(|figure| format!("{} does not hold: {}", text(figure, "/name"), text(figure, "/bar"))).collect();
+    wrong.extend(broken);
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::failed(wrong.join("; "), "measure again on a quiet machine")) }
+}
+
+fn unknown(name: &str) -> Failure {
+    let parts: Vec<&str> = PARTS.iter().map(|(_, part)| *part).collect();
+    Failure::failed(format!("there is no bench `{name}`"), format!("benches: boundary, pipeline, webhook, start; parts: {}", parts.join(", ")))
+}
+
+/// In this process. Ctrl-C ends it, and what it laid on the disk goes.
+async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
+    let measured = async {
+        match part {
+            "boundary.analyzer" => boundary::measure().await,
+            "pipeline.rate" => pipeline::measure(dir).await,
+            "pipeline.million" => million::in_pages(dir).await,
+            "pipeline.singles" => million::one_by_one(dir).await,
+            "webhook.ack" => webhook::measure(dir).await,
+            "start.memory" => start::memory(dir).await,
+            _ => start::warm(dir).await,
+        }
+    };
+    tokio::select! {
+        figures = measured => figures,
+        _ = tokio::signal::ctrl_c() => Err(Failure::failed("the bench was stopped", "")),
     }
-    let rows: Vec<serde_json::Value> = figures.iter().map(Figure::json).collect();
+}
+
+/// Each part in a process of its own. Gives the figures, and which parts gave none.
+fn apart(parts: &[&str], dir: &Path) -> (Vec<Json>, Vec<String>) {
+    let (mut figures, mut broken) = (Vec::new(), Vec::new());
+    for part in parts {
+        aside(format_args!("measuring {part} ..."));
+        match one_apart(part, dir) {
+            Ok(some) if !some.is_empty() => figures.extend(some),
+            Ok(_) => broken.push(format!("{part} gave no figure")),
+            Err(error) => broken.push(format!("{part} cannot run: {error}")),
+        }
+    }
+    (figures, broken)
+}
+
+fn one_apart(part: &str, dir: &Path) -> std::io::Result<Vec<Json>> {
+    let itself = std::env::current_exe()?;
+    let output = Command::new(itself).args(["--json", "bench", part, "--dir"]).arg(dir).stderr(Stdio::inherit()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn print(figures: &[Json], is_json: bool) {
     if is_json {
-        rows.iter().for_each(say);
-    } else {
-        show::table(
-            &rows,
-            &[
-                ("NAME", "/name"),
-                ("VALUE", "/value"),
-                ("UNIT", "/unit"),
-                ("BASELINE", "/baseline"),
-                ("RATIO", "/ratio"),
-                ("A/A", "/noise"),
-                ("BAR", "/bar"),
-                ("HOLDS", "/holds"),
-            ],
-        );
+        return figures.iter().for_each(say);
     }
-    match figures.iter().find(|figure| !figure.holds) {
-        Some(figure) => Err(Failure::failed(format!("{} does not hold: {}", figure.name, figure.bar), "measure again on a quiet machine")),
-        None => Ok(()),
-    }
+    let columns = [
+        ("NAME", "/name"),
+        ("VALUE", "/value"),
+        ("UNIT", "/unit"),
+        ("BASELINE", "/baseline"),
+        ("RATIO", "/ratio"),
+        ("A/A", "/noise"),
+        ("BAR", "/bar"),
+        ("HOLDS", "/holds"),
+    ];
+    show::table(figures, &columns);
+}
+
+fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
+    json.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the bench cannot run: {error}"), "")
 }
 
-/// A folder for one bench, removed at the end.
-struct Scratch(std::path::PathBuf);
+/// In a file system that lies in memory an fsync costs nothing, and every figure with a store in it would lie.
+fn warn_of_memory(dir: &Path) {
+    let Ok(dir) = dir.canonicalize() else { return };
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let nearest = mounts.filter(|(place, _)| dir.starts_with(place)).max_by_key(|(place, _)| place.len());
+    if nearest.is_some_and(|(_, kind)| matches!(kind, "tmpfs" | "ramfs")) {
+        aside(format_args!("warning: `{}` lies in memory, where fsync costs nothing; give a folder on a disk with --dir", dir.display()));
+    }
+}
+
+/// A folder for one run, removed at the end.
+struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Result<Self, Failure> {
-        let dir = std::env::temp_dir().join(format!("membrana-bench-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).map_err(failed)?;
-        Ok(Self(dir))
+    fn new(dir: &Path, name: &str) -> Result<Self, Failure> {
+        let path = dir.join(format!("membrana-bench-{name}-{}", std::process::id()));
+        // What a killed run of the same number left would be measured as well.
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
+        Ok(Self(path))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays behind is in the system's folder for what may go.
-        drop(std::fs::remove_dir_all(&self.0));
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            aside(format_args!("warning: `{}` stays: {error}", self.0.display()));
+        }
     }
 }

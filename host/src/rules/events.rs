@@ -22,7 +22,7 @@ const OPEN_TASKS_MAX: usize = 16;
 /// One entry that the rules are asked about.
 pub(super) struct Asked {
     pub(super) entry: Arc<Entry>,
-    pub(super) content: Arc<Interaction>,
+    pub(super) content: Content,
     pub(super) interaction: InteractionId,
     pub(super) conversation: ConversationId,
     pub(super) exchange_id: ExchangeId,
@@ -34,6 +34,20 @@ pub(super) struct Asked {
     pub(super) tasks: Vec<Task>,
     pub(super) is_redecision: bool,
     pub(super) event: RuleEvent,
+}
+
+/// Content where it lies: entries are shared, and a copy of every text would cost more than all else here.
+pub(super) struct Content(Arc<Entry>);
+
+impl Content {
+    fn of(entry: &Arc<Entry>) -> Option<Self> {
+        entry.new.body.content().map(|_| Self(Arc::clone(entry)))
+    }
+
+    /// Always there: only an entry with content is taken.
+    pub(super) fn get(&self) -> Option<&Interaction> {
+        self.0.new.body.content()
+    }
 }
 
 impl Asked {
@@ -66,7 +80,7 @@ struct Kind {
 
 /// The interaction as it stood when the entry was appended.
 struct Then {
-    content: Arc<Interaction>,
+    content: Content,
     received: Timestamp,
     annotated: Annotated,
 }
@@ -91,9 +105,7 @@ impl Questions<'_> {
         let store = self.journal.store.as_ref();
         let is_new = entry.previous.is_none();
         let Some(then) = self.then(entry, interaction, said).await? else { return Ok(None) };
-        if then.content.is_ours() {
-            return Ok(None);
-        }
+        let Some(content) = then.content.get().filter(|content| !content.is_ours()) else { return Ok(None) };
         let (actions, tasks) = if is_new {
             (Vec::new(), Vec::new())
         } else {
@@ -104,7 +116,7 @@ impl Questions<'_> {
         let event = RuleEvent {
             kind: kind.name.to_owned(),
             at: entry.at,
-            interaction: Some(self.shown(entry, interaction, &then)),
+            interaction: Some(self.shown(entry, interaction, content, &then)),
             done: actions.iter().filter(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(claimed).collect(),
             capabilities: Arc::clone(self.capabilities),
             exchange: Some(RuleExchange {
@@ -132,12 +144,12 @@ impl Questions<'_> {
     }
 
     async fn then(&self, entry: &Arc<Entry>, interaction: InteractionId, said: Option<Annotated>) -> Result<Option<Then>, StoreError> {
-        if let (Some(content), None) = (entry.new.body.content(), entry.previous) {
-            return Ok(Some(Then { content: Arc::new(content.clone()), received: entry.at, annotated: said.unwrap_or_default() }));
+        if let (Some(content), None) = (Content::of(entry), entry.previous) {
+            return Ok(Some(Then { content, received: entry.at, annotated: said.unwrap_or_default() }));
         }
         let view = view::as_of(self.journal.store.as_ref(), self.channel, interaction, entry.seq).await?;
         Ok(view.and_then(|view| {
-            let content = view.entry.new.body.content().cloned().map(Arc::new)?;
+            let content = Content::of(&view.entry)?;
             Some(Then { content, received: view.received, annotated: view.annotated })
         }))
     }
@@ -174,8 +186,8 @@ impl Questions<'_> {
         Ok(Some(RuleConversation { id: found.id.to_string(), count: u32::try_from(found.count).unwrap_or(u32::MAX), recent, open_tasks }))
     }
 
-    fn shown(&self, entry: &Entry, id: InteractionId, then: &Then) -> RuleInteraction {
-        let Then { content, received, annotated } = then;
+    fn shown(&self, entry: &Entry, id: InteractionId, content: &Interaction, then: &Then) -> RuleInteraction {
+        let Then { received, annotated, .. } = then;
         RuleInteraction {
             id: id.to_string(),
             channel: self.channel.as_str().to_owned(),

@@ -18,8 +18,9 @@ pub(super) const TEXTS: [&str; 4] = [
     "My parcel never came, the tracking page has not changed for nine days and your chat bot keeps telling me to wait. This is not acceptable, I want my money back or a new parcel before the weekend, thank you very much.",
 ];
 
-/// The impact table of every bench: 5 % of what is said gets a task.
-pub(super) const TABLE: &str = "[[row]]\nname = \"complaint\"\nwhen = { kind = [\"review\"], sentiment = { max = 1.0 } }\nresponsible = \"support\"\nwithin = \"2h\"\n[[row]]\nname = \"everything else\"\n";
+/// The impact table of every bench: reviews, 5 % of what is said, get a task and a drafted reply. Without its annotation the
+/// row does not match, so that a missing one would be seen.
+pub(super) const TABLE: &str = "[[row]]\nname = \"complaint\"\nwhen = { kind = [\"review\"], sentiment = { max = 1.0 } }\nresponsible = \"support\"\nwithin = \"2h\"\nreply = { mode = \"draft\", text = { it = \"Ciao {author}, ci dispiace. Ci stiamo lavorando.\", en = \"Hi {author}, we are sorry. We are on it.\" } }\n[[row]]\nname = \"everything else\"\n";
 
 /// Which analyzer.
 #[derive(Debug, Clone, Copy)]

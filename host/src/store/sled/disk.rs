@@ -160,6 +160,21 @@ impl Disk {
         Scan { inner: self.tree.range::<Key, _>(range) }
     }
 
+    /// As [`Disk::scan`], without those whose key is not wanted: they are neither checked nor put together.
+    pub(super) fn scan_where(&self, from: &[u8], to: Key, is_wanted: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = Result<Whole, StoreError>> {
+        let range: (Bound<Key>, Bound<Key>) = (Bound::Included(from.to_vec()), Bound::Included(to));
+        let mut scan = Scan { inner: self.tree.range::<Key, _>(range) };
+        std::iter::from_fn(move || {
+            loop {
+                match scan.inner.next()? {
+                    Ok((key, value)) if is_wanted(&key) => return Some(scan.whole(&key, &value)),
+                    Ok(_) => {}
+                    Err(error) => return Some(Err(failed("read")(error))),
+                }
+            }
+        })
+    }
+
     /// Values in parts whose key begins with `prefix`, and lies after `after`.
     pub(super) fn scan_prefix(&self, prefix: &[u8], after: Option<Key>) -> impl Iterator<Item = Result<Whole, StoreError>> + use<> {
         let from = after.map_or_else(|| prefix.to_vec(), |key| part_key(&key, u16::MAX));

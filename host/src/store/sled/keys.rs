@@ -57,9 +57,22 @@ pub(super) fn log(channel: u32, seq: Seq) -> Key {
     key(Kind::Log, channel, &[&seq.0.to_be_bytes()])
 }
 
-/// A run over entries from `first` on; of results or of decisions.
-pub(super) fn run(kind: Kind, channel: u32, first: Seq, run: u64) -> Key {
-    key(kind, channel, &[&first.0.to_be_bytes(), &run.to_be_bytes()])
+/// A run over entries from `first` on; of results or of decisions. Its last byte says how many entries after the first it
+/// reaches, so that who looks for one entry reads no run that cannot hold it.
+pub(super) fn run(kind: Kind, channel: u32, first: Seq, last: Seq, run: u64) -> Key {
+    let span = last.0.saturating_sub(first.0).min(0xff);
+    key(kind, channel, &[&first.0.to_be_bytes(), &(run << 8 | span).to_be_bytes()])
+}
+
+/// No run over entries from `first` on lies before this key.
+pub(super) fn runs_from(kind: Kind, channel: u32, first: Seq) -> Key {
+    key(kind, channel, &[&first.0.to_be_bytes()])
+}
+
+/// Says whether a run may hold something of `from..=to`.
+pub(super) fn is_run_over(key: &[u8], from: Seq, to: Seq) -> bool {
+    let (Some(first), Some(run)) = (first_u64(key), second_u64(key)) else { return false };
+    first <= to.0 && first.saturating_add(run & 0xff) >= from.0
 }
 
 pub(super) fn lineup(channel: u32, id: LineupId) -> Key {

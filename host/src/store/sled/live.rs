@@ -190,10 +190,10 @@ impl Live {
 
     /// Runs that may say something of `from..=to`, in the order they were made.
     fn runs<T: DeserializeOwned>(&self, disk: &Disk, kind: Kind, from: Seq, to: Seq) -> Result<Vec<T>, StoreError> {
-        let start = keys::run(kind, self.number, Seq(from.0.saturating_sub(RUN_SPAN)), 0);
-        let end = keys::run(kind, self.number, to, u64::MAX);
+        let start = keys::runs_from(kind, self.number, Seq(from.0.saturating_sub(RUN_SPAN)));
+        let end = keys::runs_from(kind, self.number, to.next());
         let mut runs: Vec<(u64, T)> = Vec::new();
-        for item in disk.scan(&start, [end.as_slice(), &[0xff, 0xff]].concat()) {
+        for item in disk.scan_where(&start, end, |key| keys::is_run_over(key, from, to)) {
             let (key, body) = item?;
             runs.push((keys::second_u64(&key).unwrap_or(0), decode(&key, &body)?));
         }

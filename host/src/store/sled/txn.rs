@@ -432,8 +432,7 @@ impl<'a> Txn<'a> {
         let lineup = results.lineup;
         let size = |of: &ResultsOf| 16 + of.said.iter().flat_map(|(_, said)| said).flatten().map(|one| 32 + one.key.len()).sum::<usize>();
         for of in pieces(results.of, |of| of.seq, size) {
-            let Some(first) = of.first().map(|of| of.seq) else { continue };
-            let key = self.next_run(Kind::Results, first);
+            let Some(key) = self.next_run(Kind::Results, of.iter().map(|of| of.seq)) else { continue };
             self.writes.put_parts(&key, &encode(&Results { lineup, of })?, 0);
         }
         Ok(())
@@ -442,16 +441,17 @@ impl<'a> Txn<'a> {
     fn decisions(&mut self, decisions: Vec<Decision>) -> Result<(), StoreError> {
         let size = |d: &Decision| 160 + d.reasons.iter().map(String::len).sum::<usize>() + d.actions.iter().map(|a| a.body.len() + 32).sum::<usize>();
         for piece in pieces(decisions, |decision| decision.seq, size) {
-            let Some(first) = piece.iter().map(|decision| decision.seq).min() else { continue };
-            let key = self.next_run(Kind::Decisions, first);
+            let Some(key) = self.next_run(Kind::Decisions, piece.iter().map(|decision| decision.seq)) else { continue };
             self.writes.put_parts(&key, &encode(&piece)?, 0);
         }
         Ok(())
     }
 
-    fn next_run(&mut self, kind: Kind, first: Seq) -> Vec<u8> {
+    /// The key of a run over these entries; none where there are none.
+    fn next_run(&mut self, kind: Kind, of: impl Iterator<Item = Seq> + Clone) -> Option<Vec<u8>> {
+        let (first, last) = (of.clone().min()?, of.max()?);
         self.next_run += 1;
-        keys::run(kind, self.channel, first, self.next_run)
+        Some(keys::run(kind, self.channel, first, last, self.next_run))
     }
 
     /// Packs the new entries into segments.
