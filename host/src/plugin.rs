@@ -16,7 +16,7 @@ mod pool;
 mod shapes;
 
 pub use engine::{Engine, EngineConfig, Load};
-pub use generation::{Generation, Native, Slot};
+pub use generation::{CallTurn, Generation, Native, Slot};
 pub use inspect::{Asked, Inspection, MissingGrant, inspect, missing_grants};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, SECTION, WantsCredential, embed};

@@ -144,7 +144,7 @@ async fn run(judges: &Judges) -> Result<f64, Failure> {
                 state_quota: 0,
                 memory: tokio::sync::Mutex::new(Memory::default()),
             }),
-            Arc::new(Analysis { journal: journal.clone(), channel: channel.clone(), analyzers: Arc::clone(&analyzers) }),
+            Arc::new(Analysis::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))),
             Arc::new(Rules { journal: journal.clone(), channel, rules: Arc::clone(&rules), capabilities: "{}".into(), can_reply: false }),
         ];
         for work in works {
