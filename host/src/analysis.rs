@@ -5,24 +5,36 @@
 
 mod batches;
 mod catch_up;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use tracing::warn;
 
-use crate::model::{Annotation, ChannelName, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq};
+use crate::model::{
+    Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq, Timestamp,
+};
 use crate::plugin::Slot;
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::Reader;
 
 pub use catch_up::CatchUp;
 
-use batches::Failed;
+use batches::{Asked, Failed, Pass, Told};
 
 /// Entries read in one turn.
 const ENTRIES_MAX: usize = 512;
+/// Calls to one analyzer at once; more would only queue for its instances while their time runs.
+const CALLS_MAX: usize = 4;
+/// An analyzer that answers nothing in so many turns on end is left alone for a while, longer each time.
+const SILENT_TURNS_MAX: u32 = 2;
+const REST_MIN: Duration = Duration::from_secs(10);
+const REST_MAX: Duration = Duration::from_secs(300);
 
 /// One configured analyzer.
 pub struct Analyzer {
@@ -95,12 +107,17 @@ fn lineup_of(analyzers: &[Analyzer]) -> Lineup {
 
 /// The analysis of one channel.
 pub struct Analysis {
-    /// Where the log is.
-    pub journal: Journal,
-    /// The channel.
-    pub channel: ChannelName,
-    /// Who looks.
-    pub analyzers: Arc<Analyzers>,
+    journal: Journal,
+    channel: ChannelName,
+    analyzers: Arc<Analyzers>,
+    patience: Mutex<HashMap<String, Patience>>,
+}
+
+/// An analyzer that answered nothing in several turns on end is not waited for in each; all of it can be lost.
+#[derive(Default, Clone, Copy)]
+struct Patience {
+    n_turns: u32,
+    until: Timestamp,
 }
 
 /// Reader of the catch-up pass over what is missing.
@@ -127,15 +144,12 @@ impl Work for Analysis {
         let entries = self.journal.store.read_log(&self.channel, Seq(position + 1), ENTRIES_MAX).await?;
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let analyzers = self.analyzers.current();
-        let mut pass = batches::Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
-        for (n, analyzer) in (0u8..).zip(analyzers.iter()).filter(|(_, a)| a.looks_at(&self.channel)) {
-            let earlier = analyzers.iter().zip(0u8..).filter(|(a, _)| analyzer.after.contains(&a.name)).map(|(_, n)| n);
-            pass.run(n, analyzer, &earlier.collect::<Vec<u8>>(), analyzer.wait).await;
-        }
+        let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
+        self.ask(&analyzers, &mut pass).await;
         let mut commit = self.journal.begin(&self.channel);
         let is_complete = pass.is_complete();
-        for failed in pass.failed.drain(..) {
-            commit.dead.extend(self.letter(&analyzers, &failed));
+        for failed in pass.failed.drain(..).filter(|failed| failed.fault.is_final()) {
+            commit.dead.extend(letter(&self.journal, &self.channel, &analyzers, &failed));
         }
         let lineup = lineup_of(&analyzers);
         let results = pass.into_results(lineup.id);
@@ -144,6 +158,8 @@ impl Work for Analysis {
         }
         commit.positions.push((Reader::Analysis, last.0));
         if is_complete && record.position(&missing_reader()) == position {
+            // An admin may have set the pass back meanwhile.
+            commit.expected.push((missing_reader(), position));
             commit.positions.push((missing_reader(), last.0));
         }
         self.journal.commit(commit).await?;
@@ -152,20 +168,86 @@ impl Work for Analysis {
 }
 
 impl Analysis {
-    fn letter(&self, analyzers: &[Analyzer], failed: &Failed) -> Option<DeadLetter> {
-        let analyzer = analyzers.get(usize::from(failed.analyzer))?;
-        let key = self.journal.store.id_key();
-        Some(DeadLetter {
-            id: key.dead(&self.channel, "analysis", &format!("{}/{}", analyzer.name, failed.seq)),
-            channel: self.channel.clone(),
-            stage: "analysis".to_owned(),
-            subject: DeadSubject::Entry(failed.seq),
-            plugin: Some(analyzer.name.clone()),
-            digest: Some(analyzer.plugin.current().digest()),
-            reason: failed.fault.to_string(),
-            at: self.journal.clock.now(),
-        })
+    /// Of this channel.
+    pub fn new(journal: Journal, channel: ChannelName, analyzers: Arc<Analyzers>) -> Self {
+        Self { journal, channel, analyzers, patience: Mutex::default() }
     }
+
+    /// Round by round: those that come `after` nobody who is still to be asked, at once.
+    async fn ask(&self, analyzers: &[Analyzer], pass: &mut Pass<'_>) {
+        let mut waiting: Vec<(u8, &Analyzer)> = (0u8..).zip(analyzers).filter(|(_, a)| a.looks_at(&self.channel)).collect();
+        while !waiting.is_empty() {
+            let names: Vec<&str> = waiting.iter().map(|(_, a)| a.name.as_str()).collect();
+            let is_free = |a: &Analyzer| !a.after.iter().any(|name| *name != a.name && names.contains(&name.as_str()));
+            let (mut free, mut rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, a)| is_free(a));
+            if free.is_empty() {
+                // A cycle, which the configuration refuses.
+                std::mem::swap(&mut free, &mut rest);
+            }
+            waiting = rest;
+            let mut asked = Vec::new();
+            for (index, analyzer) in free {
+                let (earlier, members) = (earlier_of(analyzers, analyzer), pass.members(|_| true));
+                if self.is_given_up(&analyzer.name) {
+                    pass.skip(index);
+                } else if !members.is_empty() {
+                    asked.push(Asked { index, analyzer, earlier, wait: analyzer.wait, calls_max: CALLS_MAX, members });
+                }
+            }
+            for told in pass.run(asked).await {
+                self.learn(analyzers, &told);
+            }
+        }
+    }
+
+    fn is_given_up(&self, analyzer: &str) -> bool {
+        let now = self.journal.clock.now();
+        self.patience().get(analyzer).is_some_and(|patience| patience.until > now)
+    }
+
+    fn learn(&self, analyzers: &[Analyzer], told: &Told) {
+        let Some(name) = analyzers.get(usize::from(told.index)).map(|analyzer| analyzer.name.as_str()) else { return };
+        let mut all = self.patience();
+        if told.n_answered > 0 || told.n_waiting == 0 {
+            all.remove(name);
+            return;
+        }
+        let patience = all.entry(name.to_owned()).or_default();
+        patience.n_turns += 1;
+        if let Some(n_times) = patience.n_turns.checked_sub(SILENT_TURNS_MAX) {
+            let rest = (REST_MIN * 2u32.saturating_pow(n_times)).min(REST_MAX);
+            patience.until = self.journal.clock.now().plus(rest);
+            let (channel, rest_s) = (&self.channel, rest.as_secs());
+            warn!(%channel, plugin = name, rest_s, "Analyzer does not answer: items go on without it for a while, and are caught up later.");
+        }
+    }
+
+    fn patience(&self) -> MutexGuard<'_, HashMap<String, Patience>> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Places of those whose words an analyzer sees.
+fn earlier_of(analyzers: &[Analyzer], analyzer: &Analyzer) -> Vec<u8> {
+    analyzers.iter().zip(0u8..).filter(|(a, _)| analyzer.after.contains(&a.name)).map(|(_, n)| n).collect()
+}
+
+fn letter_id(journal: &Journal, channel: &ChannelName, analyzer: &str, seq: Seq) -> DeadId {
+    journal.store.id_key().dead(channel, "analysis", &format!("{analyzer}/{seq}"))
+}
+
+fn letter(journal: &Journal, channel: &ChannelName, analyzers: &[Analyzer], failed: &Failed) -> Option<DeadLetter> {
+    let analyzer = analyzers.get(usize::from(failed.analyzer))?;
+    Some(DeadLetter {
+        id: letter_id(journal, channel, &analyzer.name, failed.seq),
+        channel: channel.clone(),
+        stage: "analysis".to_owned(),
+        subject: DeadSubject::Entry(failed.seq),
+        plugin: Some(analyzer.name.clone()),
+        digest: Some(analyzer.plugin.current().digest()),
+        reason: failed.fault.to_string(),
+        at: journal.clock.now(),
+    })
 }
 
 /// Content of others; what we said ourselves is not judged.

@@ -222,8 +222,8 @@ impl App {
             });
             intakes.push(Arc::clone(&intake));
             works.push(intake);
-            works.push(Arc::new(Analysis { journal: journal.clone(), channel: channel.clone(), analyzers: Arc::clone(&analyzers) }));
-            works.push(Arc::new(CatchUp { journal: journal.clone(), channel: channel.clone(), analyzers: Arc::clone(&analyzers) }));
+            works.push(Arc::new(Analysis::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
+            works.push(Arc::new(CatchUp::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
             works.push(Arc::new(Rules {
                 journal: journal.clone(),
                 channel: channel.clone(),
@@ -239,7 +239,7 @@ impl App {
                 works.push(Arc::new(Outbox { journal, channel, plugin, class, held_until: Mutex::default() }));
             }
             for target in &sinks {
-                works.push(Arc::new(Sink { journal: journal.clone(), channel: channel.clone(), target: Arc::clone(target) }));
+                works.push(Arc::new(Sink::new(journal.clone(), channel.clone(), Arc::clone(target))));
             }
             hooks.extend(prepared.verifier.map(|verifier| Hook { channel, verifier, methods: prepared.methods }));
         }

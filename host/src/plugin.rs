@@ -18,7 +18,7 @@ mod shapes;
 mod state;
 
 pub use engine::{Engine, EngineConfig, Load};
-pub use generation::{Generation, Native, Slot};
+pub use generation::{CallTurn, Generation, Native, Slot};
 pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;

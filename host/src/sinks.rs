@@ -6,6 +6,8 @@
 
 mod events;
 mod sign;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +16,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use crate::egress::{Door, HttpRequest};
-use crate::model::{ChannelName, DeadLetter, DeadSubject, Seq, shown};
+use crate::egress::{Door, HttpError, HttpRequest};
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Seq, Timestamp, shown};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader, SinkRetry};
 
@@ -30,8 +33,15 @@ const ENTRIES_MAX: usize = 256;
 const IN_FLIGHT_MAX: usize = 6;
 /// A receiver has so long to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// While nobody answers, the reader looks again after this.
-const HOLD: Duration = Duration::from_secs(2);
+/// While nobody takes anything, the reader looks again after this; doubles up to [`HOLD_MAX`].
+const HOLD_MIN: Duration = Duration::from_secs(2);
+const HOLD_MAX: Duration = Duration::from_secs(60);
+/// While everything is refused it waits so often, about two minutes; then each event goes its own way, so that a few that
+/// will never be taken do not hold the rest.
+const REFUSED_HOLDS_MAX: u32 = 6;
+/// A receiver that says "at once" is not asked at once. Units: milliseconds.
+const RETRY_AFTER_MIN_MS: u64 = 1_000;
+const RETRY_AFTER_MAX_MS: u64 = 86_400_000;
 /// Source: the retry schedule of the Standard Webhooks specification.
 const SCHEDULE_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
@@ -59,6 +69,15 @@ pub struct Sink {
     pub channel: ChannelName,
     /// The sink.
     pub target: Arc<Target>,
+    memory: Mutex<Memory>,
+}
+
+/// What a reader remembers between turns; all of it can be lost.
+#[derive(Default)]
+struct Memory {
+    until: Timestamp,
+    n_holds: u32,
+    is_readers_turn: bool,
 }
 
 enum Outcome {
@@ -85,15 +104,33 @@ impl Work for Sink {
         if self.target.is_gone.load(Ordering::Relaxed) {
             return Ok(Turn::Idle);
         }
-        match self.retry_due().await? {
-            Turn::Idle => self.read_on().await,
-            other => Ok(other),
+        let mut memory = self.memory.lock().await;
+        if memory.until > self.journal.clock.now() {
+            return Ok(Turn::Until(memory.until));
+        }
+        // By turns: a pile of retries must not keep back what is new, nor the other way round.
+        memory.is_readers_turn = !memory.is_readers_turn;
+        if memory.is_readers_turn {
+            match self.read_on(&mut memory).await? {
+                Turn::Idle => self.retry_due().await,
+                other => Ok(other),
+            }
+        } else {
+            match self.retry_due().await? {
+                Turn::Idle => self.read_on(&mut memory).await,
+                other => Ok(other),
+            }
         }
     }
 }
 
 impl Sink {
-    async fn read_on(&self) -> Result<Turn, StageError> {
+    /// This sink's reader of this channel.
+    pub fn new(journal: Journal, channel: ChannelName, target: Arc<Target>) -> Self {
+        Self { journal, channel, target, memory: Mutex::default() }
+    }
+
+    async fn read_on(&self, memory: &mut Memory) -> Result<Turn, StageError> {
         let record = self.journal.store.channel(&self.channel).await?;
         let reader = Reader::Sink(self.target.name.clone());
         let (from, to) = (record.position(&reader) + 1, record.position(&Reader::Rules));
@@ -104,18 +141,32 @@ impl Sink {
         let entries = self.journal.store.read_log(&self.channel, Seq(from), n_entries).await?;
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let events = events::of(&self.journal, &self.channel, &entries, |event| self.target.wants(event)).await?;
-        let outcomes = self.deliver_all(&events).await;
-        let mut commit = self.journal.begin(&self.channel);
-        let is_unreachable = outcomes.iter().any(|o| matches!(o, Outcome::Unreachable(_)));
-        if is_unreachable && !outcomes.iter().any(|o| matches!(o, Outcome::Delivered)) {
-            return Ok(Turn::Until(commit.at.plus(HOLD)));
+        if !events.is_empty() {
+            // What was read may not be durable yet: after a crash another entry would have its place, and the event its id.
+            self.journal.store.settle().await?;
         }
+        let outcomes = match self.deliver_all(&events, memory.n_holds).await {
+            Ok(outcomes) => outcomes,
+            Err(why) => return Ok(self.hold(memory, &why)),
+        };
+        memory.n_holds = 0;
+        let mut commit = self.journal.begin(&self.channel);
         for (event, outcome) in events.iter().zip(outcomes) {
             self.note_outcome(&mut commit, event, outcome, None);
         }
         commit.positions.push((reader, last.0));
         self.journal.store.commit(commit).await?;
         Ok(Turn::Worked)
+    }
+
+    /// Nobody takes anything: the reader waits where it is, longer each time.
+    fn hold(&self, memory: &mut Memory, why: &str) -> Turn {
+        let wait = (HOLD_MIN * 2u32.saturating_pow(memory.n_holds)).min(HOLD_MAX);
+        memory.n_holds = memory.n_holds.saturating_add(1);
+        memory.until = self.journal.clock.now().plus(wait);
+        let (sink, channel, wait_s, attempt) = (&self.target.name, &self.channel, wait.as_secs(), memory.n_holds);
+        warn!(%sink, %channel, attempt, wait_s, error = why, "Receiver takes nothing; the reader waits.");
+        Turn::Until(memory.until)
     }
 
     async fn retry_due(&self) -> Result<Turn, StageError> {
@@ -125,23 +176,39 @@ impl Sink {
             return Ok(Turn::Idle);
         }
         let mut commit = self.journal.begin(&self.channel);
+        let (mut events, mut of) = (Vec::new(), Vec::new());
         for retry in retries {
             let entries = self.journal.store.read_log(&self.channel, retry.seq, 1).await?;
-            let events = events::of(&self.journal, &self.channel, &entries, |event| event == retry.event).await?;
-            match events.into_iter().find(|event| event.id == retry.id) {
+            let found = events::of(&self.journal, &self.channel, &entries, |event| event == retry.event).await?;
+            match found.into_iter().find(|event| event.id == retry.id) {
                 Some(event) => {
-                    let outcome = self.deliver(&event).await;
-                    self.note_outcome(&mut commit, &event, outcome, Some(&retry));
+                    events.push(event);
+                    of.push(retry);
                 }
                 // What it told is no longer so; there is nothing left to tell.
-                None => commit.sink_retries_gone.push((retry.sink.clone(), retry.id.clone())),
+                None => commit.sink_retries_gone.push((retry.sink, retry.id)),
             }
+        }
+        let outcomes = self.deliver_some(&events).await;
+        for ((event, outcome), retry) in events.iter().zip(outcomes).zip(&of) {
+            self.note_outcome(&mut commit, event, outcome, Some(retry));
         }
         self.journal.store.commit(commit).await?;
         Ok(Turn::Worked)
     }
 
-    async fn deliver_all(&self, events: &[Event]) -> Vec<Outcome> {
+    /// The first few tell whether anybody listens. Errors: why nothing more was sent; the reader stays.
+    async fn deliver_all(&self, events: &[Event], n_holds: u32) -> Result<Vec<Outcome>, String> {
+        let (first, rest) = events.split_at(events.len().min(IN_FLIGHT_MAX));
+        let mut outcomes = self.deliver_some(first).await;
+        if let Some(why) = taken_by_nobody(&outcomes, n_holds) {
+            return Err(why);
+        }
+        outcomes.extend(self.deliver_some(rest).await);
+        Ok(outcomes)
+    }
+
+    async fn deliver_some(&self, events: &[Event]) -> Vec<Outcome> {
         let calls: Vec<BoxFuture<'_, Outcome>> = events.iter().map(|event| self.deliver(event).boxed()).collect();
         stream::iter(calls).buffered(IN_FLIGHT_MAX).collect().await
     }
@@ -158,7 +225,12 @@ impl Sink {
             timeout: Some(TIMEOUT),
         };
         match self.target.door.http(request).await {
-            Err(error) => Outcome::Unreachable(error.to_string()),
+            Err(error @ HttpError::TooLarge(_)) => Outcome::Never(error.to_string()),
+            Err(error @ (HttpError::Denied(_) | HttpError::Dns(_) | HttpError::Connect(_) | HttpError::Tls(_))) => {
+                Outcome::Unreachable(error.to_string())
+            }
+            // It may have arrived: this event alone is sent again.
+            Err(error) => Outcome::Refused(error.to_string(), None),
             Ok(answer) => match answer.status {
                 200..=299 => Outcome::Delivered,
                 410 => {
@@ -166,8 +238,8 @@ impl Sink {
                     warn!(sink = %self.target.name, channel = %self.channel, "Receiver answered 410: sink disabled until the configuration is read again.");
                     Outcome::Refused("the receiver answered 410 (gone)".to_owned(), None)
                 }
-                408 | 425 | 429 | 500..=599 => Outcome::Refused(format!("status {}", answer.status), retry_after_ms(&answer.headers)),
-                status => Outcome::Never(format!("status {status}")),
+                // Source: Standard Webhooks: whatever is no 2xx is sent again on the schedule.
+                status => Outcome::Refused(format!("status {status}"), retry_after_ms(&answer.headers, now)),
             },
         }
     }
@@ -242,8 +314,32 @@ impl Target {
     }
 }
 
-/// `Retry-After` in seconds; as a date it is not understood and the schedule counts.
-fn retry_after_ms(headers: &[(String, String)]) -> Option<u64> {
+/// Why the reader waits, if it does: nobody was reached, or several events in a row are all refused for now.
+fn taken_by_nobody(outcomes: &[Outcome], n_holds: u32) -> Option<String> {
+    let (mut n_unreachable, mut why) = (0, None);
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Delivered | Outcome::Never(_) => return None,
+            Outcome::Unreachable(reason) => {
+                n_unreachable += 1;
+                why = Some(reason.clone());
+            }
+            Outcome::Refused(reason, _) => why = why.or(Some(reason.clone())),
+        }
+    }
+    let is_refused = outcomes.len() > 1 && n_holds < REFUSED_HOLDS_MAX;
+    why.filter(|_| n_unreachable == outcomes.len() || is_refused)
+}
+
+/// `Retry-After` in seconds or as a date, within bounds.
+fn retry_after_ms(headers: &[(String, String)], now: Timestamp) -> Option<u64> {
     let value = headers.iter().find(|(name, _)| name == "retry-after").map(|(_, value)| value.trim())?;
-    value.parse::<u64>().ok().map(|s| s.min(86_400) * 1000)
+    let ms = match value.parse::<u64>() {
+        Ok(seconds) => seconds.saturating_mul(1000),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+            Timestamp(u64::try_from(date.as_millisecond()).ok()?).since_ms(now)
+        }
+    };
+    Some(ms.clamp(RETRY_AFTER_MIN_MS, RETRY_AFTER_MAX_MS))
 }

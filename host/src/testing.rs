@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::model::{
-    Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, Fault, IdKey, Interaction, InteractionId, NativeId, NewRaw, Ours, RawItem,
-    RawOrigin, Seq, Timestamp, Wanted,
+    Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId, NativeId, NewEntry,
+    NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
 };
 use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{ChannelRecord, MemoryStore, Store};
+use crate::store::{ChannelRecord, MemoryStore, Reader, Store};
 
 /// The moment that every stand begins at.
 pub const START: Timestamp = Timestamp(1_790_000_000_000);
@@ -87,6 +87,27 @@ impl Stand {
     /// Every dead letter.
     pub async fn dead(&self) -> Vec<crate::model::DeadLetter> {
         self.store().dead_letters(&self.channel, None, usize::MAX).await.unwrap()
+    }
+
+    /// Appends arrivals, as the intake would.
+    pub async fn arrive(&self, interactions: Vec<Interaction>) {
+        let mut commit = self.journal.begin(&self.channel);
+        commit.entries.extend(interactions.into_iter().map(|said| self.entry(&said.native.id.clone(), EntryBody::Arrived(Box::new(said)))));
+        self.journal.commit(commit).await.unwrap();
+    }
+
+    /// An entry about what the network calls so.
+    pub fn entry(&self, native_id: &str, body: EntryBody) -> NewEntry {
+        let interaction = self.id(native_id);
+        let conversation = Some(self.store().id_key().conversation(interaction));
+        NewEntry { interaction: Some(interaction), identity: None, conversation, exchange: None, is_backfill: false, body }
+    }
+
+    /// Says that a reader came so far.
+    pub async fn move_reader(&self, reader: Reader, to: u64) {
+        let mut commit = self.journal.begin(&self.channel);
+        commit.positions.push((reader, to));
+        self.journal.commit(commit).await.unwrap();
     }
 
     /// Commits raw frames, as a webhook would.

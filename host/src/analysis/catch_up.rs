@@ -1,18 +1,23 @@
 //! The catch-up pass: asks once more for what is missing, and tells the rules where an item was decided without it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
-use crate::model::{ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq};
+use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq, Timestamp};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::Reader;
+use crate::store::{Commit, Reader};
 
-use super::{Analyzers, batches::Pass, is_analysed, lineup_of, missing_reader};
+use super::batches::{Asked, Pass};
+use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, letter, letter_id, lineup_of, missing_reader};
 
-/// An analyzer that failed gets this long to recover.
+/// An analyzer that failed gets this long to recover; longer each time that it fails again.
 const REST: Duration = Duration::from_secs(30);
+/// While time may mend what an analyzer lacks, the pass waits for it so many times: about a quarter of an hour.
+const HOLDS_MAX: u32 = 5;
 /// A late answer may take this long; the plugin's own limit is usually shorter.
 const WAIT: Duration = Duration::from_secs(60);
 /// Entries looked at in one turn.
@@ -21,11 +26,26 @@ const ENTRIES_MAX: usize = 64;
 /// The catch-up pass of one channel.
 pub struct CatchUp {
     /// Where the log is.
-    pub journal: Journal,
+    journal: Journal,
     /// The channel.
-    pub channel: ChannelName,
+    channel: ChannelName,
     /// Who looks.
-    pub analyzers: Arc<Analyzers>,
+    analyzers: Arc<Analyzers>,
+    held: Mutex<Held>,
+}
+
+/// What the pass waits for; all of it can be lost.
+#[derive(Default)]
+struct Held {
+    until: Timestamp,
+    n_times: u32,
+}
+
+impl CatchUp {
+    /// Of this channel.
+    pub fn new(journal: Journal, channel: ChannelName, analyzers: Arc<Analyzers>) -> Self {
+        Self { journal, channel, analyzers, held: Mutex::default() }
+    }
 }
 
 #[async_trait]
@@ -39,45 +59,90 @@ impl Work for CatchUp {
     }
 
     async fn turn(&self) -> Result<Turn, StageError> {
+        let mut held = self.held.lock().await;
+        if held.until > self.journal.clock.now() {
+            return Ok(Turn::Until(held.until));
+        }
         let record = self.journal.store.channel(&self.channel).await?;
-        let (position, analysed) = (record.position(&missing_reader()), record.position(&Reader::Analysis));
-        if position >= analysed {
+        let position = record.position(&missing_reader());
+        // Behind the rules: what they did not decide yet they decide with what is found here, and nobody need be told.
+        let reach = record.position(&Reader::Analysis).min(record.position(&Reader::Rules));
+        if position >= reach {
             return Ok(Turn::Idle);
         }
-        let n_entries = usize::try_from(analysed - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
+        let n_entries = usize::try_from(reach - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
         let entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Turn::Idle) };
         let due = last.at.plus(REST);
         if due > self.journal.clock.now() {
             return Ok(Turn::Until(due));
         }
-        let annotated = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?;
-        let mut commit = self.journal.begin(&self.channel);
+        let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
         let analyzers = self.analyzers.current();
-        for (n, analyzer) in (0u8..).zip(analyzers.iter()) {
-            let lacks = |entry: &&Arc<Entry>| annotated.iter().any(|(seq, said)| *seq == entry.seq && said.missing.contains(&analyzer.name));
-            let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)).filter(lacks));
-            pass.run(n, analyzer, &[], WAIT).await;
-            let lineup = lineup_of(&analyzers);
-            let answered = answered(pass.into_results(lineup.id));
-            if answered.of.is_empty() {
-                continue;
-            }
-            for ResultsOf { seq, .. } in &answered.of {
-                if let Some(entry) = entries.iter().find(|entry| entry.seq == *seq) {
-                    commit.entries.extend(self.late(entry, &analyzer.name).await?);
-                }
-            }
-            commit.lineup = Some(lineup);
-            commit.results.push(answered);
-        }
-        commit.positions.push((missing_reader(), last.seq.0));
+        let pass = self.ask(&analyzers, &entries, &annotated).await;
+        let waits_from = pass.failed.iter().filter(|failed| !failed.fault.is_final()).map(|failed| failed.seq).min();
+        let holds_at = waits_from.filter(|_| held.n_times < HOLDS_MAX).map(|seq| seq.0.saturating_sub(1));
+        let mut commit = self.journal.begin(&self.channel);
+        self.note(&mut commit, &analyzers, &entries, pass, holds_at.is_some()).await?;
+        let done = holds_at.unwrap_or(last.seq.0);
+        commit.expected.push((missing_reader(), position));
+        commit.positions.push((missing_reader(), done));
+        let at = commit.at;
         self.journal.commit(commit).await?;
-        Ok(Turn::Worked)
+        if holds_at.is_none() {
+            *held = Held::default();
+            return Ok(Turn::Worked);
+        }
+        let n_times = if done > position { 0 } else { held.n_times };
+        *held = Held { until: at.plus(REST * 2u32.saturating_pow(n_times)), n_times: n_times + 1 };
+        Ok(Turn::Until(held.until))
     }
 }
 
 impl CatchUp {
+    /// Each analyzer about what lacks its word, with the words of others that it comes `after`.
+    async fn ask<'a>(&'a self, analyzers: &[Analyzer], entries: &'a [Arc<Entry>], annotated: &HashMap<Seq, Annotated>) -> Pass<'a> {
+        let missing = |entry: &Entry| annotated.get(&entry.seq).map(|said| said.missing.as_slice()).unwrap_or_default();
+        let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry) && !missing(entry).is_empty()));
+        pass.prefill(|entry| annotated.get(&entry.seq).map(|said| words(analyzers, said)).unwrap_or_default());
+        for (index, analyzer) in (0u8..).zip(analyzers) {
+            let members = pass.members(|entry| missing(entry).contains(&analyzer.name));
+            if !members.is_empty() {
+                let earlier = earlier_of(analyzers, analyzer);
+                // One call at a time: whoever hangs here must not take the turns of what is new.
+                pass.run(vec![Asked { index, analyzer, earlier, wait: WAIT, calls_max: 1, members }]).await;
+            }
+        }
+        pass
+    }
+
+    /// Results, late facts, letters of what fails again; letters of what was mended are taken back.
+    async fn note(
+        &self,
+        commit: &mut Commit,
+        analyzers: &[Analyzer],
+        entries: &[Arc<Entry>],
+        mut pass: Pass<'_>,
+        is_held: bool,
+    ) -> Result<(), StageError> {
+        for failed in pass.failed.drain(..).filter(|failed| failed.fault.is_final() || !is_held) {
+            commit.dead.extend(letter(&self.journal, &self.channel, analyzers, &failed));
+        }
+        let lineup = lineup_of(analyzers);
+        let answered = answered(pass.into_results(lineup.id));
+        for ResultsOf { seq, said } in &answered.of {
+            let Some(entry) = entries.iter().find(|entry| entry.seq == *seq) else { continue };
+            for analyzer in said.iter().filter_map(|(index, _)| analyzers.get(usize::from(*index))) {
+                commit.dead_gone.push(letter_id(&self.journal, &self.channel, &analyzer.name, *seq));
+                commit.entries.extend(self.late(entry, &analyzer.name).await?);
+            }
+        }
+        if !answered.of.is_empty() {
+            (commit.lineup, commit.results) = (Some(lineup), vec![answered]);
+        }
+        Ok(())
+    }
+
     /// A fact, only for an item that was decided with that annotation missing.
     async fn late(&self, entry: &Entry, analyzer: &str) -> Result<Option<NewEntry>, StageError> {
         let decisions = self.journal.store.decisions(&self.channel, entry.seq, entry.seq).await?;
@@ -87,7 +152,20 @@ impl CatchUp {
     }
 }
 
+/// What is in force, by place in the lineup.
+fn words(analyzers: &[Analyzer], said: &Annotated) -> Said {
+    let of = |name: &str| -> Vec<Annotation> { said.annotations.iter().filter(|(by, _, _)| by == name).map(|(_, _, one)| one.clone()).collect() };
+    (0u8..)
+        .zip(analyzers)
+        .map(|(index, analyzer)| (index, of(&analyzer.name)))
+        .filter(|(_, words)| !words.is_empty())
+        .map(|(n, w)| (n, Some(w)))
+        .collect()
+}
+
+/// Only what was answered.
 fn answered(results: Results) -> Results {
-    let of = results.of.into_iter().filter(|of| of.said.iter().any(|(_, said)| said.is_some()));
+    let said = |of: ResultsOf| ResultsOf { seq: of.seq, said: of.said.into_iter().filter(|(_, said)| said.is_some()).collect() };
+    let of = results.of.into_iter().map(said).filter(|of| !of.said.is_empty());
     Results { lineup: results.lineup, of: of.collect() }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use wasmtime::Store;
 
@@ -85,6 +86,9 @@ pub trait Native: Send + Sync + 'static {
     }
 }
 
+/// A place among a generation's calls that run at once; given back when the call ends.
+pub struct CallTurn(Option<OwnedSemaphorePermit>);
+
 /// An answer of a guest, not yet checked: wasmtime's failure, or the guest's fault, or a value.
 type Raw<T> = wasmtime::Result<Result<T, types::Fault>>;
 
@@ -138,10 +142,28 @@ impl Generation {
         started.map_err(|fault| PluginError::Contract(fault.to_string()))
     }
 
-    /// One call: a turn, an instance, the budget, and what the guest left in its state.
+    /// Waits for a place among the calls that run at once, for who counts time from there on.
+    pub async fn turn(&self) -> Result<CallTurn, Fault> {
+        match &self.backing {
+            Backing::Wasm(_, pool) => pool.turn().await.map(|turn| CallTurn(Some(turn))),
+            Backing::Native(_) => Ok(CallTurn(None)),
+        }
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         name: &'static str,
+        state: PluginState,
+        call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
+    ) -> Called<T> {
+        self.call_in(name, CallTurn(None), state, call).await
+    }
+
+    /// One call: a turn, an instance, the budget, and what the guest left in its state.
+    async fn call_in<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        turn: CallTurn,
         state: PluginState,
         call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
     ) -> Called<T> {
@@ -150,7 +172,10 @@ impl Generation {
         };
         let pool = Arc::clone(pool);
         let work = async move {
-            let _turn = pool.turn().await?;
+            let _turn = match turn.0 {
+                Some(turn) => turn,
+                None => pool.turn().await?,
+            };
             let deadline = pool.deadline();
             let mut instance = pool.take(deadline).await?;
             instance.store.data_mut().begin(name, state, deadline);
@@ -255,11 +280,16 @@ impl Generation {
 
     /// One list of annotations per item, same order.
     pub async fn analyze(&self, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
+        self.analyze_in(CallTurn(None), batch).await
+    }
+
+    /// As [`Generation::analyze`], with a turn that was waited for before.
+    pub async fn analyze_in(&self, turn: CallTurn, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         if let Backing::Native(native) = &self.backing {
             return native.analyze(batch);
         }
         let (n_items, batch) = (batch.items.len(), give::batch(batch));
-        let called = self.call("analyze", PluginState::default(), move |store, exports| {
+        let called = self.call_in("analyze", turn, PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Analyzer(plugin) = exports else { return Ok(Err(not_a("analyzer"))) };
                 plugin.membrana_plugin_analyzer().call_analyze(store, &batch).await

@@ -323,6 +323,8 @@ impl Round<'_, '_> {
                 self.commit.timers_gone.extend(timers_of(task));
                 let mut gone = task.clone();
                 gone.state = TaskState::Withdrawn;
+                // So that a sink sees which entry withdrew it.
+                gone.seq = self.subject.entry.seq;
                 gone.revision += 1;
                 self.commit.tasks.push(gone);
             }

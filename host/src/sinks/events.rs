@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use crate::model::shown::{self, InteractionView};
-use crate::model::{ActionState, Annotated, ChannelName, Decision, Entry, EntryBody, Fact, InteractionId, Seq, Timestamp};
+use crate::model::{ActionState, Annotated, ChannelName, Decision, Entry, EntryBody, Fact, InteractionId, Seq, Task, Timestamp};
 use crate::stage::Journal;
 use crate::store::{StoreError, view};
 
@@ -55,6 +55,7 @@ pub(super) async fn of(
         decisions.entry(decision.seq).or_default().push(decision);
     }
     let tells_arrivals = is_wanted("interaction.received");
+    let tells_tasks = is_wanted("task.opened") || is_wanted("task.changed");
     let said = if tells_arrivals { journal.store.annotated(channel, first.seq, last.seq).await? } else { Vec::new() };
     let mut said: HashMap<Seq, Annotated> = said.into_iter().collect();
     let mut events = Vec::new();
@@ -62,14 +63,24 @@ pub(super) async fn of(
         let Some(interaction) = entry.new.interaction else { continue };
         let decided = decisions.remove(&entry.seq).unwrap_or_default();
         let teller = Teller { journal, channel, entry, interaction };
-        let names: Vec<(&'static str, Option<&Decision>)> = teller.names(&decided).into_iter().filter(|(name, _)| is_wanted(name)).collect();
-        if names.is_empty() {
+        let name = teller.name().filter(|name| is_wanted(name));
+        // A decision may have opened, changed or withdrawn a task; which, the tasks tell.
+        let may_touch_tasks = !decided.is_empty() && (tells_tasks && (!teller.is_arrival() || decided.iter().any(assigns)));
+        if name.is_none() && !may_touch_tasks {
             continue;
         }
-        let view = teller.view(&decided, said.remove(&entry.seq)).await?;
-        events.extend(names.into_iter().filter_map(|(name, decision)| teller.event(name, decision, view.as_ref())));
+        let Some(view) = teller.view(&decided, said.remove(&entry.seq)).await? else { continue };
+        events.extend(name.and_then(|name| teller.event(name, None, &view)));
+        if may_touch_tasks {
+            let tasks = teller.tasks(&decided, &view).into_iter().filter(|(name, _)| is_wanted(name));
+            events.extend(tasks.filter_map(|(name, task)| teller.event(name, Some(task), &view)));
+        }
     }
     Ok(events)
+}
+
+fn assigns(decision: &Decision) -> bool {
+    decision.actions.iter().any(|action| action.kind == "assign")
 }
 
 struct Teller<'a> {
@@ -80,23 +91,42 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn names<'d>(&self, decided: &'d [Decision]) -> Vec<(&'static str, Option<&'d Decision>)> {
-        let mut names: Vec<(&'static str, Option<&Decision>)> = Vec::new();
+    fn is_arrival(&self) -> bool {
+        matches!(self.entry.new.body, EntryBody::Arrived(_))
+    }
+
+    /// What the entry itself tells. An outcome that is uncertain, or that a person chose, is no failure.
+    fn name(&self) -> Option<&'static str> {
         match &self.entry.new.body {
-            EntryBody::Arrived(content) if !content.is_ours() => names.push(("interaction.received", None)),
-            EntryBody::Edited(_) => names.push(("interaction.edited", None)),
-            EntryBody::Gone => names.push(("interaction.gone", None)),
-            EntryBody::Fact(Fact::TaskEscalated { .. }) => names.push(("task.escalated", None)),
-            EntryBody::Fact(Fact::TaskOverdue { .. }) => names.push(("task.changed", None)),
-            EntryBody::Fact(Fact::TaskClosed { .. }) => names.push(("task.done", None)),
-            EntryBody::Fact(Fact::ActionSettled { state: ActionState::Sent, .. }) => names.push(("action.sent", None)),
-            EntryBody::Fact(Fact::ActionSettled { .. }) => names.push(("action.failed", None)),
-            _ => {}
+            EntryBody::Arrived(content) if !content.is_ours() => Some("interaction.received"),
+            EntryBody::Edited(_) => Some("interaction.edited"),
+            EntryBody::Gone => Some("interaction.gone"),
+            EntryBody::Fact(Fact::TaskEscalated { .. }) => Some("task.escalated"),
+            EntryBody::Fact(Fact::TaskOverdue { .. }) => Some("task.changed"),
+            EntryBody::Fact(Fact::TaskClosed { .. }) => Some("task.done"),
+            EntryBody::Fact(Fact::ActionSettled { state: ActionState::Sent, .. }) => Some("action.sent"),
+            EntryBody::Fact(Fact::ActionSettled { state: ActionState::Dead, .. }) => Some("action.failed"),
+            _ => None,
         }
-        let assigned = decided.iter().filter(|d| d.actions.iter().any(|a| a.kind == "assign"));
-        let task = if matches!(self.entry.new.body, EntryBody::Arrived(_)) { "task.opened" } else { "task.changed" };
-        names.extend(assigned.map(|decision| (task, Some(decision))));
-        names
+    }
+
+    /// What the decisions on this entry did to tasks. One that they left as it was is not told, and one that was changed
+    /// again since is told there.
+    fn tasks<'v>(&self, decided: &[Decision], view: &'v InteractionView) -> Vec<(&'static str, &'v Task)> {
+        let mut told: Vec<(&'static str, &Task)> = Vec::new();
+        for task in &view.tasks {
+            let decision = decided.iter().find(|decision| decision.rule == task.rule && assigns(decision));
+            let is_opened = decision.is_some_and(|decision| self.is_arrival() || task.opened == decision.at);
+            let name = match (is_opened, task.seq == self.entry.seq) {
+                (true, _) => "task.opened",
+                (false, true) => "task.changed",
+                (false, false) => continue,
+            };
+            if !told.iter().any(|(_, other)| other.rule == task.rule) {
+                told.push((name, task));
+            }
+        }
+        told
     }
 
     /// Everything known of the interaction; for a plain arrival what this batch already read is enough.
@@ -109,7 +139,7 @@ impl Teller<'_> {
             channel: self.channel.clone(),
             id: self.interaction,
             entry: Arc::clone(self.entry),
-            received: self.entry.at,
+            received: self.entry.received(),
             gone: None,
             annotated: said.unwrap_or_default(),
             decisions: decided.to_vec(),
@@ -118,26 +148,23 @@ impl Teller<'_> {
         }))
     }
 
-    fn event(&self, name: &'static str, decision: Option<&Decision>, view: Option<&InteractionView>) -> Option<Event> {
-        let rule = decision.map_or("", |d| d.rule.as_str());
-        let (subject, data) = match (&self.entry.new.body, decision) {
-            (_, Some(decision)) => {
-                let task = view?.tasks.iter().find(|task| task.rule == decision.rule)?;
-                (task.id.to_string(), json!({ "task": shown::task(task), "interaction": view?.json() }))
-            }
+    fn event(&self, name: &'static str, changed: Option<&Task>, view: &InteractionView) -> Option<Event> {
+        let rule = changed.map_or("", |task| task.rule.as_str());
+        let (subject, data) = match (&self.entry.new.body, changed) {
+            (_, Some(task)) => (task.id.to_string(), json!({ "task": shown::task(task), "interaction": view.json() })),
             (EntryBody::Fact(Fact::TaskEscalated { task, .. } | Fact::TaskOverdue { task } | Fact::TaskClosed { task, .. }), None) => {
-                let task = view?.tasks.iter().find(|t| t.id == *task)?;
+                let task = view.tasks.iter().find(|t| t.id == *task)?;
                 (task.id.to_string(), json!({ "task": shown::task(task) }))
             }
             (EntryBody::Fact(Fact::ActionSettled { action, .. }), None) => {
-                let action = view?.actions.iter().find(|a| a.id == *action)?;
+                let action = view.actions.iter().find(|a| a.id == *action)?;
                 (action.id.to_string(), json!({ "action": shown::action(action) }))
             }
             (EntryBody::Gone, None) => (
                 self.interaction.to_string(),
                 json!({ "interaction": { "id": self.interaction.to_string(), "gone_at": shown::rfc3339(self.entry.at) } }),
             ),
-            _ => (self.interaction.to_string(), json!({ "interaction": view?.json() })),
+            _ => (self.interaction.to_string(), json!({ "interaction": view.json() })),
         };
         Some(Event {
             id: self.journal.store.id_key().event(self.channel, self.entry.seq, name, rule),

@@ -3,6 +3,7 @@
 //! Written for plainness: everything is scanned, nothing is indexed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use super::{
 pub struct MemoryStore {
     key: IdKey,
     channels: Mutex<BTreeMap<ChannelName, Channel>>,
+    n_settled: AtomicU32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -47,14 +49,19 @@ struct Channel {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { key: IdKey([7; 32]), channels: Mutex::default() }
+        Self::new(IdKey([7; 32]))
     }
 }
 
 impl MemoryStore {
     /// An empty store with a key of its own.
     pub fn new(key: IdKey) -> Self {
-        Self { key, channels: Mutex::default() }
+        Self { key, channels: Mutex::default(), n_settled: AtomicU32::new(0) }
+    }
+
+    /// How often somebody waited for what was read to be durable.
+    pub fn n_settled(&self) -> u32 {
+        self.n_settled.load(Ordering::Relaxed)
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<ChannelName, Channel>> {
@@ -410,6 +417,7 @@ impl Store for MemoryStore {
     }
 
     async fn settle(&self) -> Result<(), StoreError> {
+        self.n_settled.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

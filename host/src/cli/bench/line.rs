@@ -251,8 +251,8 @@ fn works(
             state_quota: 0,
             memory: tokio::sync::Mutex::new(Memory::default()),
         }),
-        Arc::new(Analysis { journal: journal(), channel: channel(), analyzers: Arc::clone(analyzers) }),
-        Arc::new(CatchUp { journal: journal(), channel: channel(), analyzers: Arc::clone(analyzers) }),
+        Arc::new(Analysis::new(journal(), channel(), Arc::clone(analyzers))),
+        Arc::new(CatchUp::new(journal(), channel(), Arc::clone(analyzers))),
         Arc::new(Rules {
             journal: journal(),
             channel: channel(),
@@ -270,7 +270,7 @@ fn works(
             class: SendClass::ClientId,
             held_until: Mutex::default(),
         }),
-        Arc::new(Sink { journal: journal(), channel: channel(), target: Arc::clone(target) }),
+        Arc::new(Sink::new(journal(), channel(), Arc::clone(target))),
     ]
 }
 

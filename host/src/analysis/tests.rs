@@ -1,0 +1,227 @@
+//! The analysis and its catch-up pass, with analyzers that fail as they are told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::model::{Annotation, Decision, Digest, EntryBody, Fact, Fault, Seq, Value};
+use crate::plugin::Slot;
+use crate::stage::{StageError, Turn};
+use crate::store::{Reader, StoreError};
+use crate::testing::{Scripted, Stand, detail, said};
+
+use super::{Analysis, Analyzer, Analyzers, CatchUp, missing_reader};
+
+fn analyzer(name: &str, plugin: Arc<Slot>, after: &[&str]) -> Analyzer {
+    Analyzer {
+        name: name.to_owned(),
+        plugin,
+        config: Digest::of(b""),
+        after: after.iter().map(|name| (*name).to_owned()).collect(),
+        wait: Duration::from_secs(10),
+        channels: Vec::new(),
+        sees_authors: false,
+        sees_attachments: false,
+    }
+}
+
+fn word(key: &str) -> Vec<Annotation> {
+    vec![Annotation { key: key.to_owned(), value: Value::Boolean(true), confidence: None }]
+}
+
+/// What the analyzer `mood` does at each call: nothing, one fault after the other, then answers.
+struct Mood {
+    faults: Mutex<Vec<Fault>>,
+    texts: Mutex<Vec<String>>,
+    n_calls: AtomicUsize,
+}
+
+/// `language`, which always answers, and `mood`, which comes after it and fails first as it is told.
+fn lineup(faults: Vec<Fault>) -> (Arc<Analyzers>, Arc<Mood>) {
+    let mood = Arc::new(Mood { faults: Mutex::new(faults), texts: Mutex::default(), n_calls: AtomicUsize::new(0) });
+    let language = Scripted::default().analyze(|texts| Ok(texts.iter().map(|_| word("language")).collect()));
+    let told = Arc::clone(&mood);
+    let script = Scripted::default().analyze(move |texts| {
+        told.n_calls.fetch_add(1, Ordering::Relaxed);
+        let mut faults = told.faults.lock().unwrap();
+        if !faults.is_empty() {
+            return Err(faults.remove(0));
+        }
+        told.texts.lock().unwrap().extend(texts.iter().cloned());
+        Ok(texts.iter().map(|_| word("mood")).collect())
+    });
+    let language = analyzer("language", language.slot("language", "analyzer"), &[]);
+    (Arc::new(Analyzers::new(vec![analyzer("mood", script.slot("mood", "analyzer"), &["language"]), language])), mood)
+}
+
+fn transient(n: usize) -> Vec<Fault> {
+    (0..n).map(|_| Fault::Transient(detail("busy"))).collect()
+}
+
+async fn missing(stand: &Stand) -> Vec<String> {
+    let annotated = stand.store().annotated(&stand.channel, Seq(1), Seq(99)).await.unwrap();
+    annotated.into_iter().flat_map(|(_, said)| said.missing).collect()
+}
+
+fn stages(stand: &Stand, analyzers: &Arc<Analyzers>) -> (Analysis, CatchUp) {
+    (
+        Analysis::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(analyzers)),
+        CatchUp::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(analyzers)),
+    )
+}
+
+#[tokio::test]
+async fn a_late_answer_sees_the_words_it_comes_after_and_is_told_where_it_was_missed() {
+    // given an item decided without its mood
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(1)));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "hello")]).await;
+    stand.run(&analysis).await;
+    assert_eq!(missing(&stand).await, ["mood"]);
+    let mut decided = stand.journal.begin(&stand.channel);
+    decided.positions.push((Reader::Rules, 1));
+    decided.decisions.push(Decision {
+        seq: Seq(1),
+        interaction: stand.id("1"),
+        rule: "impact".to_owned(),
+        digest: Digest::of(b""),
+        row: None,
+        reasons: Vec::new(),
+        actions: Vec::new(),
+        dropped: Vec::new(),
+        missing: vec!["mood".to_owned()],
+        lineups: Vec::new(),
+        at: decided.at,
+    });
+    stand.journal.commit(decided).await.unwrap();
+
+    // when
+    stand.advance(Duration::from_secs(31));
+    stand.run(&catch_up).await;
+
+    // then
+    assert_eq!(*mood.texts.lock().unwrap(), ["hello [language]"]);
+    assert_eq!(missing(&stand).await, [""; 0]);
+    let last = stand.log().await.last().unwrap().new.body.clone();
+    assert_eq!(last, EntryBody::Fact(Fact::AnnotationLate { analyzer: "mood".to_owned() }));
+}
+
+#[tokio::test]
+async fn the_catch_up_pass_stays_behind_the_rules() {
+    // given an item that the rules did not see yet
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(1)));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "hello")]).await;
+    stand.run(&analysis).await;
+
+    // when
+    stand.advance(Duration::from_secs(31));
+    let rest = stand.run(&catch_up).await;
+
+    // then
+    assert_eq!((rest, mood.n_calls.load(Ordering::Relaxed)), (Turn::Idle, 1));
+}
+
+#[tokio::test]
+async fn the_catch_up_pass_waits_for_what_time_may_mend_within_a_bound() {
+    for (n_faults, is_mended) in [(3, true), (99, false)] {
+        // given
+        let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(n_faults)));
+        let (analysis, catch_up) = stages(&stand, &analyzers);
+        stand.arrive(vec![said("1", "hello")]).await;
+        stand.run(&analysis).await;
+        stand.move_reader(Reader::Rules, 1).await;
+
+        // when it is asked again and again
+        stand.advance(Duration::from_secs(31));
+        for _ in 0..20 {
+            if let Turn::Until(at) = stand.run(&catch_up).await {
+                assert_eq!(stand.record().await.position(&missing_reader()), 0, "it holds");
+                stand.advance(Duration::from_millis(at.since_ms(stand.journal.clock.now())));
+            }
+        }
+
+        // then
+        assert_eq!(stand.record().await.position(&missing_reader()), 1);
+        assert_eq!(missing(&stand).await.is_empty(), is_mended);
+        assert_eq!(stand.dead().await.is_empty(), is_mended, "given up is a letter");
+        assert!(mood.n_calls.load(Ordering::Relaxed) < 10);
+    }
+}
+
+#[tokio::test]
+async fn a_letter_is_written_again_while_it_fails_and_taken_back_once_mended() {
+    // given an item that traps the analyzer, in the analysis and in the catch-up pass
+    let trap = || Fault::Permanent(detail("trap"));
+    let (stand, (analyzers, _)) = (Stand::new("blog"), lineup(vec![trap(), trap()]));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "hello")]).await;
+    stand.run(&analysis).await;
+    let first = stand.dead().await;
+    stand.move_reader(Reader::Rules, 1).await;
+    stand.advance(Duration::from_secs(31));
+    stand.run(&catch_up).await;
+    let second = stand.dead().await;
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert!(second[0].at > first[0].at, "it was written again");
+
+    // when an admin sets the pass back
+    stand.move_reader(missing_reader(), 0).await;
+    stand.run(&catch_up).await;
+
+    // then
+    assert_eq!(stand.dead().await.len(), 0);
+    assert_eq!(missing(&stand).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_pass_set_back_during_the_analysis_stays_set_back() {
+    // given one item done, and an admin who sets the pass back while the next is looked at
+    let stand = Stand::new("blog");
+    let (journal, channel) = (stand.journal.clone(), stand.channel.clone());
+    let script = Scripted::default().analyze(move |texts| {
+        if texts == ["two"] {
+            let mut order = journal.begin(&channel);
+            order.positions.push((missing_reader(), 0));
+            futures_util::FutureExt::now_or_never(journal.commit(order)).unwrap().unwrap();
+        }
+        Ok(texts.iter().map(|_| word("mood")).collect())
+    });
+    let analyzers = Arc::new(Analyzers::new(vec![analyzer("mood", script.slot("mood", "analyzer"), &[])]));
+    let (analysis, _) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "one")]).await;
+    stand.run(&analysis).await;
+    assert_eq!(stand.record().await.position(&missing_reader()), 1);
+
+    // when
+    stand.arrive(vec![said("2", "two")]).await;
+    let first = stand.turn(&analysis).await;
+    stand.run(&analysis).await;
+
+    // then
+    assert!(matches!(first, Err(StageError::Store(StoreError::Conflict(_)))));
+    assert_eq!(stand.record().await.position(&missing_reader()), 0);
+    assert_eq!(stand.record().await.position(&Reader::Analysis), 2);
+}
+
+#[tokio::test]
+async fn an_analyzer_that_never_answers_is_left_alone_for_a_while_and_hides_nothing() {
+    // given
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(99)));
+    let (analysis, _) = stages(&stand, &analyzers);
+
+    // when
+    for n in 1..=5 {
+        stand.arrive(vec![said(&n.to_string(), "hello")]).await;
+        stand.run(&analysis).await;
+    }
+
+    // then
+    assert_eq!(mood.n_calls.load(Ordering::Relaxed), 2, "two turns taught it");
+    let annotated = stand.store().annotated(&stand.channel, Seq(1), Seq(5)).await.unwrap();
+    assert!(annotated.iter().all(|(_, said)| said.missing == ["mood"] && said.annotations.len() == 1));
+    stand.advance(Duration::from_secs(11));
+    stand.arrive(vec![said("6", "hello")]).await;
+    stand.run(&analysis).await;
+    assert_eq!(mood.n_calls.load(Ordering::Relaxed), 3, "then it is asked once more");
+}
