@@ -8,7 +8,8 @@ use crate::address::Address;
 
 const MAILBOXES_MAX: usize = 32;
 const MESSAGE_BYTES_DEFAULT: u32 = 10 << 20;
-const MESSAGE_BYTES_MAX: u32 = 32 << 20;
+/// With what servers announce too little of it stays under the 32 MiB that the host takes for one raw item.
+const MESSAGE_BYTES_MAX: u32 = 28 << 20;
 const MESSAGE_BYTES_MIN: u32 = 64 << 10;
 const IMPORT_DAYS_DEFAULT: u32 = 30;
 const IMPORT_DAYS_MAX: u32 = 3650;

@@ -11,7 +11,7 @@ impl Imap {
     /// Connects and logs in. Errors: `auth` where the server refuses the password, else by what went wrong.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
         let wire = Wire::connect(&settings.imap).map_err(|error| error.fault("imap"))?;
-        let mut imap = Self { wire, tags: 0, capabilities: Vec::new() };
+        let mut imap = Self { wire, tags: 0, capabilities: Vec::new(), lost: false };
         let preauthenticated = imap.greeting()?;
         if must_upgrade(&settings.imap) {
             imap.start_tls()?;
@@ -76,7 +76,8 @@ impl Imap {
             "OK" => Ok(()),
             // Some servers say NO for a flood as well: that is not the password's fault.
             _ if done.is_flooded() || done.is_passing() => Err(done.refusal("", "")),
-            "NO" => Err(Fault::auth("imap.login-refused", "the IMAP server refuses user or password")),
+            _ if done.blames_the_password() => Err(Fault::auth("imap.login-refused", "the IMAP server refuses user or password")),
+            "NO" => Err(Fault::transient("imap.login-failed", "the IMAP server cannot log anybody in now")),
             _ => Err(Fault::config("imap.login-bad", "the IMAP server does not understand the login")),
         }
     }

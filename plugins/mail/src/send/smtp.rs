@@ -11,6 +11,8 @@ use crate::address::domain_of;
 use crate::settings::{Endpoint, Settings};
 use crate::wire::{Wire, WireError, must_upgrade};
 
+/// What [`Fault::outcome_unknown`] is called.
+const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 const LINE_BYTES: usize = 4 << 10;
 const LINES_MAX: usize = 100;
 /// The message is not begun with less time than this.
@@ -18,8 +20,22 @@ const TIME_LEFT_MS: u64 = 5_000;
 /// A server may scan the mail before it answers the final dot.
 const FINAL_SILENCE_MS: u64 = 300_000;
 
-/// Errors: where the mail surely did not leave, the fault that fits; else `outcome-unknown`.
-pub(crate) fn submit(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing) -> Result<()> {
+/// A server that says "later", or does not answer, is asked again after this: greylisting and a restart both take minutes.
+/// The host does not count such tries. Units: milliseconds.
+const LATER_MS: u64 = 5 * 60_000;
+/// An action this old is tried a last few times. Units: milliseconds.
+const PATIENCE_MS: u64 = 5 * 86_400_000;
+
+/// Submits the mail of an action made at `created`. Errors: where the mail surely did not leave, the fault that fits; else `outcome-unknown`.
+pub(crate) fn submit(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing, created: u64) -> Result<()> {
+    let is_patient = clock::now() < created.saturating_add(PATIENCE_MS);
+    attempt(settings, endpoint, mail).map_err(|fault| match fault {
+        Fault::Transient(detail) if is_patient && detail.code != OUTCOME_UNKNOWN => Fault::RateLimited((detail, LATER_MS)),
+        other => other,
+    })
+}
+
+fn attempt(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing) -> Result<()> {
     let name = domain_of(&mail.from);
     let name = if name.is_ascii() { name } else { "localhost".to_owned() };
     let mut smtp = Smtp::open(endpoint, name)?;
