@@ -220,8 +220,11 @@ impl Imap {
             if first == tag || (first == "*" && rest.get(..4).is_some_and(|w| w.eq_ignore_ascii_case("BYE "))) {
                 return Ok(Done::parse(rest));
             }
-            if first == "*" {
-                each(response);
+            match first {
+                "*" => each(response),
+                // Only a refused token is asked about: the server tells why, and waits for an empty answer.
+                "+" => self.wire.write(b"\r\n")?,
+                _ => {}
             }
         }
         Err(WireError::TooLong)

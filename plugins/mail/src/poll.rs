@@ -124,8 +124,9 @@ impl Reader<'_> {
         }
         match trouble {
             Some(fault) if n_read == 0 && self.changes.is_empty() => return Err(fault),
+            // A mailbox that cannot be opened is told by a note.
+            Some(Fault::Config(_)) | None => {}
             Some(fault) => log::warn(format!("A mailbox is left for later: {}.", code_of(&fault))),
-            None => {}
         }
         if self.more {
             cursor.turn = cursor.turn.wrapping_add(1);
@@ -272,12 +273,9 @@ impl Reader<'_> {
             let mut each = Vec::new();
             for &uid in chunk {
                 self.at = Some(uid);
-                match self.imap.weights(&uid.to_string()) {
-                    Ok(Some(one)) => each.extend(one),
-                    Ok(None) => each.push(unknown(uid)),
-                    // What is before it can still be handed over.
-                    Err(_) if !each.is_empty() && !self.imap.is_lost() => break,
-                    Err(fault) => return Err(fault),
+                match self.imap.weights(&uid.to_string())? {
+                    Some(one) => each.extend(one),
+                    None => each.push(unknown(uid)),
                 }
             }
             weights = Some(each);

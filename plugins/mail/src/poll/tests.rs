@@ -43,6 +43,9 @@ fn imap(shared: &Shared, replaced: &'static [(&'static str, &'static str)]) -> T
     let mailbox = shared.clone();
     let (address, told) = serve("* OK ready\r\n", move |line| {
         let (tag, command) = line.split_once(' ').unwrap_or((line, ""));
+        if line.is_empty() {
+            return say("m2 NO [AUTHENTICATIONFAILED] the token is expired\r\n");
+        }
         if let Some((_, answer)) = replaced.iter().find(|(word, _)| command.contains(word)) {
             return match answer.strip_suffix("HANGUP") {
                 _ if answer.is_empty() => Say::HangUp,
@@ -391,4 +394,16 @@ fn a_server_that_never_ends_its_line_is_left() {
     let replaced: &'static [(&str, &str)] = Box::leak(Box::new([("CAPABILITY", endless)]));
     imap(&mailbox(&[]), replaced);
     assert!(matches!(poll(None), Err(Fault::Transient(_))));
+}
+
+#[test]
+fn a_token_is_shown_and_its_refusal_understood() {
+    const OFFER: &str = "* CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2\r\nTAG OK x\r\n";
+    let told = imap(&mailbox(&[]), &[("CAPABILITY", OFFER)]);
+    configure(r#""login":"xoauth2""#);
+    assert!(poll(None).is_ok());
+    assert_eq!((told.count("AUTHENTICATE XOAUTH2 hunter2"), told.count("LOGIN ")), (1, 0));
+    imap(&mailbox(&[]), &[("CAPABILITY", OFFER), ("AUTHENTICATE", "+ eyJzdGF0dXMiOiI0MDEifQ==\r\n")]);
+    configure(r#""login":"xoauth2""#);
+    assert!(matches!(poll(None), Err(Fault::Auth(_))));
 }

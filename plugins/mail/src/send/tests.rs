@@ -139,6 +139,27 @@ fn an_outage_costs_no_reply_until_it_is_very_old() {
 }
 
 #[test]
+fn a_token_is_shown_and_its_refusal_understood() {
+    for (answer, is_sent) in [("235 2.7.0 ok\r\n", true), ("334 eyJzdGF0dXMiOiI0MDEifQ==\r\n", false)] {
+        let (address, told) = serve("220 mx\r\n", move |line| {
+            say(match line.split([' ', ':']).next().unwrap_or_default() {
+                "EHLO" => "250-mx\r\n250 AUTH XOAUTH2 LOGIN\r\n",
+                "AUTH" => answer,
+                "" if !is_sent => "535 5.7.8 expired\r\n",
+                "DATA" => "354 go on\r\n",
+                "MAIL" | "RCPT" | "." => "250 2.0.0 ok\r\n",
+                "QUIT" => "221 bye\r\n",
+                _ => "",
+            })
+        });
+        install(&address, r#","login":"xoauth2""#);
+        let outcome = Mail::send("k1", &reply("Ciao", ANNA));
+        assert_eq!((outcome.is_ok(), matches!(outcome, Err(Fault::Auth(_)))), (is_sent, !is_sent));
+        assert_eq!(told.count("AUTH XOAUTH2 hunter2"), 1);
+    }
+}
+
+#[test]
 fn what_only_listens_says_that_it_cannot_reply() {
     Host::with_config(r#"{"imap":"127.0.0.1:1","user":"support"}"#).install();
     assert!(matches!(Mail::send("k1", &reply("Ciao", ANNA)), Err(Fault::Unsupported(_))));
