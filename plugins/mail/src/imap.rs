@@ -4,6 +4,7 @@
 
 mod login;
 mod response;
+mod structure;
 mod utf7;
 
 use membrana_sdk::{Fault, Result};
@@ -11,6 +12,7 @@ use membrana_sdk::{Fault, Result};
 pub(crate) use response::Limits;
 use response::{Response, Token};
 
+use crate::truncated::File;
 use crate::wire::{Wire, WireError};
 
 const LINE: Limits = Limits { line: 64 << 10, literal: 64 << 10 };
@@ -34,6 +36,18 @@ pub(crate) struct Selected {
 pub(crate) struct Weight {
     pub(crate) uid: u32,
     pub(crate) bytes: u64,
+    /// INTERNALDATE: when the mailbox took it in. Units: ms since 1970; none where the server tells none.
+    pub(crate) arrived: Option<u64>,
+}
+
+/// Which bytes of a mail are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// So many from its start.
+    Beginning(u32),
+    /// Up to the blank line.
+    Headers,
 }
 
 /// What became of fetching one mail.
@@ -53,6 +67,8 @@ pub(crate) struct Imap {
     wire: Wire,
     tags: u32,
     capabilities: Vec<String>,
+    /// The server hung up, or what it says cannot be followed any more.
+    lost: bool,
 }
 
 /// The tagged end of a command.
@@ -68,6 +84,11 @@ impl Imap {
         self.capabilities.iter().any(|known| known == capability)
     }
 
+    /// Whether the session is of no further use.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// Opens a mailbox for reading. Errors: `config` where it does not exist.
     pub(crate) fn examine(&mut self, mailbox: &str) -> Result<Selected> {
         let condstore = if self.has("CONDSTORE") || self.has("QRESYNC") { " (CONDSTORE)" } else { "" };
@@ -81,7 +102,7 @@ impl Imap {
             return Err(Fault::config("imap.no-uidvalidity", "the server gives no UIDVALIDITY; its mails cannot be told apart"));
         }
         if selected.uid_next.is_none() {
-            let last = if selected.exists == 0 { None } else { self.weights("*")?.iter().map(|w| w.uid).max() };
+            let last = if selected.exists == 0 { None } else { self.weights("*")?.unwrap_or_default().iter().map(|w| w.uid).max() };
             selected.uid_next = Some(last.unwrap_or(0).saturating_add(1));
         }
         Ok(selected)
@@ -103,25 +124,44 @@ impl Imap {
         Ok(uids)
     }
 
-    /// Sizes of the mails in a set, as the server announces them.
-    pub(crate) fn weights(&mut self, set: &str) -> Result<Vec<Weight>> {
+    /// Sizes and arrivals of the mails in a set, as the server announces them; none where it refuses the set.
+    pub(crate) fn weights(&mut self, set: &str) -> Result<Option<Vec<Weight>>> {
         let mut weights = Vec::new();
-        let done = self.run(&format!("UID FETCH {set} (UID RFC822.SIZE)"), LINE, |response| {
+        let done = self.run(&format!("UID FETCH {set} (UID RFC822.SIZE INTERNALDATE)"), LINE, |response| {
             let items = fetch_items(response.into_tokens());
             if let (Some(uid), Some(bytes)) = (number(&items, "UID"), number(&items, "RFC822.SIZE")) {
-                weights.extend(u32::try_from(uid).ok().map(|uid| Weight { uid, bytes }));
+                let arrived = arrival(&items);
+                weights.extend(u32::try_from(uid).ok().map(|uid| Weight { uid, bytes, arrived }));
             }
         })?;
-        done.must_be_ok("imap.fetch-refused", "the server refuses to tell sizes")?;
-        Ok(weights)
+        match done.status.as_str() {
+            "OK" => Ok(Some(weights)),
+            "NO" if !done.is_flooded() => Ok(None),
+            _ => Err(done.passing("imap.fetch-refused", "the server refuses to tell sizes")),
+        }
     }
 
-    /// The whole of one mail, or its first `head_bytes`. Its flags stay as they are.
-    pub(crate) fn mail(&mut self, uid: u32, head_bytes: Option<u32>, bytes_max: u32) -> Result<Fetched> {
-        let part = head_bytes.map(|bytes| format!("<0.{bytes}>")).unwrap_or_default();
+    /// The files that a mail carries, as far as the server knows its structure.
+    pub(crate) fn files(&mut self, uid: u32) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        self.run(&format!("UID FETCH {uid} (UID BODYSTRUCTURE)"), LINE, |response| {
+            if files.is_empty() {
+                files = structure::files(&response.into_tokens());
+            }
+        })?;
+        Ok(files)
+    }
+
+    /// Some or all of one mail. Its flags stay as they are.
+    pub(crate) fn mail(&mut self, uid: u32, part: Part, bytes_max: u32) -> Result<Fetched> {
+        let part = match part {
+            Part::Whole => "[]".to_owned(),
+            Part::Beginning(bytes) => format!("[]<0.{bytes}>"),
+            Part::Headers => "[HEADER]".to_owned(),
+        };
         let limits = Limits { literal: bytes_max as usize, ..LINE };
         let mut found = None;
-        let outcome = self.converse(&format!("UID FETCH {uid} (UID BODY.PEEK[]{part})"), limits, |response| {
+        let outcome = self.converse(&format!("UID FETCH {uid} (UID BODY.PEEK{part})"), limits, |response| {
             let items = fetch_items(response.into_tokens());
             if number(&items, "UID") == Some(uid.into()) {
                 found = found.take().or_else(|| body(items));
@@ -130,7 +170,7 @@ impl Imap {
         match outcome {
             Err(WireError::TooLong) => Ok(Fetched::Overlong),
             Err(error) => Err(error.fault("imap")),
-            Ok(done) if done.status == "BYE" || done.is_passing() => Err(done.refusal("imap.fetch-refused", "the server cannot fetch now")),
+            Ok(done) if done.is_passing() || done.is_flooded() => Err(done.refusal("imap.fetch-refused", "the server cannot fetch now")),
             Ok(done) => Ok(match found {
                 Some(bytes) => Fetched::Bytes(bytes),
                 None if done.status == "OK" => Fetched::Gone,
@@ -154,7 +194,9 @@ impl Imap {
 
     fn converse(&mut self, command: &str, limits: Limits, each: impl FnMut(Response)) -> Result<Done, WireError> {
         let tag = self.next_tag();
-        self.wire.write(format!("{tag} {command}\r\n").as_bytes())?;
+        let sent = self.wire.write(format!("{tag} {command}\r\n").as_bytes());
+        self.lost |= sent.is_err();
+        sent?;
         self.until(&tag, limits, each)
     }
 
@@ -164,7 +206,13 @@ impl Imap {
     }
 
     /// Reads to the tagged end; a BYE ends it too.
-    fn until(&mut self, tag: &str, limits: Limits, mut each: impl FnMut(Response)) -> Result<Done, WireError> {
+    fn until(&mut self, tag: &str, limits: Limits, each: impl FnMut(Response)) -> Result<Done, WireError> {
+        let outcome = self.read_until(tag, limits, each);
+        self.lost |= !matches!(&outcome, Ok(done) if done.status != "BYE");
+        outcome
+    }
+
+    fn read_until(&mut self, tag: &str, limits: Limits, mut each: impl FnMut(Response)) -> Result<Done, WireError> {
         for _ in 0..RESPONSES_MAX {
             let response = Response::read(&mut self.wire, limits)?;
             let head = response.head();
@@ -172,8 +220,11 @@ impl Imap {
             if first == tag || (first == "*" && rest.get(..4).is_some_and(|w| w.eq_ignore_ascii_case("BYE "))) {
                 return Ok(Done::parse(rest));
             }
-            if first == "*" {
-                each(response);
+            match first {
+                "*" => each(response),
+                // Only a refused token is asked about: the server tells why, and waits for an empty answer.
+                "+" => self.wire.write(b"\r\n")?,
+                _ => {}
             }
         }
         Err(WireError::TooLong)
@@ -205,12 +256,19 @@ impl Done {
         }
     }
 
+    /// As [`Done::refusal`], where no configuration can be at fault.
+    fn passing(&self, code: &str, message: &str) -> Fault {
+        if self.is_flooded() || self.is_passing() { self.refusal(code, message) } else { Fault::transient(code, message) }
+    }
+
     fn must_be_ok(&self, code: &str, message: &str) -> Result<()> {
-        match self.status.as_str() {
-            "OK" => Ok(()),
-            _ if self.is_flooded() || self.is_passing() => Err(self.refusal(code, message)),
-            _ => Err(Fault::transient(code, message)),
-        }
+        if self.status == "OK" { Ok(()) } else { Err(self.passing(code, message)) }
+    }
+
+    /// A NO to a login that blames user or password; other codes name what time heals, whatever the server calls it.
+    fn blames_the_password(&self) -> bool {
+        let code = self.code.split(' ').next().unwrap_or_default();
+        self.status == "NO" && matches!(code, "" | "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" | "EXPIRED" | "ALERT" | "WEBALERT" | "CONTACTADMIN")
     }
 }
 
@@ -263,8 +321,17 @@ fn number(items: &Items, name: &str) -> Option<u64> {
     })
 }
 
+/// `"17-Jul-1996 02:44:25 -0700"`.
+fn arrival(items: &Items) -> Option<u64> {
+    let (_, value) = items.iter().find(|(known, _)| known == "INTERNALDATE")?;
+    let Token::Text(text) = value else { return None };
+    let text = String::from_utf8_lossy(text).trim().replacen('-', " ", 2);
+    let date = mail_parser::DateTime::parse_rfc822(&text).filter(mail_parser::DateTime::is_valid)?;
+    u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)
+}
+
 fn body(items: Items) -> Option<Vec<u8>> {
-    items.into_iter().find(|(name, _)| name.starts_with("BODY[]")).map(|(_, value)| match value {
+    items.into_iter().find(|(name, _)| name.starts_with("BODY[")).map(|(_, value)| match value {
         Token::Text(bytes) => bytes,
         _ => Vec::new(),
     })

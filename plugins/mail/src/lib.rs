@@ -12,6 +12,7 @@ mod send;
 mod settings;
 #[cfg(test)]
 mod stand_in;
+mod truncated;
 mod wire;
 
 use membrana_sdk::connector::{Change, Message, Page, Raw, Receipt, Sent};

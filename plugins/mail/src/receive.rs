@@ -8,6 +8,7 @@ mod bounce;
 pub(crate) mod context;
 mod html;
 pub(crate) mod ids;
+mod ours;
 mod quote;
 mod tame;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use membrana_sdk::{Attachment, Attrs, Fault, NativeId, Result};
 
 use crate::address::{Address, cut};
 use crate::settings::Settings;
+use crate::truncated::Truncated;
 use assurance::Assurance;
 use context::ReplyContext;
 
@@ -27,6 +29,7 @@ const QUOTED_BYTES_MAX: usize = 64 << 10;
 const SUBJECT_BYTES_MAX: usize = 1000;
 const ATTACHMENTS_MAX: usize = 64;
 const FILE_NAME_BYTES_MAX: usize = 255;
+const MEDIA_TYPE_BYTES_MAX: usize = 128;
 const ATTR_BYTES_MAX: usize = 1000;
 const DAY_MS: u64 = 86_400_000;
 /// No mail is older than the first one.
@@ -35,12 +38,13 @@ const OLDEST_MS: u64 = 31_536_000_000;
 /// Understands what `poll` handed over. Errors: `unsupported` for anything that is no mail of a mailbox.
 pub(crate) fn receive(settings: &Settings, raw: &Raw) -> Result<Vec<Change>> {
     let Origin::Item(native) = &raw.origin else { return Err(Fault::unsupported("receive of a webhook or a stream")) };
-    let bytes = tame::tame(&raw.body);
+    let (truncated, body) = Truncated::unmark(&raw.body);
+    let bytes = tame::tame(body);
     let parsed = MessageParser::default().parse(bytes.as_ref()).filter(|message| !message.parts.is_empty());
     let Some(message) = parsed else {
         return Ok(vec![Change::Upsert(without_headers(native, &bytes, raw.received))]);
     };
-    let mail = Mail::read(settings, &message, &bytes);
+    let mail = Mail::read(settings, &message, &bytes, native, truncated);
     let mut changes: Vec<Change> = delivery_note(settings, &mail).into_iter().collect();
     changes.insert(0, Change::Upsert(mail.interaction(native, raw.received)));
     Ok(changes)
@@ -50,30 +54,52 @@ pub(crate) fn receive(settings: &Settings, raw: &Raw) -> Result<Vec<Change>> {
 struct Mail<'a> {
     message: &'a Message<'a>,
     id: String,
+    /// Tells it from another mail of the same id.
+    mark: String,
+    /// Who speaks: From, or Reply-To where a form writes under our own address.
     from: Option<Address>,
     automated: &'static str,
     assurance: Assurance,
     ours: bool,
     report: Option<bounce::Report>,
+    truncated: Option<Truncated>,
 }
 
 impl<'a> Mail<'a> {
-    fn read(settings: &Settings, message: &'a Message<'a>, bytes: &[u8]) -> Self {
+    fn read(settings: &Settings, message: &'a Message<'a>, bytes: &[u8], native: &NativeId, truncated: Option<Truncated>) -> Self {
         let from = [message.from(), message.sender()].into_iter().flatten().find_map(first_usable);
         let id = ids::own_id(Some(message), bytes);
         let automated = automated::classify(message, from.as_ref());
         let domain = from.as_ref().map(Address::domain).unwrap_or_default();
         let assurance = assurance::of(message, &domain, settings.auth_server.as_deref());
         // Somebody else who writes under our address must not be taken for us: what is ours is not analysed.
+        let we_and_from = settings.from.as_ref().zip(from.as_ref());
         let ours = assurance != Assurance::Failed
             && automated != "bounce"
-            && settings
-                .from
-                .as_ref()
-                .zip(from.as_ref())
-                .is_some_and(|(we, from)| we.key() == from.key() || (we.domain() == from.domain() && ids::is_derived(&id, &we.domain())));
-        let report = (automated == "bounce").then(|| bounce::report(message)).flatten();
-        Self { message, id, from, automated, assurance, ours, report }
+            && we_and_from.is_some_and(|(we, from)| ours::is_ours(settings, message, native, &id, we, from));
+        let under_our_name = !ours && we_and_from.is_some_and(|(we, from)| we.key() == from.key());
+        let (from, assurance) = match message.reply_to().and_then(first_usable).filter(|_| under_our_name) {
+            // Whatever was proven, it was not this address.
+            Some(customer) => (Some(customer), Assurance::Stated),
+            None => (from, assurance),
+        };
+        let mut report = (automated == "bounce").then(|| bounce::report(message)).flatten();
+        if let (Some(report), Some(we)) = (report.as_mut().filter(|report| report.about.is_none()), &settings.from) {
+            report.about = ids::ancestors(message, &id).parent.filter(|parent| ids::is_derived(parent, &we.domain()));
+        }
+        let mark = ids::with_content(&id, message, bytes);
+        Self { message, id, mark, from, automated, assurance, ours, report, truncated }
+    }
+
+    /// Anybody may write the Message-ID of another's mail, and some forms give all of theirs the same: alone it names a
+    /// mail only where it is one of ours, or made from the mail. As an ancestor it still joins what answers it.
+    fn names(&self, ancestors: &mut ids::Ancestors) -> Vec<NativeId> {
+        let is_own = self.ours && self.from.as_ref().is_some_and(|we| ids::is_derived(&self.id, &we.domain()));
+        if is_own || ids::is_made_up(&self.id) {
+            return vec![ids::native(self.id.as_str())];
+        }
+        ancestors.put_first(self.id.clone());
+        vec![ids::native(self.mark.as_str())]
     }
 
     fn interaction(&self, native: &NativeId, received: u64) -> Interaction {
@@ -83,16 +109,18 @@ impl<'a> Mail<'a> {
             ancestors.parent = self.report.as_ref().and_then(|report| report.about.clone());
         }
         let split = quote::split(&body::text(message));
+        let reply_context = self.reply_context(&ancestors);
+        let aka = self.names(&mut ancestors);
         Interaction {
             native: native.clone(),
-            aka: vec![ids::native(self.id.as_str())],
+            aka,
             kind: "mail".to_owned(),
             visibility: "direct".to_owned(),
             author: self.from.as_ref().map(|from| self.author(from)),
             ours: if self.ours { Ours::Yes(None) } else { Ours::No },
             automated: self.automated.to_owned(),
             conversation: None,
-            reply_context: self.reply_context(&ancestors),
+            reply_context,
             parent: ancestors.parent.map(ids::native),
             refs: ancestors.refs.into_iter().map(ids::native).collect(),
             subject: message.subject().map(one_line).filter(|subject| !subject.is_empty()),
@@ -100,7 +128,7 @@ impl<'a> Mail<'a> {
             quoted: split.quoted.map(|quoted| cut(&quoted, QUOTED_BYTES_MAX).to_owned()),
             language: language(message),
             url: None,
-            attachments: attachments(message),
+            attachments: self.attachments(),
             place: None,
             side: None,
             campaign: None,
@@ -144,6 +172,22 @@ impl<'a> Mail<'a> {
         context.text()
     }
 
+    /// Of a mail whose end is missing the server's list is better than what the beginning shows.
+    fn attachments(&self) -> Vec<Attachment> {
+        let Some(truncated) = &self.truncated else { return attachments(self.message) };
+        if truncated.files.is_empty() {
+            return attachments(self.message).into_iter().map(|file| Attachment { size: None, ..file }).collect();
+        }
+        let file = |file: &crate::truncated::File| Attachment {
+            name: file.name.as_deref().and_then(file_name),
+            media_type: cut(&file.media_type, MEDIA_TYPE_BYTES_MAX).to_owned(),
+            size: file.bytes,
+            url: None,
+            media_ref: None,
+        };
+        truncated.files.iter().take(ATTACHMENTS_MAX).map(file).collect()
+    }
+
     fn attrs(&self, native: &NativeId) -> Attrs {
         let mut attrs = Attrs::new();
         let mut add = |key: &str, value: Option<String>| {
@@ -153,6 +197,9 @@ impl<'a> Mail<'a> {
         let to = self.message.to().into_iter().chain(self.message.cc()).flat_map(|list| list.iter().take(16).filter_map(Address::of));
         add("mail.to", Some(to.map(|address| address.key()).take(16).collect::<Vec<_>>().join(", ")));
         add("mail.list", self.message.header_raw("List-Id").map(one_line));
+        let truncated = self.truncated.as_ref().map(|t| t.bytes.map_or_else(|| "true".to_owned(), |bytes| bytes.to_string()));
+        add("mail.truncated", truncated);
+        add("mail.bounce-recipient", self.report.as_ref().and_then(|report| report.recipient.clone()));
         add("mail.bounce-action", self.report.as_ref().and_then(|report| report.action.clone()));
         add("mail.bounce-status", self.report.as_ref().and_then(|report| report.status.clone()));
         attrs
@@ -167,6 +214,7 @@ fn delivery_note(settings: &Settings, mail: &Mail<'_>) -> Option<Change> {
         "native": { "scope": "", "id": about },
         "state": report.action.as_deref().unwrap_or("failed"),
         "status": report.status,
+        "recipient": report.recipient,
     });
     Some(Change::Note(("delivery".to_owned(), json.to_string())))
 }
@@ -221,22 +269,23 @@ fn language(message: &Message<'_>) -> Option<String> {
 
 fn attachments(message: &Message<'_>) -> Vec<Attachment> {
     let parts = message.attachments().filter(|part| !part.is_multipart());
-    let described = parts.map(|part| {
-        let name = part.attachment_name().map(one_line).map(|name| {
-            let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
-            cut(file, FILE_NAME_BYTES_MAX).to_owned()
-        });
-        Attachment {
-            name: name.filter(|name| !name.is_empty()),
-            media_type: part
-                .content_type()
-                .map_or_else(|| if part.is_message() { "message/rfc822".to_owned() } else { "text/plain".to_owned() }, body::media_type),
-            size: Some(part.len() as u64),
-            url: None,
-            media_ref: None,
-        }
+    let described = parts.map(|part| Attachment {
+        name: part.attachment_name().and_then(file_name),
+        media_type: part
+            .content_type()
+            .map_or_else(|| if part.is_message() { "message/rfc822".to_owned() } else { "text/plain".to_owned() }, body::media_type),
+        size: Some(part.len() as u64),
+        url: None,
+        media_ref: None,
     });
     described.take(ATTACHMENTS_MAX).collect()
+}
+
+/// One line, without the folders of whoever sent it.
+fn file_name(written: &str) -> Option<String> {
+    let line = one_line(written);
+    let file = line.rsplit(['/', '\\']).next().unwrap_or_default();
+    Some(cut(file, FILE_NAME_BYTES_MAX).to_owned()).filter(|name| !name.is_empty())
 }
 
 /// The date that the mail bears, if it can be; else when our server received it; else when we did.

@@ -8,7 +8,8 @@ use crate::address::Address;
 
 const MAILBOXES_MAX: usize = 32;
 const MESSAGE_BYTES_DEFAULT: u32 = 10 << 20;
-const MESSAGE_BYTES_MAX: u32 = 32 << 20;
+/// With what servers announce too little of it stays under the 32 MiB that the host takes for one raw item.
+const MESSAGE_BYTES_MAX: u32 = 28 << 20;
 const MESSAGE_BYTES_MIN: u32 = 64 << 10;
 const IMPORT_DAYS_DEFAULT: u32 = 30;
 const IMPORT_DAYS_MAX: u32 = 3650;
@@ -28,6 +29,14 @@ pub(crate) enum FirstFetch {
     Import,
 }
 
+/// What the secret `password` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Login {
+    Password,
+    /// An access token of OAuth 2.
+    Token,
+}
+
 /// The checked section.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -35,6 +44,7 @@ pub(crate) struct Settings {
     /// None: the channel only listens.
     pub(crate) smtp: Option<Endpoint>,
     pub(crate) user: String,
+    pub(crate) login: Login,
     /// Some where `smtp` is.
     pub(crate) from: Option<Address>,
     /// 1 to 32, distinct.
@@ -88,6 +98,7 @@ struct Shape {
     smtp: Option<String>,
     smtp_tls: Option<String>,
     user: Option<String>,
+    login: Option<String>,
     from: Option<String>,
     mailbox: Option<serde_json::Value>,
     sent_mailbox: Option<String>,
@@ -110,6 +121,7 @@ fn read(json: &str) -> Result<Settings, Vec<Finding>> {
     if user.is_none() {
         wrong.push(finding_error("user", "`user` is missing or not printable", "add the login name: `user = \"support\"`"));
     }
+    let login = login(shape.login.as_deref(), &mut wrong);
     let from = shape.from.as_deref().and_then(Address::parse);
     if let (None, Some(text)) = (&from, &shape.from) {
         wrong.push(finding_error("from", format!("`{text}` is no address"), "write `Acme <support@example.org>`"));
@@ -126,6 +138,7 @@ fn read(json: &str) -> Result<Settings, Vec<Finding>> {
             imap,
             smtp,
             user,
+            login,
             from,
             mailboxes,
             sent_mailbox: shape.sent_mailbox,
@@ -183,6 +196,17 @@ fn mailboxes(value: Option<&serde_json::Value>, wrong: &mut Vec<Finding>) -> Vec
     names
 }
 
+fn login(value: Option<&str>, wrong: &mut Vec<Finding>) -> Login {
+    match value {
+        None | Some("password") => Login::Password,
+        Some("xoauth2") => Login::Token,
+        Some(other) => {
+            wrong.push(finding_error("login", format!("`{other}` is no way to log in"), "use password or xoauth2"));
+            Login::Password
+        }
+    }
+}
+
 fn first_fetch(value: Option<&str>, wrong: &mut Vec<Finding>) -> FirstFetch {
     match value {
         None | Some("skip") => FirstFetch::Skip,
@@ -215,11 +239,11 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let json = r#"{"imap":"imap.example.org","smtp":"smtp.example.org:0","smtp_tls":"ssl","from":"nobody","mailbox":[],
+        let json = r#"{"imap":"imap.example.org","smtp":"smtp.example.org:0","smtp_tls":"ssl","from":"nobody","login":"ntlm","mailbox":[],
             "first_fetch":"all","import_days":0,"max_message_bytes":1}"#;
         let mut keys: Vec<String> = validate(json).into_iter().map(|f| f.key).collect();
         keys.sort();
-        assert_eq!(keys, ["first_fetch", "from", "imap", "import_days", "mailbox", "max_message_bytes", "smtp", "smtp_tls", "user"]);
+        assert_eq!(keys, ["first_fetch", "from", "imap", "import_days", "login", "mailbox", "max_message_bytes", "smtp", "smtp_tls", "user"]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 /// What a line is answered with.
 pub(crate) enum Say {
     Bytes(Vec<u8>),
+    /// The last bytes before the connection ends.
+    Last(Vec<u8>),
     /// The connection ends here.
     HangUp,
 }
@@ -57,6 +59,7 @@ fn converse(mut stream: &TcpStream, greeting: &str, answer: &mut impl FnMut(&str
         heard.0.lock().unwrap().push(line.clone());
         match answer(&line) {
             Say::Bytes(bytes) if stream.write_all(&bytes).is_ok() => {}
+            Say::Last(bytes) => return drop(stream.write_all(&bytes)),
             _ => return,
         }
     }

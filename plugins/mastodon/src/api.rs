@@ -1,22 +1,53 @@
 //! Calls of the API, and what its answers mean as faults.
 
+use std::cell::Cell;
+
 use membrana_sdk::http::{HttpError, Request, Response, send};
 use membrana_sdk::{Fault, Result, clock, state};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::Section;
 use crate::shapes::Account;
 
 /// A server that says "later" without a time. Units: milliseconds.
 const LATER_MS: u64 = 60_000;
+/// No server is asked again sooner. Units: milliseconds.
+const LATER_MS_MIN: u64 = 5_000;
+/// How long it is believed whose token it is. Units: milliseconds.
+const ME_MS: u64 = 86_400_000;
+/// A number below is seconds from now, above it seconds since 1970.
+const EPOCH_MIN: u64 = 1_000_000_000;
 
 pub(crate) struct Api {
     base: String,
+    calls_left: Cell<Option<u64>>,
+}
+
+/// Whose token it was, and when that was asked.
+#[derive(Serialize, Deserialize)]
+struct Me {
+    account: Account,
+    base: String,
+    at: u64,
+}
+
+/// What a call is for: a refusal of a post is the post's, of a read the token's.
+#[derive(Clone, Copy, PartialEq)]
+enum Call {
+    Read,
+    Post,
 }
 
 impl Api {
     pub(crate) fn new(section: &Section) -> Self {
-        Self { base: section.base_url.trim_end_matches('/').to_owned() }
+        Self { base: section.base_url.trim_end_matches('/').to_owned(), calls_left: Cell::new(None) }
+    }
+
+    /// Until the server's limit, as it said last.
+    pub(crate) fn calls_left(&self) -> Option<u64> {
+        self.calls_left.get()
     }
 
     /// A GET whose answer is JSON of this shape.
@@ -28,10 +59,12 @@ impl Api {
     /// As [`Api::get`]; `None` where the thing is no longer there.
     pub(crate) fn get_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let request = Request::new("GET", format!("{}{path}", self.base)).auth("token");
-        let answer = send(&request).map_err(|error| lost(&error))?;
+        let answer = self.sent(&request).map_err(|error| lost(&error))?;
         match answer.status {
             404 | 410 => Ok(None),
-            _ => decoded(path, &judged(answer)?).map(Some),
+            // Of one thing: its author blocks us, say.
+            403 => Err(Fault::permanent("mastodon.forbidden", "the server does not show it")),
+            _ => decoded(path, &judged(answer, Call::Read)?).map(Some),
         }
     }
 
@@ -39,28 +72,43 @@ impl Api {
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, key: &str, body: &serde_json::Value) -> Result<T> {
         let request = Request::new("POST", format!("{}{path}", self.base)).auth("token").header("idempotency-key", key);
         let request = request.body("application/json", body.to_string());
-        let answer = send(&request).map_err(|error| match error {
+        let answer = self.sent(&request).map_err(|error| match error {
             HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => Fault::outcome_unknown(error.words()),
             _ => lost(&error),
         })?;
-        let answer = judged(answer)?;
+        let answer = judged(answer, Call::Post)?;
         serde_json::from_slice(&answer.body).map_err(|error| Fault::outcome_unknown(format!("{path}: {error}")))
     }
 
     fn call(&self, request: Request) -> Result<Response> {
-        judged(send(&request.auth("token")).map_err(|error| lost(&error))?)
+        let answer = judged(self.sent(&request.auth("token")).map_err(|error| lost(&error))?, Call::Read);
+        if matches!(answer, Err(Fault::Auth(_))) {
+            // The next token may be somebody else's.
+            state::delete("me");
+        }
+        answer
     }
 
-    /// Whose token it is; asked once, then remembered.
+    fn sent(&self, request: &Request) -> Result<Response, HttpError> {
+        let answer = send(request)?;
+        let left = answer.header("x-ratelimit-remaining").and_then(|text| text.trim().parse().ok());
+        self.calls_left.set(left.or(self.calls_left.get()));
+        Ok(answer)
+    }
+
+    /// Whose token it is; asked once a day.
     pub(crate) fn me(&self) -> Result<Account> {
-        if let Some(known) = state::get("me").and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            return Ok(known);
+        let known = state::get("me").and_then(|bytes| serde_json::from_slice::<Me>(&bytes).ok());
+        if let Some(me) = known.filter(|me| me.base == self.base && clock::now().saturating_sub(me.at) < ME_MS) {
+            return Ok(me.account);
         }
-        let me: Account = self.get("/api/v1/accounts/verify_credentials")?;
+        let json: Json = self.get("/api/v1/accounts/verify_credentials")?;
+        let account = Account::of(&json).ok_or_else(|| Fault::transient("mastodon.malformed", "verify_credentials: no account"))?;
+        let me = Me { account, base: self.base.clone(), at: clock::now() };
         let bytes = serde_json::to_vec(&me).map_err(|error| Fault::transient("mastodon.state", error))?;
         // `send` may only read; then it is asked again next time.
         drop(state::set("me", &bytes));
-        Ok(me)
+        Ok(me.account)
     }
 }
 
@@ -71,10 +119,13 @@ fn lost(error: &HttpError) -> Fault {
     }
 }
 
-fn judged(answer: Response) -> Result<Response> {
+fn judged(answer: Response, call: Call) -> Result<Response> {
     let words = || answer.text().chars().take(200).collect::<String>();
     match answer.status {
         200..=299 => Ok(answer),
+        403 if call == Call::Post && !answer.text().to_lowercase().contains("scope") => {
+            Err(Fault::permanent("mastodon.forbidden", format!("the server forbids it: {}", words())))
+        }
         401 | 403 => Err(Fault::auth(
             "mastodon.token",
             format!(
@@ -85,16 +136,28 @@ fn judged(answer: Response) -> Result<Response> {
         429 => Err(Fault::rate_limited("mastodon.limit", "the server asks to wait", wait_ms(&answer))),
         404 | 410 => Err(Fault::permanent("mastodon.gone", "what it is about is gone")),
         400..=499 => Err(Fault::permanent("mastodon.refused", format!("the server answers {}: {}", answer.status, words()))),
+        // A proxy may give up on a server that posts all the same.
+        status if call == Call::Post => Err(Fault::outcome_unknown(format!("the server answers {status}"))),
         status => Err(Fault::transient("mastodon.status", format!("the server answers {status}"))),
     }
 }
 
-/// `X-RateLimit-Reset` is a moment, `Retry-After` a number of seconds.
+/// The longer of what both headers say.
 fn wait_ms(answer: &Response) -> u64 {
-    let reset = answer.header("x-ratelimit-reset").and_then(|text| text.trim().parse::<jiff::Timestamp>().ok());
-    let until = reset.and_then(|at| u64::try_from(at.as_millisecond()).ok()).map(|at| at.saturating_sub(clock::now()));
-    let after = answer.header("retry-after").and_then(|text| text.trim().parse::<u64>().ok()).map(|s| s.saturating_mul(1000));
-    until.or(after).unwrap_or(LATER_MS)
+    let waits = ["x-ratelimit-reset", "retry-after"].into_iter().filter_map(|name| wait_of(answer.header(name)?.trim()));
+    waits.max().unwrap_or(LATER_MS).max(LATER_MS_MIN)
+}
+
+/// Seconds from now, seconds since 1970, an ISO moment or a date of HTTP, as milliseconds from now.
+fn wait_of(text: &str) -> Option<u64> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    if let Some(seconds) = number.and_then(|number| format!("{:.0}", number.ceil()).parse::<u64>().ok()) {
+        let ms = seconds.saturating_mul(1000);
+        return Some(if seconds < EPOCH_MIN { ms } else { ms.saturating_sub(clock::now()) });
+    }
+    let by_http = || jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp());
+    let at = text.parse::<jiff::Timestamp>().ok().or_else(by_http)?;
+    Some(u64::try_from(at.as_millisecond()).ok()?.saturating_sub(clock::now()))
 }
 
 fn decoded<T: DeserializeOwned>(path: &str, answer: &Response) -> Result<T> {

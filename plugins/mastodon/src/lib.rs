@@ -9,16 +9,19 @@ mod shapes;
 mod watch;
 
 use membrana_sdk::connector::{Change, Message, Page, Receipt, Sent};
-use membrana_sdk::{Connector, Fault, Finding, Result, Surroundings, finding_error, register_connector};
+use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use url::Url;
 
 use api::Api;
-use shapes::Notification;
+use shapes::{Account, Notification, Status};
 use watch::Watched;
 
 /// Notifications in one page of the API.
 const PAGE: usize = 40;
+/// Kept of what cannot be read.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// The connector.
 pub struct Mastodon;
@@ -52,6 +55,15 @@ struct Cursor {
     is_history: bool,
 }
 
+impl Cursor {
+    /// None at the very first poll. Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
+    fn parse(text: Option<&str>) -> Result<Option<Self>> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let parsed = serde_json::from_str(text).map(Some);
+        parsed.map_err(|_| Fault::permanent("mastodon.bad-cursor", "the stored cursor is not this plugin's"))
+    }
+}
+
 impl Connector for Mastodon {
     fn validate(config: &str, _around: &Surroundings) -> Vec<Finding> {
         let section: Section = match serde_json::from_str(config) {
@@ -73,30 +85,29 @@ impl Connector for Mastodon {
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {
         let section = Section::read()?;
         let api = Api::new(&section);
-        let Some(mut cursor) = cursor.and_then(|text| serde_json::from_str::<Cursor>(&text).ok()) else { return begin(&section, &api) };
+        let Some(mut cursor) = Cursor::parse(cursor.as_deref())? else { return begin(&section, &api) };
         let limit = PAGE.min(usize::try_from(max_items).unwrap_or(PAGE)).max(1);
-        let mut page: Vec<Notification> = api.get(&format!("/api/v1/notifications?types[]=mention&limit={limit}&min_id={}", cursor.min_id))?;
+        let mut page: Vec<Json> = api.get(&format!("/api/v1/notifications?types[]=mention&limit={limit}&min_id={}", cursor.min_id))?;
         // Newest first inside a page; a server that ignores `min_id` repeats what is known, which the host drops.
         page.reverse();
-        let more = page.len() >= limit && page.last().is_some_and(|last| last.id != cursor.min_id);
-        if let Some(last) = page.last() {
-            last.id.clone_into(&mut cursor.min_id);
-        }
         let me = api.me()?;
         let mut watched = Watched::read();
-        let mut changes = Vec::new();
-        for status in page.iter().filter(|one| one.kind == "mention").filter_map(|one| one.status.as_ref()) {
-            watched.add(status);
-            changes.push(Change::Upsert(shapes::interaction(&section, status, &me)));
+        let changes = page.iter().enumerate().filter_map(|(n, json)| change(&section, &mut watched, &me, (&cursor.min_id, n), json));
+        let mut changes: Vec<Change> = changes.collect();
+        let last = page.iter().rev().find_map(Notification::of).map(|last| last.id);
+        if last.is_none() && !page.is_empty() {
+            return Err(Fault::transient("mastodon.malformed", "no notification has an id; where to go on cannot be told"));
         }
+        let more = page.len() >= limit && last.as_ref().is_some_and(|last| *last != cursor.min_id);
+        cursor.min_id = last.unwrap_or(cursor.min_id);
         let backfill = cursor.is_history;
         if !more {
             cursor.is_history = false;
             if !backfill {
-                changes.extend(watched.look_again(&section, &api, &me)?);
+                changes.extend(watched.look_again(&section, &api, &me));
             }
         }
-        watched.keep()?;
+        watched.keep();
         Ok(Page { changes, cursor: encoded(&cursor)?, more, backfill, next_poll_ms: None })
     }
 
@@ -113,12 +124,34 @@ impl Connector for Mastodon {
 
 register_connector!(Mastodon);
 
+/// What a notification says, if it says anything; one that cannot be read is set aside alone. `place` names it then.
+fn change(section: &Section, watched: &mut Watched, me: &Account, place: (&str, usize), json: &Json) -> Option<Change> {
+    let notification = Notification::of(json);
+    let unreadable = |id: String, reason: &str| {
+        let mut head = json.to_string().into_bytes();
+        head.truncate(HEAD_BYTES);
+        Some(Change::Unreadable((NativeId { scope: section.host(), id }, reason.to_owned(), head)))
+    };
+    let Some(notification) = notification else { return unreadable(format!("notification/{}+{}", place.0, place.1), "a notification without an id") };
+    if notification.kind != "mention" || notification.status.is_null() {
+        return None;
+    }
+    let Some(status) = Status::of(&notification.status) else {
+        return unreadable(format!("notification/{}", notification.id), "a mention without a usable status");
+    };
+    watched.add(&status);
+    Some(Change::Upsert(shapes::interaction(section, &status, me)))
+}
+
 /// The first look: from now on, or from the beginning as history.
 fn begin(section: &Section, api: &Api) -> Result<Page> {
     api.me()?;
     let is_history = section.first_fetch.as_deref() == Some("import");
-    let newest: Vec<Notification> = if is_history { Vec::new() } else { api.get("/api/v1/notifications?limit=1")? };
-    let min_id = newest.into_iter().next().map_or_else(|| "0".to_owned(), |newest| newest.id);
+    let newest: Vec<Json> = if is_history { Vec::new() } else { api.get("/api/v1/notifications?limit=1")? };
+    let min_id = match newest.first() {
+        None => "0".to_owned(),
+        Some(newest) => Notification::of(newest).ok_or_else(|| Fault::transient("mastodon.malformed", "the newest notification has no id"))?.id,
+    };
     Ok(Page { changes: Vec::new(), cursor: encoded(&Cursor { min_id, is_history })?, more: is_history, backfill: is_history, next_poll_ms: None })
 }
 

@@ -2,25 +2,20 @@
 
 use membrana_sdk::connector::{Message, Receipt, Sent};
 use membrana_sdk::{Fault, NativeId, Result};
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::api::Api;
-use crate::shapes::{ReplyContext, Status, plain};
+use crate::shapes::{ReplyContext, Status, no_wider_than, plain};
 
 /// Every server allows so many; beyond it the server is asked. Units: characters.
-const LENGTH_SURE: usize = 400;
+const LENGTH_SURE: u64 = 400;
 /// What Mastodon allows where a server does not say.
 const LENGTH_DEFAULT: u64 = 500;
+/// What an address counts where a server does not say.
+const URL_LENGTH: u64 = 23;
 /// Own statuses looked through for one that may have gone out.
 const LOOKED_THROUGH: u32 = 20;
-
-#[derive(Debug, Deserialize)]
-struct Instance {
-    #[serde(default)]
-    configuration: Json,
-}
 
 fn context(message: &Message) -> Result<ReplyContext> {
     let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
@@ -30,51 +25,118 @@ fn context(message: &Message) -> Result<ReplyContext> {
 
 /// With the names of those addressed in front, where they are not there yet.
 fn addressed(text: &str, accts: &[String]) -> String {
-    let missing: Vec<String> = accts.iter().take(1).filter(|acct| !text.contains(&format!("@{acct}"))).map(|acct| format!("@{acct} ")).collect();
+    let missing: Vec<String> = accts.iter().filter(|acct| !mentions(text, acct)).map(|acct| format!("@{acct} ")).collect();
     format!("{}{text}", missing.concat())
 }
 
+/// Whether the text names exactly this account: `@annabella` does not name `ann`.
+fn mentions(text: &str, acct: &str) -> bool {
+    let (text, name) = (text.to_lowercase(), format!("@{}", acct.to_lowercase()));
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(&name).any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default().chars().next_back();
+        let mut after = text.get(at + name.len()..).unwrap_or_default().chars();
+        let ends = match after.next() {
+            None => true,
+            Some('.' | '-') => !after.next().is_some_and(is_word),
+            Some(c) => !is_word(c) && c != '@',
+        };
+        ends && !before.is_some_and(|c| is_word(c) || c == '@' || c == '/')
+    })
+}
+
+/// What a server takes. Units: characters.
+struct Lengths {
+    most: u64,
+    of_url: u64,
+}
+
+impl Lengths {
+    /// As the server tells, in the new way or the old; else as Mastodon has it.
+    fn ask(api: &Api) -> Result<Self> {
+        for path in ["/api/v2/instance", "/api/v1/instance"] {
+            let instance: Json = match api.get(path) {
+                Ok(instance) => instance,
+                Err(Fault::Permanent(_) | Fault::Transient(_)) => continue,
+                Err(fault) => return Err(fault),
+            };
+            let number = |pointer: &str| instance.pointer(pointer).and_then(Json::as_u64).filter(|number| *number > 0);
+            if let Some(most) = number("/configuration/statuses/max_characters").or_else(|| number("/max_toot_chars")) {
+                return Ok(Self { most, of_url: number("/configuration/statuses/characters_reserved_per_url").unwrap_or(URL_LENGTH) });
+            }
+        }
+        Ok(Self { most: LENGTH_DEFAULT, of_url: URL_LENGTH })
+    }
+}
+
+/// As Mastodon counts: an address is as long as every other, and of a remote mention only the local part counts.
+fn length(text: &str, of_url: u64) -> u64 {
+    let chars = |text: &str| u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+    let of_word = |word: &str| match word.find("https://").or_else(|| word.find("http://")) {
+        Some(at) => chars(word.get(..at).unwrap_or_default()) + of_url,
+        None => chars(&local_part(word)),
+    };
+    text.split_inclusive(char::is_whitespace).map(|word| of_word(word.trim_end()) + chars(word) - chars(word.trim_end())).sum()
+}
+
+/// `@anna@other.test,` as `@anna`; any other word as it is.
+fn local_part(word: &str) -> String {
+    match word.strip_prefix('@').and_then(|name| name.split_once('@')) {
+        Some((local, domain)) if !local.is_empty() && domain.contains('.') => {
+            let end = domain.trim_end_matches(|c: char| !c.is_alphanumeric());
+            format!("@{local}{}", domain.get(end.len()..).unwrap_or_default())
+        }
+        _ => word.to_owned(),
+    }
+}
+
 pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -> Result<Receipt> {
+    if !matches!(message.kind.as_str(), "reply" | "direct") {
+        return Err(Fault::unsupported("anything but a reply"));
+    }
     let context = context(message)?;
     let text = addressed(&message.text, &context.accts);
-    let n_chars = text.chars().count();
-    if n_chars > LENGTH_SURE {
-        let instance: Instance = api.get("/api/v2/instance")?;
-        let most = instance.configuration.pointer("/statuses/max_characters").and_then(Json::as_u64).unwrap_or(LENGTH_DEFAULT);
-        if u64::try_from(n_chars).unwrap_or(u64::MAX) > most {
-            return Err(Fault::permanent("mastodon.too-long", format!("{n_chars} characters; this server takes {most}")));
+    if length(&text, URL_LENGTH) > LENGTH_SURE {
+        let lengths = Lengths::ask(api)?;
+        let n_chars = length(&text, lengths.of_url);
+        if n_chars > lengths.most {
+            return Err(Fault::unsupported(&format!("a reply of {n_chars} characters, its mentions included; this server takes {}", lengths.most)));
         }
     }
+    let visibility = if message.kind == "direct" { "direct" } else { no_wider_than(&context.visibility) };
     let language = message.to.as_ref().and_then(|target| target.language.clone());
-    let mut body = json!({ "status": text, "in_reply_to_id": context.id, "visibility": context.visibility });
+    let mut body = json!({ "status": text, "in_reply_to_id": context.id, "visibility": visibility });
     if let (Some(language), Some(object)) = (language, body.as_object_mut()) {
         object.insert("language".to_owned(), Json::from(language));
     }
-    let status: Status = api.post("/api/v1/statuses", key, &body)?;
-    Ok(receipt(section, status))
+    let status: Json = api.post("/api/v1/statuses", key, &body)?;
+    let status = Status::of(&status).ok_or_else(|| Fault::outcome_unknown("the server answers without a status"))?;
+    Ok(receipt(section, &status))
 }
 
-fn receipt(section: &Section, status: Status) -> Receipt {
-    Receipt {
-        native: NativeId { scope: String::new(), id: status.uri },
-        aka: vec![NativeId { scope: section.host(), id: status.id }],
-        url: status.url,
-        attrs: Vec::new(),
-    }
+fn receipt(section: &Section, status: &Status) -> Receipt {
+    let native = status.native(section);
+    let local = NativeId { scope: section.host(), id: status.id.clone() };
+    Receipt { aka: Some(local).filter(|local| *local != native).into_iter().collect(), native, url: status.url.clone(), attrs: Vec::new() }
+}
+
+/// Words as they are compared: the server shows a remote mention by its local part.
+fn words(text: &str) -> String {
+    text.split_whitespace().map(local_part).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Option<Receipt>)> {
     let context = context(message)?;
     let me = api.me()?;
-    let own: Vec<Status> = api.get(&format!("/api/v1/accounts/{}/statuses?limit={LOOKED_THROUGH}", me.id))?;
-    let wanted = message.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let own: Vec<Json> = api.get(&format!("/api/v1/accounts/{}/statuses?limit={LOOKED_THROUGH}", me.id))?;
+    let wanted = words(&message.text);
     let is_it = |status: &Status| {
-        let said = plain(&status.content).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = words(&plain(&status.content));
         status.in_reply_to_id.as_deref() == Some(context.id.as_str()) && said.ends_with(&wanted)
     };
     let is_whole = own.len() < usize::try_from(LOOKED_THROUGH).unwrap_or(0);
-    match own.into_iter().find(is_it) {
-        Some(status) => Ok((Sent::Yes, Some(receipt(section, status)))),
+    match own.iter().filter_map(Status::of).find(is_it) {
+        Some(status) => Ok((Sent::Yes, Some(receipt(section, &status)))),
         // Beyond the statuses looked through it could still be there.
         None => Ok((if is_whole { Sent::No } else { Sent::Unknown }, None)),
     }

@@ -1,80 +1,65 @@
-//! What the API sends, as far as it is used, and as an interaction.
+//! What the API sends, as far as it is used, and as an interaction. Other servers than Mastodon speak it too, and anybody
+//! may fill its fields: each item is read alone, what is missing, null or of another type is absent, and everything is cut
+//! to the bounds of the contract.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::{Attachment, NativeId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::Section;
 
+/// Units: bytes. The contract allows 1 KiB for ids and names, 4 KiB for addresses, subject and reply context.
+const ID_BYTES_MAX: usize = 1024;
+const LOCAL_ID_BYTES_MAX: usize = 128;
+const NAME_BYTES_MAX: usize = 512;
+const ACCT_BYTES_MAX: usize = 320;
+const URL_BYTES_MAX: usize = 4096;
+const SUBJECT_BYTES_MAX: usize = 1000;
+const TEXT_BYTES_MAX: usize = 128 << 10;
+const HTML_BYTES_MAX: usize = 512 << 10;
+const CONTEXT_BYTES_MAX: usize = 4096;
+const WORD_BYTES_MAX: usize = 64;
+/// Counts.
+const ACCTS_MAX: usize = 10;
+const MEDIA_MAX: usize = 16;
+
 /// Of an account.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) id: String,
-    #[serde(default)]
     pub(crate) acct: String,
-    #[serde(default)]
     pub(crate) url: String,
-    #[serde(default)]
     pub(crate) display_name: String,
-    #[serde(default)]
     pub(crate) bot: bool,
-    #[serde(default)]
     pub(crate) followers_count: f64,
 }
 
 /// Of a notification; kinds that are not known are passed over.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Notification {
     pub(crate) id: String,
-    #[serde(rename = "type")]
     pub(crate) kind: String,
-    #[serde(default)]
-    pub(crate) status: Option<Status>,
+    /// What the server sent of the status; null where it is gone already.
+    pub(crate) status: Json,
 }
 
 /// Of a status.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Status {
     pub(crate) id: String,
     pub(crate) uri: String,
-    #[serde(default)]
     pub(crate) url: Option<String>,
-    #[serde(default)]
-    pub(crate) created_at: String,
-    #[serde(default)]
+    created_at: String,
     pub(crate) edited_at: Option<String>,
-    #[serde(default)]
     pub(crate) in_reply_to_id: Option<String>,
-    #[serde(default)]
-    pub(crate) visibility: Option<String>,
-    #[serde(default)]
-    pub(crate) language: Option<String>,
-    #[serde(default)]
+    visibility: String,
+    language: Option<String>,
     pub(crate) content: String,
-    #[serde(default)]
-    pub(crate) spoiler_text: Option<String>,
-    #[serde(default)]
-    pub(crate) account: Account,
-    #[serde(default)]
-    pub(crate) mentions: Vec<Mention>,
-    #[serde(default)]
-    pub(crate) media_attachments: Vec<Media>,
-}
-
-/// Of an account that is named in a status.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Mention {
-    #[serde(default)]
-    pub(crate) acct: String,
-}
-
-/// Of an attachment.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Media {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    url: Option<String>,
+    spoiler_text: String,
+    account: Account,
+    mentioned: Vec<String>,
+    media: Vec<Attachment>,
 }
 
 /// What a reply will need.
@@ -85,66 +70,184 @@ pub(crate) struct ReplyContext {
     pub(crate) visibility: String,
 }
 
+/// The longest prefix of at most `bytes_max` bytes that ends at a character.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Empty where it is no text.
+fn text(of: &Json, key: &str, bytes_max: usize) -> String {
+    of.get(key).and_then(Json::as_str).map(|text| cut(text, bytes_max).to_owned()).unwrap_or_default()
+}
+
+/// What must not be cut: absent where it is too long.
+fn whole(of: &Json, key: &str, bytes_max: usize) -> Option<String> {
+    of.get(key).and_then(Json::as_str).filter(|text| !text.is_empty() && text.len() <= bytes_max).map(str::to_owned)
+}
+
+/// Ids are text, and numbers on some servers.
+fn id(of: &Json, key: &str) -> Option<String> {
+    whole(of, key, LOCAL_ID_BYTES_MAX).or_else(|| of.get(key).and_then(Json::as_u64).map(|number| number.to_string()))
+}
+
+fn list<'a>(of: &'a Json, key: &str) -> &'a [Json] {
+    of.get(key).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+impl Account {
+    /// None where it is none.
+    pub(crate) fn of(json: &Json) -> Option<Self> {
+        let count = json.get("followers_count").and_then(Json::as_f64).filter(|count| count.is_finite() && *count >= 0.0);
+        Some(Self {
+            id: id(json, "id")?,
+            acct: whole(json, "acct", ACCT_BYTES_MAX).unwrap_or_default(),
+            url: whole(json, "url", URL_BYTES_MAX).unwrap_or_default(),
+            display_name: text(json, "display_name", NAME_BYTES_MAX),
+            bot: json.get("bot").and_then(Json::as_bool).unwrap_or(false),
+            followers_count: count.unwrap_or(0.0),
+        })
+    }
+}
+
+impl Notification {
+    /// None where it is none.
+    pub(crate) fn of(json: &Json) -> Option<Self> {
+        let status = json.get("status").cloned().unwrap_or(Json::Null);
+        Some(Self { id: id(json, "id")?, kind: text(json, "type", WORD_BYTES_MAX), status })
+    }
+}
+
+impl Status {
+    /// None where it is none.
+    pub(crate) fn of(json: &Json) -> Option<Self> {
+        Some(Self {
+            id: id(json, "id")?,
+            uri: whole(json, "uri", ID_BYTES_MAX).unwrap_or_default(),
+            url: whole(json, "url", URL_BYTES_MAX),
+            created_at: text(json, "created_at", WORD_BYTES_MAX),
+            edited_at: whole(json, "edited_at", WORD_BYTES_MAX),
+            in_reply_to_id: id(json, "in_reply_to_id"),
+            visibility: text(json, "visibility", WORD_BYTES_MAX),
+            language: whole(json, "language", WORD_BYTES_MAX),
+            content: text(json, "content", HTML_BYTES_MAX),
+            spoiler_text: text(json, "spoiler_text", SUBJECT_BYTES_MAX),
+            account: json.get("account").and_then(Account::of).unwrap_or_default(),
+            mentioned: list(json, "mentions").iter().take(4 * ACCTS_MAX).filter_map(|one| whole(one, "acct", ACCT_BYTES_MAX)).collect(),
+            media: list(json, "media_attachments").iter().take(MEDIA_MAX).map(media).collect(),
+        })
+    }
+
+    /// Its name on the network; an address of more than the contract allows is none.
+    pub(crate) fn native(&self, section: &Section) -> NativeId {
+        native(section, &self.uri, &self.id)
+    }
+
+    /// In the words of the contract. What is not known was not said to everybody.
+    fn audience(&self) -> &'static str {
+        match self.visibility.as_str() {
+            "public" => "public",
+            "unlisted" => "unlisted",
+            "direct" => "direct",
+            _ => "followers",
+        }
+    }
+
+    fn reply_context(&self, me: &Account) -> Option<String> {
+        let mut accts: Vec<String> = Vec::new();
+        for acct in std::iter::once(&self.account.acct).chain(&self.mentioned) {
+            if !acct.is_empty() && *acct != me.acct && accts.len() < ACCTS_MAX && !accts.contains(acct) {
+                accts.push(acct.clone());
+            }
+        }
+        let mut context = ReplyContext { id: self.id.clone(), accts, visibility: no_wider_than(&self.visibility).to_owned() };
+        loop {
+            let text = serde_json::to_string(&context).ok()?;
+            if text.len() <= CONTEXT_BYTES_MAX {
+                return Some(text);
+            }
+            context.accts.pop()?;
+        }
+    }
+}
+
+/// The visibility of an answer, in the words of the API: as wide as what it answers, the narrowest in doubt.
+pub(crate) fn no_wider_than(visibility: &str) -> &'static str {
+    match visibility {
+        "public" => "public",
+        "unlisted" => "unlisted",
+        "private" => "private",
+        _ => "direct",
+    }
+}
+
+/// By its address; a status without a usable one has its local id.
+pub(crate) fn native(section: &Section, uri: &str, local: &str) -> NativeId {
+    match uri {
+        "" => NativeId { scope: section.host(), id: local.to_owned() },
+        uri => NativeId { scope: String::new(), id: uri.to_owned() },
+    }
+}
+
+fn media(json: &Json) -> Attachment {
+    let kind = text(json, "type", WORD_BYTES_MAX);
+    let media_type = if kind.is_empty() { "unknown".to_owned() } else { kind };
+    Attachment { name: None, media_type, size: None, url: whole(json, "url", URL_BYTES_MAX), media_ref: None }
+}
+
 /// A status as everybody's word.
 pub(crate) fn interaction(section: &Section, status: &Status, me: &Account) -> Interaction {
     let local = |id: &str| NativeId { scope: section.host(), id: id.to_owned() };
-    let visibility = match status.visibility.as_deref() {
-        Some("private") => "followers",
-        Some("unlisted") => "unlisted",
-        Some("direct") => "direct",
-        _ => "public",
-    };
-    let is_own = status.account.id == me.id;
-    let others = status.mentions.iter().map(|mention| mention.acct.clone()).filter(|acct| *acct != me.acct && !acct.is_empty());
-    let accts: Vec<String> = std::iter::once(status.account.acct.clone()).chain(others).take(10).collect();
-    let context = ReplyContext { id: status.id.clone(), accts, visibility: status.visibility.clone().unwrap_or_else(|| "public".to_owned()) };
+    let visibility = status.audience();
+    let is_own = !status.account.id.is_empty() && status.account.id == me.id;
     let (occurred, edited) = (moment(&status.created_at), status.edited_at.as_deref().and_then(moment));
+    let native = status.native(section);
     Interaction {
-        native: NativeId { scope: String::new(), id: status.uri.clone() },
-        aka: vec![local(&status.id)],
+        aka: Some(local(&status.id)).filter(|id| *id != native).into_iter().collect(),
+        native,
         kind: if visibility == "direct" { "direct" } else { "mention" }.to_owned(),
         visibility: visibility.to_owned(),
-        author: Some(author(&status.account, &section.host())),
+        author: author(&status.account, &section.host()),
         ours: if is_own { Ours::Yes(None) } else { Ours::No },
         automated: if status.account.bot { "bot" } else { "no" }.to_owned(),
         conversation: None,
         parent: status.in_reply_to_id.as_deref().map(local),
         refs: Vec::new(),
-        subject: status.spoiler_text.clone().filter(|text| !text.is_empty()),
-        text: plain(&status.content),
+        subject: Some(status.spoiler_text.clone()).filter(|text| !text.is_empty()),
+        text: cut(&plain(&status.content), TEXT_BYTES_MAX).to_owned(),
         quoted: None,
         language: status.language.clone(),
         url: status.url.clone(),
-        attachments: status
-            .media_attachments
-            .iter()
-            .take(16)
-            .map(|media| Attachment { name: None, media_type: media.kind.clone(), size: None, url: media.url.clone(), media_ref: None })
-            .collect(),
+        attachments: status.media.clone(),
         place: None,
         side: None,
         campaign: None,
         occurred: occurred.unwrap_or_else(membrana_sdk::clock::now),
         edited,
-        reply_context: serde_json::to_string(&context).ok(),
+        reply_context: status.reply_context(me),
         attrs: Vec::new(),
     }
 }
 
-fn author(account: &Account, host: &str) -> Author {
-    let handle = if account.acct.contains('@') { format!("@{}", account.acct) } else { format!("@{}@{host}", account.acct) };
-    let id = if account.url.is_empty() { handle.clone() } else { account.url.clone() };
-    Author {
+/// None where nothing names the account.
+fn author(account: &Account, host: &str) -> Option<Author> {
+    let at = if account.acct.contains('@') { String::new() } else { format!("@{host}") };
+    let handle = Some(format!("@{}{at}", account.acct)).filter(|_| !account.acct.is_empty());
+    let id = Some(account.url.clone()).filter(|url| !url.is_empty() && url.len() <= ID_BYTES_MAX).or_else(|| handle.clone())?;
+    Some(Author {
         native: NativeId { scope: String::new(), id },
-        handle: Some(handle),
-        name: Some(account.display_name.clone()).filter(|name| !name.is_empty()).or_else(|| account.acct.split('@').next().map(str::to_owned)),
+        handle,
+        name: [account.display_name.as_str(), account.acct.split('@').next().unwrap_or_default()]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .map(str::to_owned),
         url: Some(account.url.clone()).filter(|url| !url.is_empty()),
         email: None,
         phone: None,
         assurance: None,
         automated: account.bot,
         metrics: vec![("followers".to_owned(), account.followers_count)],
-    }
+    })
 }
 
 /// Units: milliseconds since 1970.

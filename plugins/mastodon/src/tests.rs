@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use membrana_sdk::connector::{Change, Interaction, Message, Target};
+use membrana_sdk::connector::{Change, Interaction, Message, Sent, Target};
 use membrana_sdk::http::{HttpError, Request, Response};
 use membrana_sdk::{Connector as _, Fault, NativeId, testing};
 
@@ -124,7 +124,7 @@ fn a_reply_names_whom_it_answers_and_is_no_wider_than_what_it_answers() {
     let body: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(
         body,
-        serde_json::json!({ "status": "@anna@other.test Ciao, ci dispiace.", "in_reply_to_id": "10", "visibility": "unlisted", "language": "it" })
+        serde_json::json!({ "status": "@anna@other.test @bob Ciao, ci dispiace.", "in_reply_to_id": "10", "visibility": "unlisted", "language": "it" })
     );
     assert!(sent.headers.contains(&("idempotency-key".to_owned(), "key-1".to_owned())));
     assert_eq!(sent.auth.as_deref(), Some("token"));
@@ -133,7 +133,7 @@ fn a_reply_names_whom_it_answers_and_is_no_wider_than_what_it_answers() {
 #[test]
 fn a_reply_too_long_is_refused_before_it_is_sent() {
     let calls = server(|_| answer(200, r#"{"configuration":{"statuses":{"max_characters":420}}}"#));
-    assert!(matches!(Mastodon::send("k", &reply(&"x".repeat(500))), Err(Fault::Permanent(detail)) if detail.code == "mastodon.too-long"));
+    assert!(matches!(Mastodon::send("k", &reply(&"x".repeat(500))), Err(Fault::Unsupported(detail)) if detail.message.contains("takes 420")));
     assert!(calls.borrow().iter().all(|call| call.method == "GET"));
 }
 
@@ -154,6 +154,12 @@ fn what_the_server_says_becomes_the_right_fault() {
     });
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::RateLimited(_))));
     server(|_| answer(502, "<html>"));
+    assert!(is_unknown(&Mastodon::send("k", &reply("x")).unwrap_err()));
+    server(|_| answer(403, r#"{"error":"This action is outside the authorized scopes"}"#));
+    assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Auth(_))));
+    server(|_| answer(403, r#"{"error":"This action is not allowed"}"#));
+    assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Permanent(_))));
+    server(|_| answer(502, "<html>"));
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Transient(_))));
 }
 
@@ -165,6 +171,193 @@ fn a_reply_that_may_have_gone_out_is_looked_for() {
         answer(200, format!("[{own}]"))
     });
     let (sent, receipt) = Mastodon::probe("k", &reply("Ciao,  ci dispiace.")).unwrap();
-    assert_eq!((sent, receipt.unwrap().aka[0].id.as_str()), (membrana_sdk::connector::Sent::Yes, "20"));
-    assert_eq!(Mastodon::probe("k", &reply("Something else")).unwrap().0, membrana_sdk::connector::Sent::No);
+    assert_eq!((sent, receipt.unwrap().aka[0].id.as_str()), (Sent::Yes, "20"));
+    assert_eq!(Mastodon::probe("k", &reply("Something else")).unwrap().0, Sent::No);
+}
+
+/// A server whose page of notifications is this; statuses are answered by `looks`.
+fn page_of(page: String, mut looks: impl FnMut() -> Result<Response, HttpError> + 'static) -> Calls {
+    server(move |request| if request.url.contains("/notifications") { answer(200, page.clone()) } else { looks() })
+}
+
+fn mention(id: u32, status: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"mention","status":{status}}}"#)
+}
+
+#[test]
+fn an_odd_notification_is_set_aside_and_the_rest_arrives() {
+    let odd = [
+        r#"{"type":"mention"}"#.to_owned(),
+        mention(11, r#"{"uri":"https://x.test/1"}"#),
+        mention(10, "null"),
+        mention(9, r#"{"id":99,"uri":null,"content":null,"account":{"id":"9","acct":null,"display_name":null,"bot":null},"mentions":null}"#),
+        mention(8, &status("10", "ciao", "null")),
+    ];
+    page_of(format!("[{}]", odd.join(",")), || answer(200, "{}"));
+    let page = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    let [Change::Upsert(ciao), Change::Upsert(bare), Change::Unreadable((native, _, head)), Change::Unreadable(_)] = page.changes.as_slice() else {
+        panic!("{:?}", page.changes)
+    };
+    assert_eq!((ciao.text.as_str(), bare.native.id.as_str(), bare.author.is_none()), ("ciao", "99", true));
+    assert_eq!(native.id, "notification/11");
+    assert!(String::from_utf8_lossy(head).contains("https://x.test/1"));
+    assert!(page.cursor.contains("11"));
+}
+
+#[test]
+fn what_was_not_said_to_be_public_is_not() {
+    let unsaid = status("10", "ciao", "null").replace(r#""visibility":"unlisted","#, "");
+    let unknown = status("11", "ciao", "null").replace("unlisted", "mutuals_only");
+    page_of(format!("[{},{}]", mention(9, &unknown), mention(8, &unsaid)), || answer(200, "{}"));
+    for one in said(&Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap().changes) {
+        assert_eq!(one.visibility, "followers");
+        assert!(one.reply_context.as_ref().unwrap().contains(r#""visibility":"direct""#));
+    }
+}
+
+#[test]
+fn a_boundless_status_is_cut_to_the_contract() {
+    let long = |n: usize| "è".repeat(n);
+    let json = serde_json::json!({
+        "id": "10", "uri": format!("https://x.test/{}", long(9_000)), "url": format!("https://x.test/{}", long(9_000)), "content": long(2 << 20),
+        "spoiler_text": long(9_000), "language": long(90), "visibility": "public", "in_reply_to_id": long(900),
+        "account": { "id": "9", "acct": long(9_000), "url": format!("https://x.test/{}", long(9_000)), "display_name": long(9_000), "followers_count": -1 },
+        "mentions": (0..500).map(|n| serde_json::json!({ "acct": format!("{n}{}", "\\".repeat(300)) })).collect::<Vec<_>>(),
+        "media_attachments": [{ "type": long(900), "url": long(9_000) }],
+    });
+    page_of(format!("[{}]", mention(8, &json.to_string())), || answer(200, "{}"));
+    let page = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    let one = said(&page.changes)[0];
+    assert_eq!((one.native.scope.as_str(), one.native.id.as_str(), one.aka.len()), ("social.test", "10", 0));
+    assert!(one.text.len() <= 128 << 10 && one.text.starts_with('è'));
+    assert!(one.subject.as_ref().unwrap().len() <= 4096 && one.reply_context.as_ref().unwrap().len() <= 4096);
+    assert!(one.language.is_none() && one.url.is_none() && one.parent.is_none() && one.author.is_none());
+    assert!(one.attachments[0].media_type.len() <= 256 && one.attachments[0].url.is_none());
+}
+
+#[test]
+fn a_second_look_that_fails_costs_nothing_and_a_limit_ends_it() {
+    for (code, n_looks) in [(403, 3), (500, 3), (429, 1)] {
+        let page = (8..11).map(|id| mention(id, &status(&id.to_string(), "ciao", "null"))).collect::<Vec<_>>().join(",");
+        let calls = page_of(format!("[{page}]"), move || answer(code, "{}"));
+        assert_eq!(said(&Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap().changes).len(), 3, "{code}");
+        assert_eq!(calls.borrow().iter().filter(|call| call.url.contains("/statuses/")).count(), n_looks, "{code}");
+    }
+}
+
+#[test]
+fn no_second_look_is_taken_where_few_calls_are_left() {
+    let calls = server(|_| {
+        let body = format!("[{}]", mention(8, &status("10", "ciao", "null"))).into_bytes();
+        Ok(Response { status: 200, headers: vec![("x-ratelimit-remaining".to_owned(), "12".to_owned())], body })
+    });
+    assert_eq!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap().changes.len(), 1);
+    assert!(calls.borrow().iter().all(|call| !call.url.contains("/statuses/")));
+}
+
+#[test]
+fn what_is_watched_stays_small_and_an_idle_poll_writes_nothing() {
+    let long = |id: u32| status(&id.to_string(), "ciao", "null").replace("/s/", &format!("/{}/", "x".repeat(900)));
+    let page = (100..180).map(|id| mention(id, &long(id))).collect::<Vec<_>>().join(",");
+    page_of(format!("[{page}]"), || answer(500, ""));
+    Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    let before = testing::with_host(|host| host.state.clone());
+    assert!(before["watched"].len() <= 48 << 10 && before["watched"].len() > 30 << 10, "{}", before["watched"].len());
+    testing::with_host(|host| host.state_is_read_only = true);
+    assert!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).is_ok());
+    server(|request| if request.url.contains("/notifications") { answer(200, "[]") } else { answer(500, "") });
+    testing::with_host(|host| host.state = before.clone());
+    let page = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    assert_eq!((page.changes.len(), testing::with_host(|host| host.state.clone() == before), page.cursor.contains("\"7\"")), (0, true, true));
+    assert!(testing::with_host(|host| host.logged.is_empty()));
+}
+
+#[test]
+fn a_foreign_cursor_is_no_silent_start_at_now() {
+    server(|_| answer(200, "[]"));
+    assert!(matches!(Mastodon::poll(Some("7".to_owned()), 40, 0), Err(Fault::Permanent(_))));
+}
+
+#[test]
+fn whose_token_it_is_is_asked_again_each_day_and_after_a_refusal() {
+    let calls = server(|_| answer(200, "[]"));
+    let asked = |calls: &Calls| calls.borrow().iter().filter(|call| call.url.ends_with("/verify_credentials")).count();
+    for (hours, n_asked) in [(0, 1), (1, 1), (25, 2)] {
+        testing::with_host(|host| host.now = 1_780_000_000_000 + hours * 3_600_000);
+        Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+        assert_eq!(asked(&calls), n_asked, "{hours}");
+    }
+    let state = testing::with_host(|host| host.state.clone());
+    server(|_| answer(401, "{}"));
+    testing::with_host(|host| host.state = state);
+    assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Auth(_))));
+    assert!(testing::with_host(|host| !host.state.contains_key("me")));
+}
+
+fn sent_text(text: &str) -> String {
+    let calls = server(|_| answer(200, status("20", "<p>x</p>", "null")));
+    Mastodon::send("k", &reply(text)).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&calls.borrow().last().unwrap().body).unwrap();
+    body["status"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn those_addressed_are_named_once_each_and_by_their_whole_name() {
+    assert_eq!(sent_text("Ciao @bobby"), "@anna@other.test @bob Ciao @bobby");
+    assert_eq!(sent_text("@Anna@other.test, @bob: ciao"), "@Anna@other.test, @bob: ciao");
+    assert_eq!(sent_text("x@bob @bob@else.test @anna@other.test.de"), "@anna@other.test @bob x@bob @bob@else.test @anna@other.test.de");
+}
+
+#[test]
+fn only_replies_are_sent() {
+    server(|_| answer(200, status("20", "<p>x</p>", "null")));
+    assert!(matches!(Mastodon::send("k", &Message { kind: "post".to_owned(), ..reply("x") }), Err(Fault::Unsupported(_))));
+}
+
+#[test]
+fn length_is_counted_as_the_server_counts_it() {
+    let limits = |old: bool| {
+        server(move |request| match request.url.as_str() {
+            url if url.contains("/v2/instance") && old => answer(404, "{}"),
+            url if url.contains("instance") => {
+                answer(200, r#"{"configuration":{"statuses":{"max_characters":450,"characters_reserved_per_url":23}}}"#)
+            }
+            _ => answer(200, status("20", "<p>x</p>", "null")),
+        })
+    };
+    // `@anna @bob ` and an address of 23, whatever they are written as.
+    let fits = format!("https://acme.test/{} {}", "x".repeat(300), "y".repeat(450 - 11 - 24));
+    for old in [false, true] {
+        limits(old);
+        assert!(Mastodon::send("k", &reply(&fits)).is_ok());
+        assert!(matches!(Mastodon::send("k", &reply(&format!("{fits}z"))), Err(Fault::Unsupported(_))));
+    }
+}
+
+#[test]
+fn every_way_to_say_later_is_understood() {
+    let now_s = 1_780_000_000_u64;
+    for (headers, expected) in [
+        (vec![("retry-after", "120".to_owned())], 120_000),
+        (vec![("retry-after", "1".to_owned())], 5_000),
+        (vec![("retry-after", "Thu, 28 May 2026 20:27:40 GMT".to_owned())], 1_780_000_060_000 - now_s * 1000),
+        (vec![("x-ratelimit-reset", (now_s + 90).to_string())], 90_000),
+        (vec![("x-ratelimit-reset", "2026-05-28T20:28:10.000Z".to_owned()), ("retry-after", "30".to_owned())], 90_000),
+        (vec![("x-ratelimit-reset", "2026-05-28T20:27:00.000Z".to_owned()), ("retry-after", "30".to_owned())], 30_000),
+        (vec![("retry-after", "soon".to_owned())], 60_000),
+    ] {
+        let given: Vec<(String, String)> = headers.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        server(move |_| Ok(Response { status: 429, headers: given.clone(), body: Vec::new() }));
+        let fault = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap_err();
+        assert!(matches!(fault, Fault::RateLimited((_, wait)) if wait == expected), "{headers:?}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_names_people_itself_is_found_again() {
+    server(|_| {
+        let own = status("20", "<p>Ciao <span>@anna</span>, ecco</p>", "null").replace("\"in_reply_to_id\":\"5\"", "\"in_reply_to_id\":\"10\"");
+        answer(200, format!("[{own}]"))
+    });
+    assert_eq!(Mastodon::probe("k", &reply("Ciao @anna@other.test, ecco")).unwrap().0, Sent::Yes);
 }

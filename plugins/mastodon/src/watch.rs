@@ -1,69 +1,119 @@
-//! Statuses seen lately, looked at again in turn: was one edited, or taken back?
+//! Statuses seen lately, looked at again: was one edited, or taken back? The youngest always, the older ones by lot, for
+//! most edits and deletions come early. A second look is a favour: whatever goes wrong with it, the page goes on.
 
 use membrana_sdk::connector::Change;
-use membrana_sdk::{Fault, NativeId, Result, state};
+use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::Section;
 use crate::api::Api;
-use crate::shapes::{Account, Status, interaction};
+use crate::shapes::{Account, Status, interaction, native};
 
 /// Statuses remembered; the oldest leave first.
 const WATCHED_MAX: usize = 200;
-/// Looked at in one poll.
+/// The host takes 64 KiB a value.
+const BYTES_MAX: usize = 48 << 10;
+/// Looked at in one poll, and how many of them are the youngest.
 const LOOKS: usize = 5;
+const LOOKS_AT_YOUNGEST: usize = 2;
+/// Nobody edits what is older. Units: milliseconds.
+const AGE_MS_MAX: u64 = 14 * 86_400_000;
+/// No look is begun with less time, or with fewer calls left until the server's limit.
+const TIME_LEFT_MS: u64 = 10_000;
+const CALLS_LEFT: u64 = 30;
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What is watched, oldest first.
+#[derive(Debug, Default)]
 pub(crate) struct Watched {
     statuses: Vec<One>,
-    next: usize,
+    /// As it is in the state; what did not change is not written.
+    stored: Vec<u8>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct One {
     id: String,
     uri: String,
     edited: Option<String>,
+    /// When it was first seen. Units: ms since 1970.
+    #[serde(default)]
+    seen: u64,
 }
 
 impl Watched {
+    /// What cannot be read is forgotten.
     pub(crate) fn read() -> Self {
-        state::get("watched").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        let stored = state::get("watched").unwrap_or_default();
+        Self { statuses: serde_json::from_slice(&stored).unwrap_or_default(), stored }
     }
 
-    pub(crate) fn keep(&self) -> Result<()> {
-        let bytes = serde_json::to_vec(self).map_err(|error| Fault::transient("mastodon.state", error))?;
-        state::set("watched", &bytes).map_err(|why| Fault::config("mastodon.state", why))
+    /// Never fails: without it an edit is overlooked, no more.
+    pub(crate) fn keep(&mut self) {
+        let bytes = loop {
+            let bytes = serde_json::to_vec(&self.statuses).unwrap_or_default();
+            if bytes.len() <= BYTES_MAX {
+                break bytes;
+            }
+            let n_over = self.statuses.len().div_ceil(8);
+            self.statuses.drain(..n_over);
+        };
+        let is_same = bytes == self.stored || self.statuses.is_empty() && self.stored.is_empty();
+        if !is_same && state::set("watched", &bytes).is_err() {
+            log::warn("What was seen lately cannot be remembered; edits and deletions may be overlooked.");
+        }
     }
 
     pub(crate) fn add(&mut self, status: &Status) {
         self.statuses.retain(|one| one.id != status.id);
-        self.statuses.push(One { id: status.id.clone(), uri: status.uri.clone(), edited: status.edited_at.clone() });
+        let (id, uri, edited) = (status.id.clone(), status.uri.clone(), status.edited_at.clone());
+        self.statuses.push(One { id, uri, edited, seen: clock::now() });
         let n_over = self.statuses.len().saturating_sub(WATCHED_MAX);
         self.statuses.drain(..n_over);
     }
 
-    /// What became of the next few.
-    pub(crate) fn look_again(&mut self, section: &Section, api: &Api, me: &Account) -> Result<Vec<Change>> {
+    /// What became of a few.
+    pub(crate) fn look_again(&mut self, section: &Section, api: &Api, me: &Account) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut gone = Vec::new();
-        for n in 0..LOOKS.min(self.statuses.len()) {
-            let at = (self.next + n) % self.statuses.len();
+        for at in self.chosen() {
+            if clock::remaining_ms() < TIME_LEFT_MS || api.calls_left().is_some_and(|left| left < CALLS_LEFT) {
+                break;
+            }
             let Some(one) = self.statuses.get_mut(at) else { continue };
-            match api.get_if_there::<Status>(&format!("/api/v1/statuses/{}", one.id))? {
-                None => {
-                    changes.push(Change::Gone(NativeId { scope: String::new(), id: one.uri.clone() }));
+            match api.get_if_there::<Json>(&format!("/api/v1/statuses/{}", one.id)) {
+                Ok(None) => {
+                    changes.push(Change::Gone(native(section, &one.uri, &one.id)));
                     gone.push(one.id.clone());
                 }
-                Some(status) if status.edited_at != one.edited => {
-                    one.edited.clone_from(&status.edited_at);
-                    changes.push(Change::Upsert(interaction(section, &status, me)));
+                Ok(Some(json)) => {
+                    let edited = Status::of(&json).filter(|status| status.id == one.id && status.edited_at != one.edited);
+                    if let Some(status) = edited {
+                        one.edited.clone_from(&status.edited_at);
+                        changes.push(Change::Upsert(interaction(section, &status, me)));
+                    }
                 }
-                Some(_) => {}
+                // What concerns the server or the token concerns the others too.
+                Err(Fault::RateLimited(_) | Fault::Auth(_) | Fault::Config(_)) => break,
+                Err(_) => {}
             }
         }
-        self.next = (self.next + LOOKS) % self.statuses.len().max(1);
         self.statuses.retain(|one| !gone.contains(&one.id));
-        Ok(changes)
+        changes
+    }
+
+    /// Places of the youngest, and of some older ones drawn by the clock, so that no turn must be remembered.
+    fn chosen(&self) -> Vec<usize> {
+        let now = clock::now();
+        let young = |one: &One| one.seen == 0 || now.saturating_sub(one.seen) <= AGE_MS_MAX;
+        let mut places: Vec<usize> = self.statuses.iter().enumerate().filter(|(_, one)| young(one)).map(|(at, _)| at).rev().collect();
+        let mut chosen: Vec<usize> = places.drain(..LOOKS_AT_YOUNGEST.min(places.len())).collect();
+        let mut dice = now;
+        while chosen.len() < LOOKS && !places.is_empty() {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = usize::try_from(dice >> 33).unwrap_or(0) % places.len();
+            chosen.push(places.swap_remove(at));
+        }
+        chosen
     }
 }

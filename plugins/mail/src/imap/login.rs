@@ -4,21 +4,21 @@
 use membrana_sdk::{Fault, Result};
 
 use super::{Done, Imap, LINE, quote};
-use crate::settings::Settings;
+use crate::settings::{Login, Settings};
 use crate::wire::{Wire, must_upgrade};
 
 impl Imap {
     /// Connects and logs in. Errors: `auth` where the server refuses the password, else by what went wrong.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
         let wire = Wire::connect(&settings.imap).map_err(|error| error.fault("imap"))?;
-        let mut imap = Self { wire, tags: 0, capabilities: Vec::new() };
+        let mut imap = Self { wire, tags: 0, capabilities: Vec::new(), lost: false };
         let preauthenticated = imap.greeting()?;
         if must_upgrade(&settings.imap) {
             imap.start_tls()?;
         }
         imap.learn_capabilities()?;
         if !preauthenticated {
-            imap.log_in(&settings.user)?;
+            imap.log_in(settings)?;
             imap.learn_capabilities()?;
         }
         Ok(imap)
@@ -58,9 +58,15 @@ impl Imap {
         Ok(())
     }
 
-    fn log_in(&mut self, user: &str) -> Result<()> {
+    fn log_in(&mut self, settings: &Settings) -> Result<()> {
+        let user = &settings.user;
         let tag = self.next_tag();
-        let sent = if self.has("LOGINDISABLED") {
+        let sent = if settings.login == Login::Token {
+            if !(self.has("AUTH=XOAUTH2") && self.has("SASL-IR")) {
+                return Err(Fault::config("imap.no-xoauth2", "the server takes no access token; use `login = \"password\"`"));
+            }
+            self.wire.write_secret(format!("{tag} AUTHENTICATE XOAUTH2 ").as_bytes(), &format!("xoauth2:{user}"))
+        } else if self.has("LOGINDISABLED") {
             if !(self.has("AUTH=PLAIN") && self.has("SASL-IR")) {
                 let message = "the server accepts no password on this connection; use TLS (`imap_tls`)";
                 return Err(Fault::config("imap.login-disabled", message));
@@ -76,7 +82,8 @@ impl Imap {
             "OK" => Ok(()),
             // Some servers say NO for a flood as well: that is not the password's fault.
             _ if done.is_flooded() || done.is_passing() => Err(done.refusal("", "")),
-            "NO" => Err(Fault::auth("imap.login-refused", "the IMAP server refuses user or password")),
+            _ if done.blames_the_password() => Err(Fault::auth("imap.login-refused", "the IMAP server refuses the user, or the password or token")),
+            "NO" => Err(Fault::transient("imap.login-failed", "the IMAP server cannot log anybody in now")),
             _ => Err(Fault::config("imap.login-bad", "the IMAP server does not understand the login")),
         }
     }

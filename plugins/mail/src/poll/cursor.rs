@@ -18,6 +18,9 @@ pub(crate) struct Cursor {
     /// Which mailbox comes first; moves on when a page was full, so that a large one holds up no other.
     #[serde(default)]
     pub(crate) turn: u32,
+    /// Mailboxes that could not be opened last time; it was told once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) refused: Vec<String>,
 }
 
 /// Where one mailbox stands.
@@ -33,6 +36,15 @@ pub(crate) struct Place {
     pub(crate) drained_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) catch_up: Option<CatchUp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// A mail at which reading broke off, the connection with it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
+pub(crate) struct Trouble {
+    pub(crate) uid: u32,
+    pub(crate) strikes: u32,
 }
 
 /// A stretch of old UIDs of which only the younger mails are wanted.
@@ -44,6 +56,16 @@ pub(crate) struct CatchUp {
     pub(crate) since: u64,
     /// History from before the channel was enabled.
     pub(crate) backfill: bool,
+    /// What the mailbox took in before this moment is history. None: `backfill` says it for all. Units: ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) news_from: Option<u64>,
+}
+
+impl CatchUp {
+    /// Whether a mail that arrived then is history.
+    pub(crate) fn is_history(&self, arrived: Option<u64>) -> bool {
+        self.backfill || self.news_from.zip(arrived).is_some_and(|(from, arrived)| arrived < from)
+    }
 }
 
 impl Cursor {
@@ -60,16 +82,18 @@ impl Cursor {
 
 impl Place {
     /// Where to go on in a mailbox as it was found: behind what is known, at its end, at the start of an import, or, when
-    /// UIDVALIDITY changed, over what arrived since all was read last. What was stored before is recognised by Message-ID.
+    /// UIDVALIDITY changed, over what arrived since all was read last: SINCE knows whole days only, so what is older by the
+    /// server's own clock comes as history. What was stored before is recognised by Message-ID and content.
     pub(crate) fn find(known: Option<Place>, selected: &Selected, settings: &Settings, now: u64) -> Self {
         match known {
             Some(place) if place.uid_validity == selected.uid_validity => place,
             Some(Place { catch_up: Some(CatchUp { backfill: true, .. }), .. }) => Self::start(selected, settings, now),
             Some(place) => {
                 let oldest = now.saturating_sub(u64::from(settings.import_days) * DAY_MS);
-                let unfinished = place.catch_up.map_or(u64::MAX, |stretch| stretch.since);
-                let since = place.drained_at.saturating_sub(HOUR_MS).min(unfinished).max(oldest);
-                Self { catch_up: Some(CatchUp { to: last_uid(selected), since, backfill: false }), ..Self::at(selected, 0, place.drained_at) }
+                let unfinished = place.catch_up.map_or(u64::MAX, |stretch| stretch.news_from.unwrap_or(stretch.since));
+                let news_from = place.drained_at.saturating_sub(HOUR_MS).min(unfinished);
+                let stretch = CatchUp { to: last_uid(selected), since: news_from.max(oldest), backfill: false, news_from: Some(news_from) };
+                Self { catch_up: Some(stretch), ..Self::at(selected, 0, place.drained_at) }
             }
             None => Self::start(selected, settings, now),
         }
@@ -81,13 +105,29 @@ impl Place {
             FirstFetch::Skip => Self::at(selected, last, now),
             FirstFetch::Import => {
                 let since = now.saturating_sub(u64::from(settings.import_days) * DAY_MS);
-                Self { catch_up: Some(CatchUp { to: last, since, backfill: true }), ..Self::at(selected, 0, now) }
+                Self { catch_up: Some(CatchUp { to: last, since, backfill: true, news_from: None }), ..Self::at(selected, 0, now) }
             }
         }
     }
 
     fn at(selected: &Selected, uid: u32, drained_at: u64) -> Self {
-        Self { uid_validity: selected.uid_validity, uid, mod_seq: None, drained_at: drained_at / HOUR_MS * HOUR_MS, catch_up: None }
+        Self { uid_validity: selected.uid_validity, uid, mod_seq: None, drained_at: drained_at / HOUR_MS * HOUR_MS, catch_up: None, trouble: None }
+    }
+
+    /// How often reading broke off at this mail.
+    pub(crate) fn strikes_at(&self, uid: u32) -> u32 {
+        self.trouble.filter(|trouble| trouble.uid == uid).map_or(0, |trouble| trouble.strikes)
+    }
+
+    /// Reading broke off at this mail.
+    pub(crate) fn strike(&mut self, uid: u32) {
+        self.trouble = Some(Trouble { uid, strikes: self.strikes_at(uid).saturating_add(1) });
+    }
+
+    /// All up to this mail is done with.
+    pub(crate) fn passed(&mut self, uid: u32) {
+        self.uid = uid;
+        self.trouble = self.trouble.filter(|trouble| trouble.uid > uid);
     }
 
     /// Nothing can be new.

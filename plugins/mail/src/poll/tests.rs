@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::connector::{Change, Origin, Page, Raw};
 use membrana_sdk::testing::Host;
 use membrana_sdk::{Connector, Fault, Result};
 
@@ -20,6 +20,8 @@ struct Mailbox {
     mails: BTreeMap<u32, Vec<u8>>,
     /// UIDs below this one are older than any SINCE.
     old_below: u32,
+    /// INTERNALDATE of all below this one is two days before NOW, of the others NOW.
+    history_below: u32,
 }
 
 type Shared = Arc<Mutex<Mailbox>>;
@@ -27,7 +29,7 @@ type Shared = Arc<Mutex<Mailbox>>;
 fn mailbox(uids: &[u32]) -> Shared {
     let mails: BTreeMap<u32, Vec<u8>> = uids.iter().map(|uid| (*uid, format!("Subject: {uid}\r\n\r\nx").into_bytes())).collect();
     let next = uids.iter().max().map_or(1, |uid| uid + 1);
-    Arc::new(Mutex::new(Mailbox { validity: 7, next, mails, old_below: 0 }))
+    Arc::new(Mutex::new(Mailbox { validity: 7, next, mails, old_below: 0, history_below: 0 }))
 }
 
 fn add(shared: &Shared, uid: u32, mail: &[u8]) {
@@ -41,8 +43,15 @@ fn imap(shared: &Shared, replaced: &'static [(&'static str, &'static str)]) -> T
     let mailbox = shared.clone();
     let (address, told) = serve("* OK ready\r\n", move |line| {
         let (tag, command) = line.split_once(' ').unwrap_or((line, ""));
+        if line.is_empty() {
+            return say("m2 NO [AUTHENTICATIONFAILED] the token is expired\r\n");
+        }
         if let Some((_, answer)) = replaced.iter().find(|(word, _)| command.contains(word)) {
-            return if answer.is_empty() { Say::HangUp } else { say(answer.replace("TAG", tag)) };
+            return match answer.strip_suffix("HANGUP") {
+                _ if answer.is_empty() => Say::HangUp,
+                Some(last) => Say::Last(last.as_bytes().to_vec()),
+                None => say(answer.replace("TAG", tag)),
+            };
         }
         let mut bytes = data(&mailbox.lock().unwrap(), command);
         bytes.extend_from_slice(format!("{tag} OK done\r\n").as_bytes());
@@ -88,21 +97,37 @@ fn data(mailbox: &Mailbox, command: &str) -> Vec<u8> {
         }
         ["UID", "FETCH", set, rest @ ..] => {
             let wanted = set.split(',').filter_map(|uid| mailbox.mails.get_key_value(&uid.parse::<u32>().ok()?));
-            wanted.flat_map(|(uid, mail)| fetched(*uid, mail, &rest.join(" "))).collect()
+            let day = |uid: &u32| if *uid < mailbox.history_below { "28-Feb-2026" } else { " 3-Mar-2026" };
+            wanted.flat_map(|(uid, mail)| fetched(*uid, mail, day(uid), &rest.join(" "))).collect()
         }
         _ => Vec::new(),
     }
 }
 
-fn fetched(uid: u32, mail: &[u8], items: &str) -> Vec<u8> {
+fn fetched(uid: u32, mail: &[u8], day: &str, items: &str) -> Vec<u8> {
     if items.contains("SIZE") {
-        return format!("* 1 FETCH (UID {uid} RFC822.SIZE {})\r\n", mail.len()).into_bytes();
+        return format!("* 1 FETCH (UID {uid} RFC822.SIZE {} INTERNALDATE \"{day} 02:00:00 +0100\")\r\n", mail.len()).into_bytes();
     }
-    let part = if items.contains("<0.") { &mail[..mail.len().min(65_536)] } else { mail };
-    let name = if items.contains("<0.") { "BODY[]<0>" } else { "BODY[]" };
+    if items.contains("BODYSTRUCTURE") {
+        return format!("* 1 FETCH (UID {uid} BODYSTRUCTURE {STRUCTURE})\r\n").into_bytes();
+    }
+    let (part, name) = match items {
+        _ if items.contains("[HEADER]") => (&mail[..mail.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4], "BODY[HEADER]"),
+        _ if items.contains("<0.") => (&mail[..mail.len().min(256 << 10)], "BODY[]<0>"),
+        _ => (mail, "BODY[]"),
+    };
     let head = format!("* 1 FETCH (FLAGS (\\Recent) UID {uid} {name} {{{}}}\r\n", part.len());
     [head.as_bytes(), part, b")\r\n"].concat()
 }
+
+/// A text, two photos with names in two encodings, and an enclosed mail.
+const STRUCTURE: &str = concat!(
+    r#"(("text" "plain" ("charset" "utf-8") NIL NIL "8bit" 30 1 NIL NIL NIL NIL)"#,
+    r#"("image" "jpeg" ("name" "=?utf-8?Q?perch=C3=A9.jpg?=") NIL NIL "base64" 7800000 NIL ("inline" NIL) NIL NIL)"#,
+    r#"(("image" "png" NIL NIL NIL "base64" 78 NIL ("attachment" ("filename*" "utf-8''cos%C3%AC.png")) NIL NIL) "related")"#,
+    r#"("message" "rfc822" NIL NIL NIL "7bit" 100 ("date" "x" NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 1 1) 3)"#,
+    r#" "mixed" ("boundary" "b") NIL NIL NIL)"#
+);
 
 fn poll(cursor: Option<&str>) -> Result<Page> {
     Mail::poll(cursor.map(str::to_owned), 100, 1 << 20)
@@ -183,17 +208,123 @@ fn a_renumbered_mailbox_is_read_again_only_where_it_may_be_new() {
 }
 
 #[test]
-fn an_oversized_mail_is_kept_by_its_head_and_blocks_nobody() {
+fn an_oversized_complaint_arrives_with_its_text_and_the_names_of_its_files() {
     let shared = mailbox(&[]);
     imap(&shared, &[]);
     configure(r#""max_message_bytes":65536"#);
     let cursor = poll(None).unwrap().cursor;
-    add(&shared, 1, &[b"Subject: big\r\n\r\n".as_slice(), &[b'x'; 100_000]].concat());
+    let head = "From: anna@customers.test\r\nSubject: rotto\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n        --b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nArrivato a pezzi.\r\n--b\r\n        Content-Type: image/jpeg; name=x.jpg\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+    add(&shared, 1, &[head.as_bytes(), &[b'A'; 400_000]].concat());
     add(&shared, 2, b"Subject: small\r\n\r\nx");
     let page = poll(Some(&cursor)).unwrap();
-    let [Change::Unreadable((native, reason, head)), Change::Raw(_)] = page.changes.as_slice() else { panic!("{:?}", raws(&page)) };
-    assert_eq!((native.id.as_str(), head.len()), ("1", 65_536));
-    assert!(reason.contains("100016 bytes"), "{reason}");
+    let [Change::Raw((native, body)), Change::Raw(_)] = page.changes.as_slice() else { panic!("{:?}", raws(&page)) };
+    assert!(body.len() < 263_000, "{}", body.len());
+    let raw = Raw { origin: Origin::Item(native.clone()), body: body.clone(), received: NOW };
+    let changes = Mail::receive(raw).unwrap();
+    let [Change::Upsert(mail)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((mail.subject.as_deref(), mail.text.as_str()), (Some("rotto"), "Arrivato a pezzi."));
+    assert!(mail.attrs.contains(&("mail.truncated".to_owned(), (head.len() + 400_000).to_string())), "{:?}", mail.attrs);
+    let files: Vec<_> = mail.attachments.iter().map(|a| (a.name.as_deref(), a.media_type.as_str(), a.size)).collect();
+    let expected =
+        [(Some("perché.jpg"), "image/jpeg", Some(5_700_000)), (Some("così.png"), "image/png", Some(57)), (None, "message/rfc822", Some(100))];
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn a_mail_that_breaks_the_connection_costs_the_others_a_page_and_itself_its_body() {
+    let shared = mailbox(&[]);
+    // Whole or by its beginning, the server dies inside the literal.
+    imap(&shared, &[("FETCH 2 (UID BODY.PEEK[]", "* 1 FETCH (UID 2 BODY[] {4000}\r\nSubjHANGUP")]);
+    let cursor = poll(None).unwrap().cursor;
+    for uid in 1..=3 {
+        add(&shared, uid, format!("Subject: {uid}\r\n\r\nx").as_bytes());
+    }
+    let first = poll(Some(&cursor)).unwrap();
+    assert_eq!((raws(&first), first.more), (vec!["INBOX;7/1".to_owned()], true));
+    let mut cursor = first.cursor;
+    for _ in 0..4 {
+        let page = poll(Some(&cursor)).unwrap();
+        assert_eq!((page.changes.len(), page.more, page.next_poll_ms.is_some()), (0, false, true));
+        cursor = page.cursor;
+    }
+    let page = poll(Some(&cursor)).unwrap();
+    let [Change::Unreadable((native, _, head)), Change::Raw((after, _))] = page.changes.as_slice() else { panic!("{:?}", page.changes) };
+    assert_eq!((native.id.as_str(), head.as_slice(), after.id.as_str()), ("2", b"Subject: 2\r\n\r\n".as_slice(), "3"));
+}
+
+#[test]
+fn a_mail_that_is_refused_as_passing_is_asked_for_by_its_beginning_at_last() {
+    for answer in ["TAG NO [SERVERBUG] internal error\r\n", "* BYE internal error\r\n"] {
+        let shared = mailbox(&[]);
+        let replaced = Box::leak(Box::new([("FETCH 1 (UID BODY.PEEK[])", answer)]));
+        imap(&shared, replaced);
+        let mut cursor = poll(None).unwrap().cursor;
+        add(&shared, 1, b"Subject: fine\r\n\r\nx");
+        add(&shared, 2, b"Subject: fine\r\n\r\ny");
+        for _ in 0..3 {
+            let page = poll(Some(&cursor)).unwrap();
+            assert_eq!((page.changes.len(), page.more), (0, false), "{answer}");
+            cursor = page.cursor;
+        }
+        assert_eq!(raws(&poll(Some(&cursor)).unwrap()), ["INBOX;7/1", "INBOX;7/2"], "{answer}");
+    }
+}
+
+#[test]
+fn sizes_that_are_refused_for_a_set_are_asked_one_by_one() {
+    for word in ["FETCH 1,2,3 (UID RFC822.SIZE", "FETCH 2 (UID RFC822.SIZE"] {
+        let shared = mailbox(&[]);
+        let replaced =
+            Box::leak(Box::new([("FETCH 1,2,3 (UID RFC822.SIZE", "TAG NO cannot tell\r\n"), (word, "TAG NO [SERVERBUG] cannot tell\r\n")]));
+        imap(&shared, replaced);
+        let cursor = poll(None).unwrap().cursor;
+        for uid in 1..=3 {
+            add(&shared, uid, b"Subject: x\r\n\r\nx");
+        }
+        assert_eq!(raws(&poll(Some(&cursor)).unwrap()), ["INBOX;7/1", "INBOX;7/2", "INBOX;7/3"], "{word}");
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_fewer_requests_gives_no_mail_a_strike() {
+    let shared = mailbox(&[]);
+    imap(&shared, &[("FETCH 1 (UID BODY", "TAG NO too many commands\r\n")]);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 1, b"Subject: x\r\n\r\nx");
+    assert!(matches!(poll(Some(&cursor)), Err(Fault::RateLimited(_))));
+}
+
+#[test]
+fn a_mailbox_that_cannot_be_opened_blocks_no_other_and_is_told_once() {
+    for (answer, n_told) in [("TAG NO [NONEXISTENT] no such mailbox\r\n", 1), ("", 0)] {
+        let shared = mailbox(&[]);
+        let replaced = Box::leak(Box::new([("EXAMINE \"Alt\"", answer)]));
+        imap(&shared, replaced);
+        configure(r#""mailbox":["Alt","INBOX"]"#);
+        let first = poll(None).unwrap();
+        let notes = |page: &Page| page.changes.iter().filter(|change| matches!(change, Change::Note((kind, _)) if kind == "gap")).count();
+        assert_eq!(notes(&first), n_told);
+        add(&shared, 1, b"Subject: x\r\n\r\nx");
+        let second = poll(Some(&first.cursor)).unwrap();
+        assert_eq!((raws(&second), notes(&second)), (vec!["INBOX;7/1".to_owned()], 0), "{answer}");
+    }
+}
+
+#[test]
+fn a_renumbered_mailbox_brings_its_history_as_history() {
+    let shared = mailbox(&[1, 2]);
+    imap(&shared, &[]);
+    let cursor = poll(None).unwrap().cursor;
+    {
+        let mut mailbox = shared.lock().unwrap();
+        mailbox.validity = 8;
+        mailbox.history_below = 3;
+    }
+    add(&shared, 3, b"Subject: came in between\r\n\r\nx");
+    let first = poll(Some(&cursor)).unwrap();
+    assert_eq!((raws(&first), first.backfill, first.more), (vec!["INBOX;8/1".to_owned(), "INBOX;8/2".to_owned()], true, true));
+    let second = poll(Some(&first.cursor)).unwrap();
+    assert_eq!((raws(&second), second.backfill, second.more), (vec!["INBOX;8/3".to_owned()], false, false));
 }
 
 #[test]
@@ -239,7 +370,9 @@ fn refusals_of_the_server_are_told_apart() {
         poll(None).unwrap_err()
     };
     assert!(matches!(fault(&[("LOGIN", "TAG NO [AUTHENTICATIONFAILED] wrong\r\n")]), Fault::Auth(_)));
+    assert!(matches!(fault(&[("LOGIN", "TAG NO [ALERT] Invalid credentials\r\n")]), Fault::Auth(_)));
     assert!(matches!(fault(&[("LOGIN", "TAG NO [UNAVAILABLE] later\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault(&[("LOGIN", "TAG NO [CONVERSIONERROR] what\r\n")]), Fault::Transient(_)));
     assert!(matches!(fault(&[("LOGIN", "TAG NO Too many simultaneous connections\r\n")]), Fault::RateLimited(_)));
     assert!(matches!(fault(&[("LOGIN", "* BYE shutting down\r\n")]), Fault::Transient(_)));
     assert!(matches!(fault(&[("LOGIN", "")]), Fault::Transient(_)));
@@ -261,4 +394,16 @@ fn a_server_that_never_ends_its_line_is_left() {
     let replaced: &'static [(&str, &str)] = Box::leak(Box::new([("CAPABILITY", endless)]));
     imap(&mailbox(&[]), replaced);
     assert!(matches!(poll(None), Err(Fault::Transient(_))));
+}
+
+#[test]
+fn a_token_is_shown_and_its_refusal_understood() {
+    const OFFER: &str = "* CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2\r\nTAG OK x\r\n";
+    let told = imap(&mailbox(&[]), &[("CAPABILITY", OFFER)]);
+    configure(r#""login":"xoauth2""#);
+    assert!(poll(None).is_ok());
+    assert_eq!((told.count("AUTHENTICATE XOAUTH2 hunter2"), told.count("LOGIN ")), (1, 0));
+    imap(&mailbox(&[]), &[("CAPABILITY", OFFER), ("AUTHENTICATE", "+ eyJzdGF0dXMiOiI0MDEifQ==\r\n")]);
+    configure(r#""login":"xoauth2""#);
+    assert!(matches!(poll(None), Err(Fault::Auth(_))));
 }

@@ -17,12 +17,10 @@ pub(crate) struct Split {
 pub(crate) fn split(text: &str) -> Split {
     let lines: Vec<&str> = text.lines().collect();
     let (mut visible, mut quoted) = (Vec::new(), Vec::new());
-    let mut forwards = false;
     let mut at = 0;
     while let Some(&line) = lines.get(at) {
         let following = lines.get(at..).unwrap_or_default();
         if is_divider(line) || is_header_block(following) {
-            forwards = true;
             quoted.extend_from_slice(following);
             break;
         }
@@ -43,7 +41,8 @@ pub(crate) fn split(text: &str) -> Split {
         }
     }
     let said = tidy(&visible);
-    if said.is_empty() && forwards {
+    // Nothing but a quote is what the mail says.
+    if said.is_empty() {
         return Split { visible: tidy(&lines), quoted: None };
     }
     let quoted = tidy(&quoted);
@@ -86,7 +85,8 @@ fn reads_as_attribution(text: &str, marked: bool) -> bool {
     match marked {
         // Before marked lines a date or an address is enough, in whatever language.
         true => says || is_dated,
-        false => says && opens && is_dated,
+        // Without marks all that follows is taken for the quote: only an address makes that sure enough.
+        false => says && opens && text.contains('@'),
     }
 }
 
@@ -299,6 +299,20 @@ mod tests {
             ["On your page somebody wrote:\nnonsense", "Il cliente ha scritto:\nnon funziona", "-- \nAnna", "Da: casa mia\nalle nove\nci vado"]
         {
             assert_eq!(split(text).quoted, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unmarked_sentence_about_somebody_hides_nothing() {
+        let text = "Il 2 marzo 2026 il vostro tecnico ha scritto:\ntornate domani. È una vergogna.";
+        assert_eq!((split(text).visible.as_str(), split(text).quoted), (text, None));
+    }
+
+    #[test]
+    fn a_mail_that_is_all_quote_stays_visible() {
+        for text in ["> vergogna\n> rimborso", "Il 2 mar 2026 Anna <anna@example.org> ha scritto:\nvergogna", "-----Original Message-----\nvergogna"]
+        {
+            assert_eq!((split(text).visible.as_str(), split(text).quoted), (text, None));
         }
     }
 

@@ -37,7 +37,8 @@ fn context(interaction: &Interaction) -> ReplyContext {
 fn a_plain_mail_becomes_an_interaction() {
     let mail = fixture!("plain");
     assert_eq!((mail.native.scope.as_str(), mail.native.id.as_str()), ("INBOX;7", "42"));
-    assert_eq!(mail.aka, [super::ids::native("<plain@customers.test>")]);
+    assert!(mail.aka[0].id.starts_with("<plain@customers.test>#"), "{:?}", mail.aka);
+    assert_eq!(mail.refs, [super::ids::native("<plain@customers.test>")]);
     assert_eq!((mail.kind.as_str(), mail.visibility.as_str(), mail.automated.as_str()), ("mail", "direct", "no"));
     assert_eq!(mail.subject.as_deref(), Some("Bolletta doppia"));
     assert_eq!(mail.text, "Buongiorno,\n\nho pagato due volte. Sono furiosa: è già la terza volta!");
@@ -88,6 +89,7 @@ fn a_bounce_hangs_on_what_bounced_and_tells_its_delivery() {
     assert!(mail.attrs.contains(&("mail.bounce-status".to_owned(), "5.1.1".to_owned())));
     let note: serde_json::Value = serde_json::from_str(json).unwrap();
     assert_eq!((kind.as_str(), note["native"]["id"].as_str(), note["state"].as_str()), ("delivery", Some(sent), Some("failed")));
+    assert_eq!(note["recipient"].as_str(), Some("nobody@customers.test"));
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn an_outlook_reply_is_cut_above_its_header_block() {
     assert!(mail.quoted.unwrap().contains("Stiamo verificando."));
     assert_eq!(mail.parent.unwrap().id, "<m1@acme.test>");
     let refs: Vec<&str> = mail.refs.iter().map(|id| id.id.as_str()).collect();
-    assert_eq!(refs, ["<m0@acme.test>", "<root@customers.test>"]);
+    assert_eq!(refs[1..], ["<m0@acme.test>", "<root@customers.test>"]);
 }
 
 #[test]
@@ -190,4 +192,51 @@ fn our_own_mail_is_recognised_and_not_answered() {
     let mail = fixture!("own");
     assert_eq!((mail.ours, mail.reply_context), (Ours::Yes(None), None));
     assert_eq!(mail.parent.unwrap().id, "<plain@customers.test>");
+}
+
+#[test]
+fn two_mails_of_one_message_id_are_two_and_meet_in_one_thread() {
+    let mail = |from: &str, text: &str| read(format!("From: {from}\r\nMessage-ID: <form@shop.test>\r\nSubject: x\r\n\r\n{text}").as_bytes());
+    let (anna, eve) = (mail("anna@customers.test", "Rotto!"), mail("eve@evil.test", "Va tutto bene."));
+    assert_ne!(anna.aka, eve.aka);
+    assert_eq!(anna.aka, mail("anna@customers.test", "Rotto!").aka);
+    let answer = read(b"From: bob@customers.test\r\nMessage-ID: <b@customers.test>\r\nIn-Reply-To: <form@shop.test>\r\n\r\nanch'io");
+    let bare = super::ids::native("<form@shop.test>");
+    assert_eq!((anna.refs.first(), anna.parent.as_ref(), answer.parent.as_ref()), (Some(&bare), None, Some(&bare)));
+    assert!(anna.aka.iter().chain(&eve.aka).all(|name| *name != bare));
+}
+
+#[test]
+fn a_stranger_who_writes_our_message_id_takes_nothing_over() {
+    let mail = read(b"From: eve@evil.test\r\nMessage-ID: <membrana.0123456789abcdef0123456789abcdef@acme.test>\r\n\r\nx");
+    assert_eq!(mail.ours, Ours::No);
+    assert!(mail.aka[0].id.contains("#"));
+    assert_eq!(fixture!("own").aka, [super::ids::native("<membrana.0123456789abcdef0123456789abcdef@acme.test>")]);
+}
+
+#[test]
+fn a_form_that_writes_under_our_address_speaks_for_its_customer() {
+    let mail = |head: &str| read(format!("From: support@acme.test\r\nMessage-ID: <f@acme.test>\r\n{head}\r\n\r\nAiuto").as_bytes());
+    let form = mail("To: support@acme.test\r\nReply-To: Anna <anna@customers.test>");
+    assert_eq!((form.ours.clone(), form.author.as_ref().unwrap().native.id.as_str()), (Ours::No, "anna@customers.test"));
+    assert_eq!(context(&form).to, "anna@customers.test");
+    assert_eq!(mail("To: someone@customers.test\r\nReply-To: anna@customers.test").ours, Ours::No);
+    assert_eq!(mail("To: support@acme.test").ours, Ours::No);
+    assert_eq!(mail("To: anna@customers.test").ours, Ours::Yes(None));
+    assert_eq!(mail("To: anna@customers.test\r\nCc: support@acme.test\r\nIn-Reply-To: <plain@customers.test>").ours, Ours::Yes(None));
+}
+
+#[test]
+fn a_bounce_without_its_mail_is_told_by_what_it_answers() {
+    let sent = "<membrana.0123456789abcdef0123456789abcdef@acme.test>";
+    let all = changes(
+        format!(
+            "From: MAILER-DAEMON@mx.test\r\nIn-Reply-To: {sent}\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=r\r\n\r\n\
+            --r\r\nContent-Type: message/delivery-status\r\n\r\nOriginal-Recipient: rfc822;A@b.test\r\nAction: delayed\r\n--r--\r\n"
+        )
+        .as_bytes(),
+    );
+    let [Change::Upsert(mail), Change::Note((_, json))] = all.as_slice() else { panic!("{all:?}") };
+    assert!(json.contains(sent) && json.contains("a@b.test") && json.contains("delayed"), "{json}");
+    assert!(mail.attrs.contains(&("mail.bounce-recipient".to_owned(), "a@b.test".to_owned())));
 }

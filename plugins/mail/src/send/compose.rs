@@ -40,7 +40,7 @@ pub(crate) fn compose(from: &Address, key: &str, message: &Message) -> Result<Ou
     }
     let context = context(target)?;
     let to = recipient(&context, from, message.automatic)?;
-    let message_id = ids::derived(key, &target.native, &from.domain());
+    let message_id = ids::derived(key, &from.domain());
     let mut head = Head::default();
     head.add("From", &mailbox(from)?)?;
     head.add("To", &mailbox(&to)?)?;
@@ -86,7 +86,8 @@ fn recipient(context: &ReplyContext, from: &Address, automatic: bool) -> Result<
     }
     let is_machine = !matches!(context.automated.as_str(), "" | "no");
     let is_daemon = matches!(to.local_part().as_str(), "mailer-daemon" | "postmaster");
-    if context.null_return || context.automated == "bounce" || is_daemon {
+    // What a person decided to answer may be a form's mail, or a list's; a server's report never is.
+    if context.automated == "bounce" || is_daemon || automatic && context.null_return {
         return Err(Fault::permanent("mail.null-return", "a report of a mail server is never answered"));
     }
     if automatic && is_machine {

@@ -8,9 +8,11 @@ use membrana_sdk::{Fault, Result, clock};
 
 use super::compose::Outgoing;
 use crate::address::domain_of;
-use crate::settings::{Endpoint, Settings};
+use crate::settings::{Endpoint, Login, Settings};
 use crate::wire::{Wire, WireError, must_upgrade};
 
+/// What [`Fault::outcome_unknown`] is called.
+const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 const LINE_BYTES: usize = 4 << 10;
 const LINES_MAX: usize = 100;
 /// The message is not begun with less time than this.
@@ -18,12 +20,26 @@ const TIME_LEFT_MS: u64 = 5_000;
 /// A server may scan the mail before it answers the final dot.
 const FINAL_SILENCE_MS: u64 = 300_000;
 
-/// Errors: where the mail surely did not leave, the fault that fits; else `outcome-unknown`.
-pub(crate) fn submit(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing) -> Result<()> {
+/// A server that says "later", or does not answer, is asked again after this: greylisting and a restart both take minutes.
+/// The host does not count such tries. Units: milliseconds.
+const LATER_MS: u64 = 5 * 60_000;
+/// An action this old is tried a last few times. Units: milliseconds.
+const PATIENCE_MS: u64 = 5 * 86_400_000;
+
+/// Submits the mail of an action made at `created`. Errors: where the mail surely did not leave, the fault that fits; else `outcome-unknown`.
+pub(crate) fn submit(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing, created: u64) -> Result<()> {
+    let is_patient = clock::now() < created.saturating_add(PATIENCE_MS);
+    attempt(settings, endpoint, mail).map_err(|fault| match fault {
+        Fault::Transient(detail) if is_patient && detail.code != OUTCOME_UNKNOWN => Fault::RateLimited((detail, LATER_MS)),
+        other => other,
+    })
+}
+
+fn attempt(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing) -> Result<()> {
     let name = domain_of(&mail.from);
     let name = if name.is_ascii() { name } else { "localhost".to_owned() };
     let mut smtp = Smtp::open(endpoint, name)?;
-    smtp.log_in(&settings.user)?;
+    smtp.log_in(settings)?;
     smtp.envelope(mail)?;
     if clock::remaining_ms() < TIME_LEFT_MS {
         return Err(Fault::transient("smtp.no-time", "too little time was left to send"));
@@ -79,13 +95,21 @@ impl Smtp {
     }
 
     /// LOGIN where it is offered, else PLAIN; without AUTH the server trusts the network.
-    fn log_in(&mut self, user: &str) -> Result<()> {
+    fn log_in(&mut self, settings: &Settings) -> Result<()> {
+        let user = &settings.user;
         let methods: Vec<String> = self.offers.iter().filter_map(|offer| offer.strip_prefix("AUTH").map(str::to_owned)).collect();
         let offered = |method: &str| methods.iter().any(|list| list.split([' ', '=']).any(|word| word == method));
         if methods.is_empty() {
             return Ok(());
         }
         let refused = |answer: Answer| if answer.code == 235 { Ok(()) } else { Err(answer.login_fault()) };
+        if settings.login == Login::Token {
+            return if offered("XOAUTH2") {
+                self.show_token(user)
+            } else {
+                Err(Fault::config("smtp.no-xoauth2", "the server takes no access token"))
+            };
+        }
         if offered("LOGIN") {
             self.challenge("AUTH LOGIN")?;
             self.challenge(&STANDARD.encode(user))?;
@@ -97,6 +121,16 @@ impl Smtp {
             return sent.and_then(|()| self.answer()).map_err(|error| error.fault("smtp")).and_then(refused);
         }
         Err(Fault::config("smtp.no-auth", "the server offers neither AUTH LOGIN nor AUTH PLAIN; is TLS missing (`smtp_tls`)?"))
+    }
+
+    fn show_token(&mut self, user: &str) -> Result<()> {
+        let sent = self.wire.write_secret(b"AUTH XOAUTH2 ", &format!("xoauth2:{user}"));
+        let mut answer = sent.and_then(|()| self.answer()).map_err(|error| error.fault("smtp"))?;
+        if answer.code == 334 {
+            // The server tells why not, and waits for an empty answer.
+            answer = self.exchange("").map_err(|error| error.fault("smtp"))?;
+        }
+        if answer.code == 235 { Ok(()) } else { Err(answer.login_fault()) }
     }
 
     fn challenge(&mut self, line: &str) -> Result<()> {
@@ -181,7 +215,9 @@ impl Answer {
     fn login_fault(&self) -> Fault {
         let numbers = self.numbers();
         match self.code {
-            500..=599 => Fault::auth("smtp.login-refused", format!("the submission server refuses user or password with {numbers}")),
+            500..=599 => {
+                Fault::auth("smtp.login-refused", format!("the submission server refuses the user, or the password or token, with {numbers}"))
+            }
             _ => Fault::transient("smtp.login-failed", format!("the submission server answers the login with {numbers}")),
         }
     }

@@ -29,10 +29,14 @@ fn reply(text: &str, context: &str) -> Message {
 const ANNA: &str = r#"{"to":"anna@customers.test","name":"Anna \"B\" Nuñez","subject":"R: Perché?","message_id":"<m2@customers.test>",
     "references":["<m0@customers.test>","<m1@acme.test>"],"automated":"no"}"#;
 
+/// An hour after the reply was decided.
+const NOW: u64 = 1_772_442_000_000 + 3_600_000;
+
 fn install(smtp: &str, more: &str) {
     let config = format!(r#"{{"imap":"127.0.0.1:1","smtp":"{smtp}","smtp_tls":"plain","user":"support","from":"Acme <support@acme.test>"{more}}}"#);
     let mut host = Host::with_config(config);
     host.secrets.insert("password".to_owned(), "hunter2".to_owned());
+    host.now = NOW;
     host.install();
 }
 
@@ -115,14 +119,59 @@ fn code(fault: &Fault) -> &str {
 #[test]
 fn refusals_are_told_apart() {
     assert!(matches!(fault_of(&[("hunter2", "535 5.7.8 no\r\n")]), Fault::Auth(_)));
-    assert!(matches!(fault_of(&[("hunter2", "454 4.7.0 later\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault_of(&[("hunter2", "454 4.7.0 later\r\n")]), Fault::RateLimited((_, 300_000))));
     assert!(matches!(fault_of(&[("MAIL", "530 5.7.0 auth first\r\n")]), Fault::Auth(_)));
     assert!(matches!(fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]), Fault::Permanent(_)));
-    assert!(matches!(fault_of(&[("RCPT", "450 4.7.1 greylisted\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault_of(&[("RCPT", "450 4.7.1 greylisted\r\n")]), Fault::RateLimited((_, 300_000))));
     assert!(matches!(fault_of(&[(".", "554 5.7.1 spam\r\n")]), Fault::Permanent(_)));
-    assert!(matches!(fault_of(&[(".", "451 4.3.0 later\r\n")]), Fault::Transient(_)));
+    assert!(matches!(fault_of(&[(".", "451 4.3.0 later\r\n")]), Fault::RateLimited(_)));
     let Fault::Permanent(detail) = fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]) else { panic!() };
     assert!(!detail.message.contains("anna"), "{}", detail.message);
+}
+
+#[test]
+fn an_outage_costs_no_reply_until_it_is_very_old() {
+    install("127.0.0.1:1", "");
+    assert!(matches!(Mail::send("k1", &reply("Ciao", ANNA)), Err(Fault::RateLimited((_, 300_000)))));
+    assert!(matches!(fault_of(&[("EHLO", "421 4.3.2 closing\r\n")]), Fault::RateLimited((_, 300_000))));
+    membrana_sdk::testing::with_host(|host| host.now += 6 * 86_400_000);
+    assert!(matches!(Mail::send("k1", &reply("Ciao", ANNA)), Err(Fault::Transient(_))));
+}
+
+#[test]
+fn a_token_is_shown_and_its_refusal_understood() {
+    for (answer, is_sent) in [("235 2.7.0 ok\r\n", true), ("334 eyJzdGF0dXMiOiI0MDEifQ==\r\n", false)] {
+        let (address, told) = serve("220 mx\r\n", move |line| {
+            say(match line.split([' ', ':']).next().unwrap_or_default() {
+                "EHLO" => "250-mx\r\n250 AUTH XOAUTH2 LOGIN\r\n",
+                "AUTH" => answer,
+                "" if !is_sent => "535 5.7.8 expired\r\n",
+                "DATA" => "354 go on\r\n",
+                "MAIL" | "RCPT" | "." => "250 2.0.0 ok\r\n",
+                "QUIT" => "221 bye\r\n",
+                _ => "",
+            })
+        });
+        install(&address, r#","login":"xoauth2""#);
+        let outcome = Mail::send("k1", &reply("Ciao", ANNA));
+        assert_eq!((outcome.is_ok(), matches!(outcome, Err(Fault::Auth(_)))), (is_sent, !is_sent));
+        assert_eq!(told.count("AUTH XOAUTH2 hunter2"), 1);
+    }
+}
+
+#[test]
+fn what_only_listens_says_that_it_cannot_reply() {
+    Host::with_config(r#"{"imap":"127.0.0.1:1","user":"support"}"#).install();
+    assert!(matches!(Mail::send("k1", &reply("Ciao", ANNA)), Err(Fault::Unsupported(_))));
+}
+
+#[test]
+fn a_person_may_answer_a_form_or_a_list_but_no_report() {
+    submission(&[]);
+    let send = |context: &str| Mail::send("k1", &Message { automatic: false, ..reply("Ciao", context) });
+    assert!(send(r#"{"to":"a@b.test","message_id":"<a@b>","null_return":true,"automated":"notification"}"#).is_ok());
+    assert!(send(r#"{"to":"a@b.test","message_id":"<a@b>","automated":"list"}"#).is_ok());
+    assert_eq!(code(&send(r#"{"to":"a@b.test","message_id":"<a@b>","automated":"bounce"}"#).unwrap_err()), "mail.null-return");
 }
 
 #[test]
@@ -167,8 +216,7 @@ fn nobody_is_answered_who_must_not_be() {
 #[test]
 fn an_unknown_outcome_is_looked_up_in_the_sent_mailbox() {
     let message = reply("Ciao", ANNA);
-    let target = message.to.as_ref().unwrap();
-    let id = crate::receive::ids::derived("k1", &target.native, "acme.test");
+    let id = crate::receive::ids::derived("k1", "acme.test");
     let (address, _told) = serve("* OK ready\r\n", move |line| {
         let (tag, command) = line.split_once(' ').unwrap();
         let found = command.contains("SEARCH") && (command.contains(&id) || command.ends_with("\"<membrana.\""));
@@ -183,11 +231,15 @@ fn an_unknown_outcome_is_looked_up_in_the_sent_mailbox() {
         format!(r#"{{"imap":"{address}","imap_tls":"plain","smtp":"127.0.0.1:1","user":"u","from":"support@acme.test","sent_mailbox":"Sent"}}"#);
     let mut host = Host::with_config(config);
     host.secrets.insert("password".to_owned(), "x".to_owned());
+    host.now = NOW;
     host.install();
     let (sent, receipt) = Mail::probe("k1", &message).unwrap();
     assert_eq!(sent, Sent::Yes);
     assert!(receipt.unwrap().native.id.starts_with("<membrana."));
     assert_eq!(Mail::probe("k2", &message).unwrap().0, Sent::No);
+    membrana_sdk::testing::with_host(|host| host.now = message.created + 9 * 60_000);
+    assert_eq!(code(&Mail::probe("k2", &message).unwrap_err()), "mail.not-yet");
+    assert_eq!(Mail::probe("k1", &message).unwrap().0, Sent::Yes);
     install("127.0.0.1:1", "");
     assert_eq!(Mail::probe("k1", &message).unwrap().0, Sent::Unknown);
 }

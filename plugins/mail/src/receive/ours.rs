@@ -1,0 +1,37 @@
+//! Whether a mail is one of ours. What is ours is neither analysed nor answered, so the address in `From` alone does not
+//! make it: contact forms write under the company's own address for whoever filled them in.
+
+use mail_parser::{Addr, Message};
+use membrana_sdk::NativeId;
+
+use super::{first_usable, ids};
+use crate::address::Address;
+use crate::settings::Settings;
+
+/// Recipients looked at.
+const RECIPIENTS_MAX: usize = 64;
+
+/// An id that we derived, a mail in the mailbox of what we sent, or one under our address that does not come back to us.
+pub(super) fn is_ours(settings: &Settings, message: &Message<'_>, native: &NativeId, id: &str, we: &Address, from: &Address) -> bool {
+    if we.domain() == from.domain() && ids::is_derived(id, &we.domain()) {
+        return true;
+    }
+    if we.key() != from.key() {
+        return false;
+    }
+    let mailbox = native.scope.rsplit_once(';').map(|(mailbox, _)| mailbox);
+    mailbox.is_some() && mailbox == settings.sent_mailbox.as_deref() || !comes_back(message, we)
+}
+
+/// Answers go to somebody else, or it was sent to us: to us alone, or as the start of a thread.
+fn comes_back(message: &Message<'_>, we: &Address) -> bool {
+    if message.reply_to().and_then(first_usable).is_some_and(|to| to.key() != we.key()) {
+        return true;
+    }
+    let lists = message.to().into_iter().chain(message.cc());
+    let recipients: Vec<String> =
+        lists.flat_map(|list| list.iter().take(RECIPIENTS_MAX).filter_map(|one: &Addr<'_>| Address::of(one))).map(|one| one.key()).collect();
+    let is_to_us = recipients.contains(&we.key());
+    let is_to_us_alone = is_to_us && recipients.iter().all(|one| *one == we.key());
+    is_to_us_alone || is_to_us && ids::ancestors(message, "").parent.is_none()
+}
