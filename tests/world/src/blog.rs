@@ -30,6 +30,8 @@ struct Content {
     version: u64,
     /// Guids count on, whatever is deleted.
     n_made: usize,
+    /// Served instead of the posts, as it is.
+    raw: Option<Vec<u8>>,
 }
 
 type Shared = Arc<Mutex<Content>>;
@@ -70,6 +72,13 @@ impl Blog {
     /// What happens at the next request whose line begins with `at`.
     pub fn next(&self, at: &str, next: Next) {
         self.server.next(at, next);
+    }
+
+    /// Serves these bytes as its feed; `None` ends that.
+    pub fn serve_raw(&self, bytes: Option<Vec<u8>>) {
+        let mut content = locked(&self.content);
+        content.version += 1;
+        content.raw = bytes;
     }
 
     /// Publishes a post; gives its guid.
@@ -143,7 +152,10 @@ async fn comment(State(content): State<Shared>, headers: HeaderMap, body: String
 
 async fn posts(State(content): State<Shared>, headers: HeaderMap) -> Response {
     let content = locked(&content);
-    feed(&headers, content.version, "Acme's blog", &content.posts)
+    match &content.raw {
+        Some(raw) => ([(CONTENT_TYPE, "application/rss+xml")], raw.clone()).into_response(),
+        None => feed(&headers, content.version, "Acme's blog", &content.posts),
+    }
 }
 
 async fn comments(State(content): State<Shared>, headers: HeaderMap) -> Response {

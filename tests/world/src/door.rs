@@ -53,7 +53,8 @@ impl Next {
         let (mut parts, body) = response.into_parts();
         let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
         let body = match self {
-            Self::LoseAnswer => return Response::from_parts(parts, torn(Bytes::new())),
+            // A new answer: one without a body, such as 204, would arrive whole.
+            Self::LoseAnswer => return Response::new(torn(Bytes::new())),
             Self::CutBody(after) => {
                 parts.headers.insert(CONTENT_LENGTH, body.len().into());
                 return Response::from_parts(parts, torn(body.slice(..after.min(body.len()))));
@@ -162,6 +163,19 @@ mod tests {
         let feed = Bytes::from_static(b"<rss><item>1</item><item>2</item></rss>");
         assert_eq!(relisted(&feed, turned), "<rss><item>2</item><item>1</item></rss>");
         assert!(String::from_utf8_lossy(&widened(&json)).contains("field_of_next_year"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_body_is_lost_as_well() {
+        let crm = crate::Crm::start("whsec_AAAA").await.unwrap();
+        let at: std::net::SocketAddr = crm.url().trim_start_matches("http://").trim_end_matches("/hooks").parse().unwrap();
+        let id = "e1";
+        let signature = crate::shop::sign("whsec_AAAA", id, "1", b"{}");
+        let headers = [("webhook-id", id), ("webhook-timestamp", "1"), ("webhook-signature", signature.as_str())];
+        crm.next(Next::LoseAnswer);
+        assert!(crate::call(at, "POST", "/hooks", &headers, b"{}").await.is_err());
+        assert_eq!(crate::call(at, "POST", "/hooks", &headers, b"{}").await.unwrap().status, 204);
+        assert_eq!((crm.told().len(), crm.ledger().asked("POST /hooks").len()), (2, 2), "both were heard");
     }
 
     #[test]
