@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::outcome::{Failure, aside, say};
 use super::show;
@@ -66,7 +67,7 @@ fn unknown(name: &str) -> Failure {
     Failure::failed(format!("there is no bench `{name}`"), format!("benches: boundary, pipeline, webhook, start; parts: {}", parts.join(", ")))
 }
 
-/// In this process. Ctrl-C ends it, and what it laid on the disk goes.
+/// In this process. Ctrl-C or a signal to end ends it, and what it laid on the disk goes.
 async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
     let measured = async {
         match part {
@@ -79,9 +80,12 @@ async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
             _ => start::warm(dir).await,
         }
     };
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    let stopped = || Err(Failure::failed("the bench was stopped", ""));
     tokio::select! {
         figures = measured => figures,
-        _ = tokio::signal::ctrl_c() => Err(Failure::failed("the bench was stopped", "")),
+        _ = terminate.recv() => stopped(),
+        _ = interrupt.recv() => stopped(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The price of the sandbox: one analyzer (lexicon sentiment), the same batches of 64, native and through Wasm, limits on.
 //!
-//! Rounds are short and many, so that most of them meet no other process; medians count. The plan aims at 2.0 and fails over 2.3.
+//! A round is many short runs, of which the one at the fastest tenth counts: what else the machine does only ever adds, and a
+//! call that changes threads meets it more often than one that does not. Over the rounds medians count, as everywhere.
+//! The plan aims at 2.0 and fails over 2.3.
 
 use membrana_sdk::Analyzer as _;
 use membrana_sentiment::Sentiment;
@@ -11,16 +13,16 @@ use crate::clock::{Clock, Stopwatch};
 use crate::model::Timestamp;
 use crate::plugin::{AnalyzeBatch, AnalyzeItem, Engine, EngineConfig, Generation, Kind, Limits, Load};
 
-use super::figure::{Arms, Bar};
+use super::figure::{Bar, in_turns};
 use super::native::{TEXTS, batch};
 use super::{Figure, failed};
 
 const ITEMS: usize = 64;
-/// Batches in one round: a few milliseconds.
+/// Batches in one run: a few milliseconds.
 const BATCHES: usize = 25;
-const ROUNDS: usize = 201;
-/// Not counted: caches and branch predictors of both arms fill.
-const ROUNDS_WARM: usize = 20;
+/// Runs in one round.
+const RUNS: usize = 60;
+const ROUNDS_MAX: usize = 9;
 /// Source: the plan's bars.
 const BAR: Bar = Bar::AtMost(2.3);
 
@@ -43,20 +45,32 @@ fn each(watch: Stopwatch) -> f64 {
     watch.elapsed().as_secs_f64() * 1e9 / (ITEMS * BATCHES) as f64
 }
 
+fn fastest_tenth(mut runs: Vec<f64>) -> f64 {
+    runs.sort_by(f64::total_cmp);
+    runs.get(runs.len() / 10).copied().unwrap_or(f64::NAN)
+}
+
 fn native(clock: &Clock, items: &membrana_sdk::analyzer::Batch) -> f64 {
-    let watch = clock.stopwatch();
-    for _ in 0..BATCHES {
-        std::hint::black_box(Sentiment::analyze(std::hint::black_box(items))).ok();
-    }
-    each(watch)
+    let run = |_| {
+        let watch = clock.stopwatch();
+        for _ in 0..BATCHES {
+            std::hint::black_box(Sentiment::analyze(std::hint::black_box(items))).ok();
+        }
+        each(watch)
+    };
+    fastest_tenth((0..RUNS).map(run).collect())
 }
 
 async fn through_wasm(clock: &Clock, generation: &Generation, items: &AnalyzeBatch<'_>) -> Result<f64, Failure> {
-    let watch = clock.stopwatch();
-    for _ in 0..BATCHES {
-        std::hint::black_box(generation.analyze(items).await.map_err(failed)?);
+    let mut runs = Vec::with_capacity(RUNS);
+    for _ in 0..RUNS {
+        let watch = clock.stopwatch();
+        for _ in 0..BATCHES {
+            std::hint::black_box(generation.analyze(items).await.map_err(failed)?);
+        }
+        runs.push(each(watch));
     }
-    Ok(each(watch))
+    Ok(fastest_tenth(runs))
 }
 
 pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
@@ -67,13 +81,7 @@ pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let generation = engine.load(load).await.map_err(failed)?;
     let items = items();
     let owned = batch(&items);
-    let mut arms = Arms { ours: Vec::new(), baseline: Vec::new() };
-    for round in 0..ROUNDS + ROUNDS_WARM {
-        let (baseline, ours) = (native(&clock, &owned), through_wasm(&clock, &generation, &items).await?);
-        if round >= ROUNDS_WARM {
-            arms.baseline.push(baseline);
-            arms.ours.push(ours);
-        }
-    }
+    let ours = async || through_wasm(&clock, &generation, &items).await;
+    let arms = in_turns("boundary.analyzer", BAR, ROUNDS_MAX, ours, async || Ok(native(&clock, &owned))).await?;
     Ok(vec![arms.figure("boundary.analyzer", "ns/item", BAR)])
 }

@@ -215,3 +215,18 @@ pub(super) fn first_u64(key: &[u8]) -> Option<u64> {
 pub(super) fn second_u64(key: &[u8]) -> Option<u64> {
     key.get(13..21).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_only_for_entries_that_it_may_hold() {
+        let key = run(Kind::Results, 1, Seq(100), Seq(120), 7);
+
+        for (from, to, is_over) in [(90, 99, false), (90, 100, true), (110, 110, true), (120, 200, true), (121, 200, false)] {
+            assert_eq!(is_run_over(&key, Seq(from), Seq(to)), is_over, "{from} to {to}");
+        }
+        assert!(key < run(Kind::Results, 1, Seq(100), Seq(100), 8), "a later run lies behind, however far it reaches");
+    }
+}
