@@ -1,7 +1,9 @@
 //! VADER's rules over one text, with the words of each language.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
+use crate::guess::{Guess, guess};
 use crate::lexicon::{Words, emoji, english, italian, italian_firsts};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
@@ -10,6 +12,10 @@ const BOOST: f64 = 0.293;
 const CAPITALS: f64 = 0.733;
 /// A negation turns a weight round, and down.
 const NEGATION: f64 = -0.74;
+/// `-issimo`.
+const SUPERLATIVE: f64 = 1.3;
+/// Stems that are shorter say too little. Units: characters.
+const STEM_MIN: usize = 4;
 /// About the largest sum that is expected.
 const ALPHA: f64 = 15.0;
 
@@ -29,6 +35,23 @@ impl Language {
             "en" => Some(Self::English),
             "it" => Some(Self::Italian),
             _ => None,
+        }
+    }
+
+    /// Where nobody told it.
+    pub(crate) fn guessed(text: &str) -> Option<Self> {
+        match guess(text) {
+            Guess::Italian => Some(Self::Italian),
+            Guess::English => Some(Self::English),
+            Guess::Other => None,
+            Guess::Unclear => {
+                let n_known = |language| text.split_whitespace().filter(|shown| known(language, &word_of(language, shown).lower).is_some()).count();
+                match n_known(Self::Italian).cmp(&n_known(Self::English)) {
+                    Ordering::Greater => Some(Self::Italian),
+                    Ordering::Less => Some(Self::English),
+                    Ordering::Equal => None,
+                }
+            }
         }
     }
 
@@ -216,9 +239,7 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
         .and_then(|before| words.get(before))
         .filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
     let of_pair = before.and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
-    let elided = word.lower.split_once('\'').map(|(_, rest)| rest).filter(|_| language == Language::Italian);
-    let alone = lexicon.get(&*word.lower).or_else(|| elided.and_then(|rest| lexicon.get(rest)));
-    let Some(weight) = of_pair.or(alone).copied() else { return 0.0 };
+    let Some(weight) = of_pair.copied().or_else(|| known(language, &word.lower)) else { return 0.0 };
     // A negation that is itself in the list counts by what it negates.
     if language.is_negation(&word.lower) && language == Language::Italian {
         return 0.0;
@@ -227,7 +248,9 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     if is_mixed && is_capitals(word.shown) {
         weight += CAPITALS.copysign(weight);
     }
-    for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)] {
+    // A phrase of two was weighed with its negation; in Italian two negations are one: "non è mai stato gentile".
+    let (first, mut is_negated) = if of_pair.is_some() { (2, true) } else { (1, false) };
+    for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)].into_iter().filter(|(distance, _)| *distance >= first) {
         let Some(before) = n.checked_sub(distance).and_then(|at| words.get(at)) else { break };
         if language == Language::English && before.boost == 0.0 && lexicon.contains_key(&*before.lower) && !language.is_negation(&before.lower) {
             continue;
@@ -237,11 +260,31 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
             boost += CAPITALS.copysign(boost);
         }
         weight += (boost * damping).copysign(boost * weight);
-        if language.is_negation(&before.lower) {
+        if language.is_negation(&before.lower) && !(is_negated && language == Language::Italian) {
             weight *= NEGATION;
+            is_negated = true;
         }
     }
     weight
+}
+
+/// The weight of a word, in Italian of any of its endings: the list has most words once.
+fn known(language: Language, word: &str) -> Option<f64> {
+    let lexicon = language.lexicon();
+    if language == Language::English {
+        return lexicon.get(word).copied();
+    }
+    let elided = word.split_once('\'').map(|(_, rest)| rest);
+    let alone = |word: &str| lexicon.get(word).copied();
+    alone(word).or_else(|| elided.and_then(alone)).or_else(|| inflected(elided.unwrap_or(word)))
+}
+
+fn inflected(word: &str) -> Option<f64> {
+    let lexicon = Language::Italian.lexicon();
+    let stem = word.strip_suffix(['o', 'a', 'i', 'e']).filter(|stem| stem.chars().count() >= STEM_MIN)?;
+    let any_of = |stem: &str| ["o", "e", "a", "i"].iter().find_map(|end| lexicon.get(format!("{stem}{end}").as_str()).copied());
+    let superlative = || stem.strip_suffix("issim").filter(|stem| stem.chars().count() >= 3).and_then(any_of).map(|weight| weight * SUPERLATIVE);
+    any_of(stem).or_else(superlative)
 }
 
 /// What stands before a contrast counts half, what comes after half as much again.
