@@ -34,6 +34,25 @@ pub(crate) fn italian_firsts() -> &'static FxHashMap<&'static str, ()> {
     FIRSTS.get_or_init(|| italian().keys().filter_map(|phrase| phrase.split_once(' ')).map(|(first, _)| (first, ())).collect())
 }
 
+/// Stems that are shorter say too little. Units: bytes.
+const STEM_MIN: usize = 4;
+
+/// Italian words without their last vowel, each with the weight of its first form in the order of a dictionary.
+pub(crate) fn italian_stems() -> &'static Words {
+    static STEMS: OnceLock<Words> = OnceLock::new();
+    STEMS.get_or_init(|| {
+        let mut stems = Words::default();
+        for end in ['o', 'e', 'a', 'i'] {
+            for (word, weight) in italian() {
+                if let Some(stem) = word.strip_suffix(end).filter(|stem| stem.len() >= STEM_MIN && !stem.contains(' ')) {
+                    stems.entry(stem).or_insert(*weight);
+                }
+            }
+        }
+        stems
+    })
+}
+
 pub(crate) fn emoji() -> &'static Words {
     EMOJI.get_or_init(|| {
         let mut all = read(include_str!("../data/emoji.tsv"));

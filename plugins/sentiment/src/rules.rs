@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::guess::{Guess, guess};
-use crate::lexicon::{Words, emoji, english, italian, italian_firsts};
+use crate::lexicon::{Words, emoji, english, italian, italian_firsts, italian_stems};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
 const BOOST: f64 = 0.293;
@@ -14,8 +14,6 @@ const CAPITALS: f64 = 0.733;
 const NEGATION: f64 = -0.74;
 /// `-issimo`.
 const SUPERLATIVE: f64 = 1.3;
-/// Stems that are shorter say too little. Units: characters.
-const STEM_MIN: usize = 4;
 /// About the largest sum that is expected.
 const ALPHA: f64 = 15.0;
 
@@ -280,11 +278,12 @@ fn known(language: Language, word: &str) -> Option<f64> {
 }
 
 fn inflected(word: &str) -> Option<f64> {
-    let lexicon = Language::Italian.lexicon();
-    let stem = word.strip_suffix(['o', 'a', 'i', 'e']).filter(|stem| stem.chars().count() >= STEM_MIN)?;
-    let any_of = |stem: &str| ["o", "e", "a", "i"].iter().find_map(|end| lexicon.get(format!("{stem}{end}").as_str()).copied());
-    let superlative = || stem.strip_suffix("issim").filter(|stem| stem.chars().count() >= 3).and_then(any_of).map(|weight| weight * SUPERLATIVE);
-    any_of(stem).or_else(superlative)
+    let stems = italian_stems();
+    let bare = word.strip_suffix(['o', 'a', 'i', 'e'])?;
+    // `sporco`, but `sporche`.
+    let stem = bare.strip_suffix('h').unwrap_or(bare);
+    let superlative = || stem.strip_suffix("issim").and_then(|stem| stems.get(stem)).map(|weight| weight * SUPERLATIVE);
+    stems.get(stem).copied().or_else(superlative)
 }
 
 /// What stands before a contrast counts half, what comes after half as much again.
