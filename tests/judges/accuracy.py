@@ -4,7 +4,9 @@
     python3 tests/judges/accuracy.py [--json]
 
 Fetches what is not committed: VADER and its tweets (vaderSentiment 3.3.2, by pip) and lingua's test sentences (by cargo).
-The labelled Italian and intent sets lie in the repository; they are small, and were labelled by the authors.
+The labelled Italian and intent sets lie in the repository; they are small, and were written and labelled by the authors
+before the word lists were looked at. Odd lines were then used to tune the lists, even lines were not; both halves come
+from the same hands, so that strangers' messages will do worse. A set that is missing or too small fails.
 """
 import collections, json, pathlib, subprocess, sys, tarfile, tempfile
 
@@ -14,6 +16,8 @@ LANGUAGES = {
     "ko": "korean", "nl": "dutch", "pt": "portuguese", "ru": "russian", "es": "spanish", "sv": "swedish", "tr": "turkish", "vi": "vietnamese",
 }
 LINGUA = "1.3.0"
+# A labelled set with fewer lines says nothing.
+LINES_MIN = 200
 
 
 def from_pip(folder, package):
@@ -90,30 +94,39 @@ def languages():
     return ("language", f"lingua's sentences, {len(LANGUAGES)} languages", len(gold), "accuracy", sum(g == t for g, t in zip(gold, told)) / len(gold), 0.98)
 
 
-def labelled(package, name, path, prefix, metric, bar):
-    lines = [line.split("\t", 1) for line in (ROOT / path).read_text(encoding="utf8").splitlines() if "\t" in line]
+def labelled(package, name, path, prefix, analyzer, bar):
+    """Two figures: the half that the word lists were tuned on (odd lines), and the half that was held out (even lines)."""
+    lines = [line.split("\t", 1) for line in (ROOT / path).read_text(encoding="utf8").splitlines() if "\t" in line] if (ROOT / path).is_file() else []
+    if len(lines) < LINES_MIN:
+        return [(analyzer, f"{path} has {len(lines)} lines, {LINES_MIN} are needed", len(lines), "macro-F1", 0.0, bar)]
     told = example(package, name, [prefix + text for _, text in lines])
     if prefix:
         told = [side(0.0 if one == "-" else float(one), 0.05) for one in told]
     gold = [label for label, _ in lines]
-    return (metric[0], f"{path}, labelled here", len(gold), metric[1], macro_f1(gold, told), bar)
+    if len(told) != len(gold):
+        sys.exit(f"{analyzer}: {len(told)} answers to {len(gold)} lines")
+    figures = []
+    for half, begin in (("tuned", 0), ("held out", 1)):
+        g, t = gold[begin::2], told[begin::2]
+        right = sum(a == b for a, b in zip(g, t)) / len(g)
+        figures.append((f"{analyzer} ({half})", f"{path}, small, labelled by the authors; accuracy {right:.3f}", len(g), "macro-F1", macro_f1(g, t), bar))
+    return figures
 
 
 def main():
     figures = [english_sentiment(), languages()]
-    for package, name, path, prefix, metric, bar in [
-        ("membrana-sentiment", "score", "plugins/sentiment/data/it-labelled.tsv", "it\t", ("sentiment it", "macro-F1"), 0.6),
-        ("membrana-intent", "intent", "plugins/intent/data/labelled.tsv", "", ("intent it, en", "macro-F1"), 0.6),
+    for package, name, path, prefix, analyzer, bar in [
+        ("membrana-sentiment", "score", "plugins/sentiment/data/it-labelled.tsv", "it\t", "sentiment it", 0.65),
+        ("membrana-intent", "intent", "plugins/intent/data/labelled.tsv", "", "intent it, en", 0.7),
     ]:
-        if (ROOT / path).is_file():
-            figures.append(labelled(package, name, path, prefix, metric, bar))
+        figures += labelled(package, name, path, prefix, analyzer, bar)
     holds = True
     for analyzer, data, n, metric, value, bar in figures:
         holds &= value >= bar
         if "--json" in sys.argv:
             print(json.dumps({"analyzer": analyzer, "data": data, "n": n, "metric": metric, "value": round(value, 4), "bar": round(bar, 4), "holds": value >= bar}))
         else:
-            print(f"{analyzer:14} {metric:9} {value:.3f}  bar {bar:.3f}  {'ok  ' if value >= bar else 'FAIL'}  n={n}  {data}")
+            print(f"{analyzer:24} {metric:9} {value:.3f}  bar {bar:.3f}  {'ok  ' if value >= bar else 'FAIL'}  n={n}  {data}")
     sys.exit(0 if holds else 1)
 
 

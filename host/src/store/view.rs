@@ -36,7 +36,7 @@ pub async fn as_of(store: &dyn Store, channel: &ChannelName, id: InteractionId, 
         decisions.push(store.decisions(channel, entry.seq, entry.seq).await?);
         match &entry.new.body {
             EntryBody::Gone if content.is_none() => gone = Some(entry.at),
-            EntryBody::Arrived(_) => received = Some(entry.at),
+            EntryBody::Arrived(_) => received = Some(entry.received()),
             _ => {}
         }
         next = entry.previous;
@@ -49,7 +49,7 @@ pub async fn as_of(store: &dyn Store, channel: &ChannelName, id: InteractionId, 
     Ok(Some(InteractionView {
         channel: channel.clone(),
         id,
-        received: received.unwrap_or(entry.at),
+        received: received.unwrap_or_else(|| entry.received()),
         entry,
         gone,
         annotated,

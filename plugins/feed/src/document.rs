@@ -43,6 +43,8 @@ pub struct Item {
     pub title: Option<String>,
     /// Absolute where the base is known.
     pub link: Option<String>,
+    /// The link leads to what the item speaks of, not to the item.
+    pub is_link_foreign: bool,
     /// The content, else the summary.
     pub body: Body,
     /// Who wrote it.

@@ -16,8 +16,8 @@ const LATER_MS_MAX: u64 = 24 * 3_600_000;
 const TIMEOUT_MS: u32 = 10_000;
 /// No request is begun with less time than this.
 pub(crate) const TIME_LEFT_MS: u64 = 12_000;
-/// More than any feed needs.
-const BODY_MAX: usize = 16 << 20;
+/// More than any feed needs, and all that the host hands over.
+const BODY_MAX: usize = 8 << 20;
 /// WordPress makes its validators from the second of the last change: what comes later in that second changes neither.
 /// Units: milliseconds.
 const SETTLED_MS: u64 = 3_000;
@@ -28,7 +28,8 @@ const ACCEPT: &str = "application/atom+xml, application/rss+xml, application/fee
 /// What one fetch brought.
 pub(crate) enum Fetched {
     New(Box<News>),
-    Unchanged,
+    /// With where it is now, for good.
+    Unchanged(Option<String>),
     Gone,
 }
 
@@ -43,8 +44,17 @@ pub(crate) struct News {
 
 /// Asks for what is new since `memory`.
 pub(crate) fn fetch(url: &str, memory: &Memory) -> Result<Fetched> {
-    let mut moved = memory.moved.clone();
-    let mut at = moved.clone().unwrap_or_else(|| url.to_owned());
+    let Some(moved) = memory.settled_move() else { return follow(url, url, memory) };
+    match follow(url, moved, memory) {
+        done @ (Ok(Fetched::New(_) | Fetched::Unchanged(_)) | Err(Fault::RateLimited(_))) => done,
+        // Where it had moved to may be what is wrong: the admin's own address has the last word.
+        _ => follow(url, url, memory),
+    }
+}
+
+fn follow(url: &str, start: &str, memory: &Memory) -> Result<Fetched> {
+    let mut at = start.to_owned();
+    let mut moved = (start != url).then(|| start.to_owned());
     let mut is_permanent = true;
     for _ in 0..=HOPS_MAX {
         if clock::remaining_ms() < TIME_LEFT_MS {
@@ -53,7 +63,7 @@ pub(crate) fn fetch(url: &str, memory: &Memory) -> Result<Fetched> {
         let answer = send(&request(&at, memory)).map_err(|error| unreachable_feed(url, &at, &error))?;
         match answer.status {
             200 => return news(&at, &answer, moved),
-            304 => return Ok(Fetched::Unchanged),
+            304 => return Ok(Fetched::Unchanged(moved)),
             410 => return Ok(Fetched::Gone),
             301 | 302 | 303 | 307 | 308 => {
                 let target = answer.header("location").and_then(|to| Url::parse(&at).ok()?.join(to).ok());

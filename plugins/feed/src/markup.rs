@@ -28,6 +28,14 @@ impl<'t> Scanner<'t> {
         Self { rest: text, no_comment_ends: false }
     }
 
+    /// Passes over everything up to the end of an element whose inside is no markup: `if(a<b)` opens nothing.
+    fn skip_to_close(&mut self, name: &str) {
+        let close = format!("</{name}");
+        let at = self.rest.as_bytes().windows(close.len()).position(|found| found.eq_ignore_ascii_case(close.as_bytes()));
+        self.rest = at.and_then(|at| self.rest.get(at..)).unwrap_or_default();
+        self.until(">");
+    }
+
     fn until(&mut self, end: &str) -> &'t str {
         let (inside, rest) = self.rest.split_once(end).unwrap_or((self.rest, ""));
         self.rest = rest;
@@ -189,18 +197,13 @@ pub(crate) fn tidy_lines(text: &str) -> String {
 
 /// What a reader sees of a piece of HTML.
 pub(crate) fn plain(html: &str) -> String {
-    let (mut out, mut hidden) = (String::new(), None::<&str>);
-    for piece in Scanner::new(html) {
+    let (mut out, mut scanner) = (String::new(), Scanner::new(html));
+    while let Some(piece) = scanner.next() {
         match piece {
-            Piece::Open(name, ..) if hidden.is_none() => {
-                hidden = HIDDEN.into_iter().find(|known| name.eq_ignore_ascii_case(known));
-                if BLOCKS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-                    out.push('\n');
-                }
-            }
-            Piece::Close(name) if hidden.is_some_and(|open| name.eq_ignore_ascii_case(open)) => hidden = None,
+            Piece::Open(name, _, false) if HIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known)) => scanner.skip_to_close(name),
+            Piece::Open(name, ..) if BLOCKS.iter().any(|known| name.eq_ignore_ascii_case(known)) => out.push('\n'),
             Piece::Close(name) if name.eq_ignore_ascii_case("p") => out.push('\n'),
-            Piece::Text(text, is_raw) if hidden.is_none() => out.push_str(&if is_raw { Cow::Borrowed(text) } else { unescape(text) }),
+            Piece::Text(text, is_raw) => out.push_str(&if is_raw { Cow::Borrowed(text) } else { unescape(text) }),
             _ => {}
         }
     }
@@ -215,6 +218,7 @@ mod tests {
     fn html_becomes_what_a_reader_sees() {
         assert_eq!(plain("<p>Perch&eacute;?</p><script>alert(1)</script><p>a<br>b &lt;c&gt; &#8217; &#146;</p>"), "Perché?\na\nb <c> ’ ’");
         assert_eq!(plain("1 < 2 & 3"), "1 < 2 & 3");
+        assert_eq!(plain("a<script>if(a<b){x='</p>'}</SCRIPT ><p>Text</p><style>p>b{}</style>!<script>never closed <p>x"), "a\nText\n!");
     }
 
     #[test]

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 /// Items remembered of one feed, and of one comment feed; those seen longest ago leave first. Twelve bytes each.
 const SEEN_MAX: usize = 5_000;
 const SEEN_OF_COMMENTS_MAX: usize = 1_000;
+/// The bit of a content that says: it was there before the channel was enabled, and was never told.
+const BEFORE_US: u32 = 1 << 31;
+/// One slip of a server is no move: so many answers in a row must say the same.
+const MOVES_MIN: u32 = 3;
 /// Forgotten in one poll, at most.
 const FORGOTTEN_MAX: u32 = 1000;
 
@@ -21,8 +25,9 @@ pub(crate) struct Memory {
     pub(crate) was_read: bool,
     pub(crate) etag: Option<String>,
     pub(crate) modified: Option<String>,
-    /// Where it is now, for good.
+    /// Where the last answers said it is now, for good, and how many of them in a row.
     pub(crate) moved: Option<String>,
+    pub(crate) n_moves: u32,
     /// Its first look was too long for one page: the rest is history, too.
     pub(crate) is_importing: bool,
     /// Not asked before.
@@ -37,8 +42,11 @@ pub(crate) struct Memory {
 
 /// Where comments are.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct CommentFeed {
     pub(crate) url: String,
+    /// The feed that named it.
+    pub(crate) blog: String,
     /// Scope and id of the post that all of them answer; none where the feed is the site's.
     pub(crate) post: Option<(String, String)>,
     /// The post came after the channel was enabled, so whatever was said of it is news.
@@ -54,6 +62,20 @@ impl CommentFeed {
 impl Memory {
     pub(crate) fn of(url: &str) -> Self {
         state::get(&key("feed", url)).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Where to ask instead, once the move is believed.
+    pub(crate) fn settled_move(&self) -> Option<&str> {
+        self.moved.as_deref().filter(|_| self.n_moves >= MOVES_MIN)
+    }
+
+    /// Counts what an answer said of a move; says whether that is worth keeping.
+    pub(crate) fn follow_move(&mut self, moved: Option<String>) -> bool {
+        let is_same = self.moved == moved;
+        let n_moves = if moved.is_none() { 0 } else { if is_same { self.n_moves } else { 0 }.saturating_add(1).min(MOVES_MIN) };
+        let is_news = !is_same || n_moves != self.n_moves;
+        (self.moved, self.n_moves) = (moved, n_moves);
+        is_news
     }
 
     pub(crate) fn keep(&self, url: &str) -> Result<()> {
@@ -91,6 +113,8 @@ pub(crate) struct Seen {
 pub(crate) enum Standing {
     New,
     Changed,
+    /// Changed, but it was there before the channel was enabled.
+    OldChanged,
     Known,
 }
 
@@ -110,13 +134,17 @@ impl Seen {
     pub(crate) fn standing(&self, id: u64, content: u32) -> Standing {
         match self.by_id.get(&id) {
             None => Standing::New,
-            Some(known) if *known == content => Standing::Known,
+            Some(known) if known & !BEFORE_US == content & !BEFORE_US => Standing::Known,
+            Some(known) if known & BEFORE_US != 0 => Standing::OldChanged,
             Some(_) => Standing::Changed,
         }
     }
 
-    /// It is in the feed now, and what is said of it is remembered.
-    pub(crate) fn touch(&mut self, id: u64, content: u32) {
+    /// It is in the feed now, and what is said of it is remembered; what was never told stays so.
+    pub(crate) fn touch(&mut self, id: u64, content: u32, is_told: bool) {
+        let was_before = self.by_id.get(&id).map(|known| known & BEFORE_US != 0);
+        let is_before = was_before.unwrap_or(!is_told);
+        let content = content & !BEFORE_US | if is_before { BEFORE_US } else { 0 };
         self.by_id.insert(id, content);
         self.touched.push((id, content));
     }

@@ -16,8 +16,8 @@ use crate::told::{Mark, Source};
 /// Comment feeds of single posts: so many of a blog's newest, and so many asked in one poll.
 const COMMENT_FEEDS_MAX: usize = 10;
 const COMMENT_FETCHES_MAX: usize = 10;
-/// Feeds that are read in one poll. Units: bytes.
-const READ_BYTES_MAX: usize = 24 << 20;
+/// After so much no further feed is read in one poll, so that its CPU budget holds. Units: bytes.
+const READ_BYTES_MAX: usize = 4 << 20;
 /// Units: milliseconds.
 const FIRST_WAIT_MS: u64 = 60_000;
 const LONGEST_FAULT_WAIT_MS: u64 = 900_000;
@@ -148,9 +148,9 @@ impl<'a> Round<'a> {
                 (memory.n_faults, memory.fault, memory.is_gone, memory.wait_until) = (0, None, false, 0);
                 self.take(url, comments, memory, *news, is_history)
             }
-            Ok(Fetched::Unchanged) => {
+            Ok(Fetched::Unchanged(moved)) => {
                 self.follow(memory.pace_ms);
-                if memory.fault.is_some() {
+                if memory.follow_move(moved) || memory.fault.is_some() {
                     (memory.n_faults, memory.fault) = (0, None);
                     memory.keep(url)?;
                 }
@@ -190,8 +190,8 @@ impl<'a> Round<'a> {
             Fault::RateLimited((_, wait)) => *wait,
             _ => FIRST_WAIT_MS.saturating_mul(1 << memory.n_faults.min(6)).min(LONGEST_FAULT_WAIT_MS),
         };
-        // Where it had moved to may be what is wrong.
-        (memory.fault, memory.moved) = (Some(code.clone()), None);
+        memory.fault = Some(code.clone());
+        memory.follow_move(None);
         memory.n_faults = memory.n_faults.saturating_add(1);
         memory.wait_until = clock::now().saturating_add(wait);
         memory.keep(url)?;
@@ -210,32 +210,35 @@ impl<'a> Round<'a> {
         self.n_read = self.n_read.saturating_add(news.n_bytes);
         self.follow(news.document.pace_ms);
         let is_silent = !memory.was_read && !self.settings.is_import() && !comments.is_some_and(|feed| feed.is_news);
-        let source = Source { url, document: &news.document, comments, is_ours: self.settings.ours };
+        let source = Source::new(url, &news.document, comments, self.settings.ours);
         let mut seen = Seen::of(url, comments.is_some());
         let (mut is_whole, mut arrived) = (true, BTreeSet::new());
-        for (item, Mark { native, id, content }) in first_of_each(&source) {
-            let standing = seen.standing(id, content);
-            if standing != Standing::Known && !is_silent {
+        let items = first_of_each(&source);
+        for (item, mark) in &items {
+            let standing = seen.standing(mark.id, mark.content);
+            // An edit of what was never told is no news: one change of a template would tell the whole blog.
+            let is_told = !is_silent && !matches!(standing, Standing::Known | Standing::OldChanged);
+            if is_told {
                 if self.is_full() {
                     is_whole = false;
                     // What was seen before keeps its place; its change is told with the next page.
                     continue;
                 }
                 if standing == Standing::New && !is_history {
-                    arrived.insert(id);
+                    arrived.insert(mark.id);
                 }
-                self.tell(source.interaction(item, native), is_history);
+                self.tell(source.interaction(item, mark), is_history);
             }
-            seen.touch(id, content);
+            seen.touch(mark.id, mark.content, !is_silent);
         }
         seen.keep(url)?;
         if comments.is_none() && self.settings.comments {
-            memory.comment_feeds = comment_feeds(&source, &arrived, &memory.comment_feeds);
+            memory.comment_feeds = comment_feeds(&source, &items, &arrived, &memory.comment_feeds);
         }
         memory.was_read = true;
         memory.is_importing = is_history && !is_whole;
         memory.pace_ms = news.document.pace_ms;
-        memory.moved = news.moved;
+        memory.follow_move(news.moved);
         // Without validators the next poll gets the whole document again.
         (memory.etag, memory.modified) = if is_whole { (news.etag, news.modified) } else { (None, None) };
         memory.keep(url)?;
@@ -257,20 +260,20 @@ fn first_of_each<'d>(source: &Source<'d>) -> Vec<(&'d Item, Mark)> {
     found
 }
 
-/// One feed of all comments where there is one, else those of the newest posts.
-fn comment_feeds(source: &Source<'_>, arrived: &BTreeSet<u64>, before: &[CommentFeed]) -> Vec<CommentFeed> {
+/// The feed of all comments where there is one, and those of the newest posts: the one holds only the last few of a busy
+/// day, the others only some posts. `items` come oldest first.
+fn comment_feeds(source: &Source<'_>, items: &[(&Item, Mark)], arrived: &BTreeSet<u64>, before: &[CommentFeed]) -> Vec<CommentFeed> {
     let is_usable = |url: &String| url.len() <= URL_MAX && Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     let site = source.document.comments.clone().or_else(|| of_wordpress(source.url, source.document)).filter(is_usable);
-    if let Some(url) = site {
-        return vec![CommentFeed { url, post: None, is_news: false }];
-    }
-    let of_posts = source.document.items.iter().filter_map(|item| {
+    let blog = || source.url.to_owned();
+    let of_site = site.map(|url| CommentFeed { url, blog: blog(), post: None, is_news: false });
+    let of_posts = items.iter().rev().filter_map(|(item, mark)| {
         let url = item.comments.clone().filter(is_usable)?;
-        let mark = source.mark(item);
         let was_news = before.iter().any(|feed| feed.url == url && feed.is_news);
-        Some(CommentFeed { url, post: Some((mark.native.scope, mark.native.id)), is_news: was_news || arrived.contains(&mark.id) })
+        let post = Some((mark.native.scope.clone(), mark.native.id.clone()));
+        Some(CommentFeed { url, blog: blog(), post, is_news: was_news || arrived.contains(&mark.id) })
     });
-    of_posts.take(COMMENT_FEEDS_MAX).collect()
+    of_site.into_iter().chain(of_posts.take(COMMENT_FEEDS_MAX)).collect()
 }
 
 fn of_wordpress(url: &str, document: &Document) -> Option<String> {

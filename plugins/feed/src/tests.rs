@@ -1,5 +1,6 @@
 //! Feeds as blogs serve them, and as they should not.
 
+mod identity;
 mod rounds;
 
 use std::cell::RefCell;
@@ -66,8 +67,13 @@ fn by_default_only_what_comes_after_the_first_look_is_told() {
     let blog = blog(SKIP, RSS);
     assert!(poll().changes.is_empty());
     blog.borrow_mut().1 = RSS.replace("a &lt;b&gt;b", "changed &lt;b&gt;b");
+    assert!(poll().changes.is_empty(), "an edit of what was there before is no news");
+    let third = "<channel><item><guid>g3</guid><description>new</description></item>";
+    blog.borrow_mut().1 = RSS.replace("a &lt;b&gt;b", "changed again").replace("<channel>", third);
+    assert_eq!(said(&poll())[0].native.id, "g3");
+    blog.borrow_mut().1 = RSS.replace("a &lt;b&gt;b", "and again").replace("<channel>", &third.replace("new", "newer"));
     let page = poll();
-    assert_eq!(said(&page)[0].text, "changed b", "an edit is told");
+    assert_eq!(said(&page).iter().map(|about| about.text.as_str()).collect::<Vec<_>>(), ["newer"], "an edit of news is told");
 }
 
 #[test]

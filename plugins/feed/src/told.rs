@@ -1,5 +1,7 @@
 //! An item of a feed as an interaction. Every text is cut to what the contract allows, so that one item never breaks a page.
 
+use std::collections::BTreeSet;
+
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::{Attachment, NativeId, Place};
 use url::Url;
@@ -20,6 +22,8 @@ pub(crate) struct Source<'a> {
     /// The feed holds comments.
     pub(crate) comments: Option<&'a CommentFeed>,
     pub(crate) is_ours: bool,
+    /// Links that say nothing of which item is meant: the site's own, and what several items share.
+    shared_links: BTreeSet<&'a str>,
 }
 
 /// What an item is known by, and what it says.
@@ -27,45 +31,79 @@ pub(crate) struct Mark {
     pub(crate) native: NativeId,
     pub(crate) id: u64,
     pub(crate) content: u32,
+    /// What a reader sees, for it is worked out once.
+    pub(crate) text: String,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(crate) fn new(url: &'a str, document: &'a Document, comments: Option<&'a CommentFeed>, is_ours: bool) -> Self {
+        let (mut links, mut shared_links) = (BTreeSet::new(), BTreeSet::new());
+        for link in document.items.iter().filter_map(|item| item.link.as_deref()) {
+            if !links.insert(link) {
+                shared_links.insert(link);
+            }
+        }
+        shared_links.extend(document.link.as_deref());
+        Self { url, document, comments, is_ours, shared_links }
+    }
+
+    /// The feed of the posts; ids of posts and of comments are told apart by it.
+    fn blog(&self) -> &str {
+        self.comments.map(|feed| feed.blog.as_str()).filter(|blog| !blog.is_empty()).unwrap_or(self.url)
+    }
+
+    /// The link, where it stands for this item and no other.
+    fn own_link<'i>(&self, item: &'i Item) -> Option<&'i String> {
+        let link = item.link.as_ref().filter(|link| !item.is_link_foreign && !link.trim().is_empty())?;
+        (!self.shared_links.contains(link.as_str())).then_some(link)
+    }
+
     pub(crate) fn mark(&self, item: &Item) -> Mark {
         let (title, text) = (item.title.as_deref().unwrap_or_default(), item.text());
         let author = item.author.name.as_deref().unwrap_or_default();
-        let whole = || format!("{:016x}", hash(&format!("{title}\0{author}\0{}\0{text}", item.published.as_deref().unwrap_or_default())));
-        let id = [&item.id, &item.link].into_iter().flatten().find(|id| !id.trim().is_empty()).cloned().unwrap_or_else(whole);
+        let published = item.published.as_deref().unwrap_or_default();
+        // An edited text should stay the same item where anything else names it.
+        let said = if title.is_empty() && published.is_empty() { text.as_str() } else { "" };
+        let whole = || format!("{:016x}", hash(&format!("{title}\0{author}\0{published}\0{said}")));
+        let id = item.id.as_ref().filter(|id| !id.trim().is_empty()).or_else(|| self.own_link(item)).cloned().unwrap_or_else(whole);
         // phpBB counts views inside the text.
         let counts_views = self.document.generator.as_deref().is_some_and(|generator| generator.contains("phpBB"));
         let content = match &item.updated {
             Some(updated) if counts_views => hash(&format!("{title}\0{updated}")),
             _ => hash(&format!("{title}\0{text}")),
         };
-        Mark { native: self.native(&id), id: hash(&id), content: u32::try_from(content >> 32).unwrap_or(0) }
+        let native = self.native(&id, self.comments.is_some());
+        Mark { native, id: hash(&id), content: u32::try_from(content >> 32).unwrap_or(0), text }
     }
 
-    /// An id that is unique in the whole network has no scope.
-    fn native(&self, id: &str) -> NativeId {
-        let is_absolute =
-            id.contains("://") || ["urn:", "tag:"].iter().any(|scheme| id.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
-        let scope = if is_absolute { String::new() } else { self.url.to_owned() };
+    /// An address on the blog's own host has no scope, so that all feeds of a site mean the same by it; any other id is
+    /// whatever the feed's author wrote, and counts in that blog alone. There a post and a comment may both be `1`.
+    fn native(&self, id: &str, is_comment: bool) -> NativeId {
+        let scope = match (is_on_site(id, self.blog()), id.contains(':') || !is_comment) {
+            (true, _) => String::new(),
+            (false, true) => self.blog().to_owned(),
+            (false, false) => format!("{}#comments", self.blog()),
+        };
         let id = if id.len() > ID_MAX { format!("{}#{:016x}", clipped(id, ID_MAX - 20), hash(id)) } else { id.to_owned() };
         NativeId { scope, id }
     }
 
-    pub(crate) fn interaction(&self, item: &Item, native: NativeId) -> Interaction {
+    pub(crate) fn interaction(&self, item: &Item, mark: &Mark) -> Interaction {
+        let native = mark.native.clone();
         let is_comment = self.comments.is_some();
         let published = item.published.as_deref().and_then(moment);
         let updated = item.updated.as_deref().and_then(moment);
         let occurred = published.or(updated).unwrap_or_else(membrana_sdk::clock::now);
         let ancestors = self.ancestors(item);
-        let link = item.link.as_ref().filter(|link| !link.is_empty() && link.len() <= URL_MAX);
+        let link = item.link.as_ref().filter(|link| is_web(link) && link.len() <= URL_MAX);
+        // What comments may answer; a comment's own link may be its bare post, and another site's article is not this post.
+        let page = self.own_link(item).filter(|link| !is_comment && link.len() <= URL_MAX && is_on_site(link, self.url));
         Interaction {
-            aka: link.map(|link| self.native(link)).filter(|aka| *aka != native).into_iter().collect(),
+            aka: page.map(|page| self.native(page, false)).filter(|aka| *aka != native).into_iter().collect(),
             native,
             kind: if is_comment { "comment" } else { "post" }.to_owned(),
             visibility: "public".to_owned(),
-            author: author(self.url, &item.author),
+            author: author(self.blog(), &item.author, is_comment),
             ours: if self.is_ours && !is_comment { Ours::Yes(None) } else { Ours::No },
             automated: "no".to_owned(),
             conversation: None,
@@ -73,11 +111,12 @@ impl Source<'_> {
             refs: ancestors.into_iter().skip(1).collect(),
             // `By: Ada` and the like say nothing.
             subject: item.title.as_ref().filter(|_| !is_comment).map(|title| clipped(title, WORDS_MAX).to_owned()),
-            text: item.text(),
+            text: mark.text.clone(),
             quoted: None,
-            language: item.language.as_ref().or(self.document.language.as_ref()).and_then(|tag| language(tag)),
+            // A blog's language is its author's, not its visitors'.
+            language: item.language.as_ref().or(self.document.language.as_ref().filter(|_| !is_comment)).and_then(|tag| language(tag)),
             url: link.cloned(),
-            attachments: item.files.iter().filter(|file| file.url.len() <= URL_MAX).map(attachment).collect(),
+            attachments: item.files.iter().filter(|file| is_web(&file.url) && file.url.len() <= URL_MAX).map(attachment).collect(),
             place: self.place(),
             side: None,
             campaign: None,
@@ -91,10 +130,17 @@ impl Source<'_> {
     /// Nearest first: what a comment says that it answers, then the post.
     fn ancestors(&self, item: &Item) -> Vec<NativeId> {
         let Some(feed) = self.comments else { return Vec::new() };
-        let answered = item.in_reply_to.as_deref().map(str::trim).filter(|id| !id.is_empty()).map(|id| self.native(id));
-        let linked = item.link.as_deref().and_then(|link| link.split_once('#')).map(|(page, _)| self.native(post_of(page)));
+        let answered = item.in_reply_to.as_deref().map(str::trim).filter(|id| !id.is_empty());
+        // It may be a comment's id or a post's; the one that nobody has is never met.
+        let answered = answered.into_iter().flat_map(|id| match feed.post() {
+            Some(post) if post.id == id => vec![post],
+            Some(_) => vec![self.native(id, true)],
+            None => vec![self.native(id, true), self.native(id, false)],
+        });
+        let linked = item.link.as_deref().map(|link| link.split_once('#').map_or(link, |(page, _)| page));
+        let linked = linked.filter(|page| item.id.as_deref() != Some(*page)).map(|page| self.native(post_of(page), false));
         let post = feed.post().or(linked);
-        let mut found: Vec<NativeId> = answered.into_iter().chain(post).collect();
+        let mut found: Vec<NativeId> = answered.chain(post).collect();
         found.dedup();
         found
     }
@@ -110,14 +156,25 @@ fn post_of(page: &str) -> &str {
     page.find("comment-page-").and_then(|at| page.get(..at)).unwrap_or(page)
 }
 
-/// A feed knows writers by name alone, so a name is one writer per site.
-fn author(url: &str, writer: &Writer) -> Option<Author> {
+fn is_web(link: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| link.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
+}
+
+/// An address on the same host, with or without `www.`.
+fn is_on_site(id: &str, blog: &str) -> bool {
+    let host = |url: &str| Url::parse(url).ok()?.host_str().map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned());
+    is_web(id) && host(id).is_some_and(|of_id| host(blog) == Some(of_id))
+}
+
+/// A feed knows writers by name alone, so a name is one writer per site. Who writes a post is what the blog says; who writes
+/// a comment is what a stranger says, so that the page they claim is nobody's anywhere else.
+fn author(url: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
     let email = writer.email.as_deref().map(str::trim).filter(|email| email.contains('@') && email.len() <= WORDS_MAX);
     let name = writer.name.as_deref().map(|name| clipped(name.trim(), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
-    let page = writer.url.as_deref().filter(|page| page.len() <= ID_MAX && !page.is_empty());
+    let page = writer.url.as_deref().filter(|page| page.len() <= ID_MAX && is_web(page));
     let site = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let native = match (page, &name, email) {
-        (Some(page), ..) if page.contains("://") => NativeId { scope: String::new(), id: page.to_owned() },
+        (Some(page), ..) => NativeId { scope: if is_comment { site } else { String::new() }, id: page.to_owned() },
         (_, Some(name), _) => NativeId { scope: site, id: name.clone() },
         (_, None, Some(email)) => NativeId { scope: site, id: email.to_owned() },
         (_, None, None) => return None,

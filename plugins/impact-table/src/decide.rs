@@ -26,21 +26,37 @@ pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
         "interaction.gone" => return silent("it was taken back: nothing is left to do"),
         other => return silent(&format!("{other} needs no decision")),
     }
-    let mut doubts = Vec::new();
+    let (mut doubts, mut in_doubt) = (Vec::new(), None);
     for row in &table.rows {
         match verdict(row, about) {
             Verdict::Matches => {
                 let mut decision = act(row, event, about);
+                if let Some(doubtful) = in_doubt.filter(|_| row.responsible.is_none() && !about.backfill) {
+                    stand_in(&mut decision, doubtful);
+                }
                 decision.reasons.extend(doubts);
                 return decision;
             }
-            Verdict::Unknown(predicate) if doubts.len() < DOUBTS_MAX => doubts.push(doubt(row, predicate, about)),
-            Verdict::Unknown(_) | Verdict::Differs => {}
+            Verdict::Unknown(predicate) => {
+                in_doubt = in_doubt.or(Some(row).filter(|row| row.responsible.is_some()));
+                if doubts.len() < DOUBTS_MAX {
+                    doubts.push(doubt(row, predicate, about));
+                }
+            }
+            Verdict::Differs => {}
         }
     }
     let mut decision = silent("no row matches");
     decision.reasons.extend(doubts);
     decision
+}
+
+/// An analyzer that fails must not hide a complaint: where the row that matches would only count, the row that might have
+/// matched gives its task. It answers nothing, for that it does not know enough.
+fn stand_in(decision: &mut Decision, doubtful: &Row) {
+    let Some(responsible) = &doubtful.responsible else { return };
+    decision.actions.extend(action("assign", "assign", &AssignBody::of(doubtful, responsible)));
+    decision.reasons.push(format!("row \"{}\" might have matched and nobody else is responsible: {} looks at it", doubtful.name, responsible.name));
 }
 
 fn silent(why: &str) -> Decision {
@@ -125,9 +141,9 @@ fn text_of<'a>(predicate: &Predicate, about: &'a Interaction) -> Option<&'a str>
     }
 }
 
-/// The contract has no field for it yet: it comes among the attributes, and absent is `outside`.
+/// Absent is `outside`.
 fn side_of(about: &Interaction) -> &str {
-    about.attrs.iter().find(|(key, _)| key == "side").map_or("outside", |(_, side)| side)
+    about.side.as_deref().unwrap_or("outside")
 }
 
 fn annotation<'a>(about: &'a Interaction, key: &str) -> Option<&'a Annotation> {
@@ -183,7 +199,7 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, reasons: &mut Vec<S
         reasons.push(format!("{recent} automatic replies in the last hour: this one waits for a person"));
     }
     let (language, text) = in_language(reply, language_of(about))?;
-    let mode = if reply.is_sent && !is_capped { "send" } else { "draft" };
+    let mode = if reply.is_sent && !is_capped && reply.review.is_empty() { "send" } else { "draft" };
     action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })
 }
 

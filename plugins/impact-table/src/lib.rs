@@ -6,6 +6,7 @@
 mod bodies;
 mod decide;
 mod lint;
+mod reach;
 mod table;
 mod words;
 

@@ -2,11 +2,21 @@
 
 use membrana_sdk::{Finding, Surroundings, finding_error, finding_info, finding_warning};
 
+use crate::reach::{contradiction, covers, overlaps, shared_cover};
 use crate::table::{Mistake, Named, Predicate, ROWS_MAX, Row, Table, Test, Weight, read};
-use crate::words::{is_near, is_same};
+use crate::words::{is_near, places_in};
 
 const KEY: &str = "table_file";
 const LAST_ROW: &str = "end the table with [[row]] name = \"everything else\", without `when`";
+/// The words that the host and the bundled analyzers say; another is never met.
+const VOCABULARIES: [(&str, &[&str]); 4] = [
+    ("intent", &["complaint", "question", "request", "suggestion", "praise", "thanks", "purchase", "churn", "application", "other"]),
+    ("visibility", &["public", "unlisted", "followers", "direct"]),
+    ("kind", &["post", "reply", "comment", "mention", "direct", "mail", "review", "reaction", "share", "checkin", "status"]),
+    ("side", &["outside", "inside"]),
+];
+/// What a reply's text may have filled in.
+const PLACES: [&str; 3] = ["author", "subject", "channel"];
 /// Things said of one table; the host takes no more.
 const FINDINGS_MAX: usize = ROWS_MAX;
 
@@ -63,7 +73,7 @@ impl Lint<'_> {
         }
     }
 
-    /// A row that one row before it always beats.
+    /// A row that rows before it always beat, or that beats itself.
     fn reach(&mut self, row: &Row, earlier: &[Row]) {
         let here = (row.line, row.column);
         if let Some(first) = earlier.iter().find(|first| first.name == row.name && !row.name.is_empty()) {
@@ -77,6 +87,18 @@ impl Lint<'_> {
         if let Some(first) = earlier.iter().find(|first| covers(first, row)) {
             let message = format!("row \"{}\" is never reached: row \"{}\" in line {} matches all it would", row.name, first.name, first.line);
             self.say(Weight::Error, here, message, "move it up, or narrow the row before it".to_owned());
+        } else if let Some((rows, key)) = shared_cover(earlier, row) {
+            let rows: Vec<String> = rows.iter().take(4).map(|first| format!("\"{}\" in line {}", first.name, first.line)).collect();
+            let message = format!("row \"{}\" is never reached: rows {} share out all of its `{key}`", row.name, rows.join(", "));
+            self.say(Weight::Error, here, message, "move it up, or narrow the rows before it".to_owned());
+        } else if let Some(first) = earlier.iter().find(|first| is_other(first, row) && overlaps(first, row)) {
+            let message =
+                format!("rows \"{}\" in line {} and \"{}\" have events in common: the first decides them", first.name, first.line, row.name);
+            self.say(Weight::Info, here, message, "draw the line between them if that is not meant".to_owned());
+        }
+        if let Some(predicate) = contradiction(row).filter(|_| !row.is_doubtful) {
+            let message = format!("row \"{}\" never matches: what it asks of `{}` holds never at once", row.name, predicate.key);
+            self.say(Weight::Error, (predicate.line, predicate.column), message, "leave one of the two out".to_owned());
         }
     }
 
@@ -96,6 +118,14 @@ impl Lint<'_> {
                 format!("the reply of row \"{}\" names reviewers but would be sent without them", row.name),
                 "write mode = \"draft\", or leave out `review`".to_owned(),
             );
+        }
+        for (reply, text) in row.reply.iter().flat_map(|reply| reply.text.iter().map(move |(_, text)| (reply, text))) {
+            for word in places_in(text).filter(|word| !PLACES.contains(word)) {
+                let near = PLACES.iter().find(|known| is_near(word, known));
+                let cure =
+                    near.map_or_else(|| "there are {author}, {subject} and {channel}".to_owned(), |near| format!("did you mean `{{{near}}}`?"));
+                self.say(Weight::Warning, (reply.line, reply.column), format!("`{{{word}}}` would be sent as it stands"), cure);
+            }
         }
         self.duties(row);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));
@@ -148,8 +178,22 @@ impl Lint<'_> {
         self.say(Weight::Error, (team.line, team.column), format!("there is no team \"{}\"", team.name), cure);
     }
 
+    /// A word that is in no vocabulary: the row waits for what nobody says.
+    fn vocabulary(&mut self, predicate: &Predicate, words: &[String]) {
+        let Some((key, known)) = VOCABULARIES.iter().find(|(key, _)| *key == predicate.key) else { return };
+        for word in words.iter().filter(|word| !known.iter().any(|known| known.eq_ignore_ascii_case(word))) {
+            let lower = word.to_lowercase();
+            let near = known.iter().find(|known| is_near(&lower, known) || lower.len() > 3 && known.starts_with(&*lower));
+            let cure = near.map_or_else(|| format!("{key}: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+            self.say(Weight::Warning, (predicate.line, predicate.column), format!("no {key} is \"{word}\", so that never matches"), cure);
+        }
+    }
+
     fn predicate(&mut self, predicate: &Predicate) {
         let here = (predicate.line, predicate.column);
+        if let Test::Any(words) = &predicate.test {
+            self.vocabulary(predicate, words);
+        }
         if let (false, "channel", Test::Any(names)) = (predicate.is_annotation, predicate.key.as_str(), &predicate.test) {
             for name in names.iter().filter(|name| !self.around.channels.contains(name)) {
                 let near = self.around.channels.iter().find(|known| is_near(name, known));
@@ -176,23 +220,7 @@ impl Lint<'_> {
     }
 }
 
-/// Says whether `first` matches everything that `row` matches, by form: every condition of `first` is weaker. A row whose
-/// `when` has a mistake covers nothing and is covered by nothing, so that one mistake is told once.
-fn covers(first: &Row, row: &Row) -> bool {
-    if first.is_doubtful || row.is_doubtful {
-        return false;
-    }
-    let narrower = row.when.as_deref().unwrap_or_default();
-    first.when.iter().flatten().all(|wide| narrower.iter().any(|narrow| is_weaker(wide, narrow)))
-}
-
-fn is_weaker(wide: &Predicate, narrow: &Predicate) -> bool {
-    if wide.key != narrow.key || wide.is_annotation != narrow.is_annotation {
-        return false;
-    }
-    match (&wide.test, &narrow.test) {
-        (Test::Any(wide_words), Test::Any(words)) => words.iter().all(|word| wide_words.iter().any(|wide_word| is_same(&wide.key, wide_word, word))),
-        (Test::Range(a, b), Test::Range(c, d)) => a <= c && b >= d,
-        _ => false,
-    }
+/// Two rows whose order matters, for they do not do the same.
+fn is_other(first: &Row, row: &Row) -> bool {
+    first.responsible.as_ref().map(|team| &team.name) != row.responsible.as_ref().map(|team| &team.name)
 }

@@ -384,6 +384,9 @@ impl Reader<'_> {
                 return None;
             }
         };
+        if matches!(test, Test::Range(min, max) if key == "sentiment" && min <= max && (min > 1.0 || max < -1.0)) {
+            self.error(&value.span(), "no `sentiment` lies there: it is a number from -1 to 1", "write sentiment = { max = -0.2 }");
+        }
         if test == Test::Any(Vec::new()) {
             self.error(&value.span(), format!("`{key}` is an empty list, which nothing matches"), "name at least one, or leave the key out");
         }

@@ -119,6 +119,9 @@ fn a_missing_analyzer_is_named_in_the_reasons() {
     let decision = decide(silent);
     assert_eq!(decision.row.as_deref(), Some("everything else"));
     assert!(decision.reasons.iter().any(|reason| reason.contains("sentiment did not answer")), "{:?}", decision.reasons);
+    assert_eq!(keys(&decision), ["assign"], "a failed analyzer hides no complaint, and answers none");
+    assert!(decision.actions[0].body.contains(r#""team":"support""#) && decision.actions[0].body.contains("7200000"));
+    assert!(decision.reasons.iter().any(|reason| reason.contains("might have matched")), "{:?}", decision.reasons);
 }
 
 #[test]
@@ -212,8 +215,23 @@ fn a_doubt_is_told_only_where_nothing_else_kept_the_row_from_matching() {
     assert_eq!(decide(quiet.clone()).reasons, ["this row matches everything"]);
 
     quiet.interaction.as_mut().unwrap().visibility = "public".to_owned();
+    let looked_at = "row \"complaint in public\" might have matched and nobody else is responsible: support looks at it";
     let said = "row \"complaint in public\" passed over: no `sentiment`, for sentiment did not answer";
-    assert_eq!(decide(quiet).reasons, ["this row matches everything", said]);
+    assert_eq!(decide(quiet.clone()).reasons, ["this row matches everything", looked_at, said]);
+
+    quiet.interaction.as_mut().unwrap().backfill = true;
+    assert_eq!(keys(&decide(quiet.clone())), [""; 0], "history opens no task");
+    let about = quiet.interaction.as_mut().unwrap();
+    about.backfill = false;
+    about.annotations.iter_mut().filter(|said| said.key == "intent").for_each(|said| said.value = Value::Text("thanks".to_owned()));
+    assert_eq!(keys(&decide(quiet)), ["assign", "reply"], "a row that has somebody stands for itself");
+}
+
+#[test]
+fn a_reply_that_names_reviewers_is_never_sent_without_them() {
+    // `validate` refuses such a table; a decision must not depend on that.
+    let table = TABLE.replace("mode = \"draft\"", "mode = \"send\"");
+    assert!(decide_by(&table, event("complaint", -0.9)).actions[1].body.contains(r#""mode":"draft""#));
 }
 
 #[test]

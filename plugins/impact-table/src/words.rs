@@ -47,6 +47,12 @@ pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     number.checked_mul(ms).filter(|ms| (1..=DURATION_MS_MAX).contains(ms))
 }
 
+/// The words in braces: `{author}`. Braces around anything but a word are text.
+pub(crate) fn places_in(text: &str) -> impl Iterator<Item = &str> {
+    let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
+    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(word, _)| word)).filter(is_word)
+}
+
 /// One letter more, less, or another; or two neighbours swapped.
 pub(crate) fn is_near(word: &str, known: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (word.chars().collect(), known.chars().collect());

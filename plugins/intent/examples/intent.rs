@@ -5,7 +5,7 @@ use std::io::{BufRead as _, Write as _};
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
-        writeln!(out, "{}", membrana_intent::intent(&line?, None).map_or("-", |(intent, _)| intent.word()))?;
+        writeln!(out, "{}", membrana_intent::intent(&line?, None, None).map_or("-", |(intent, _)| intent.word()))?;
     }
     Ok(())
 }

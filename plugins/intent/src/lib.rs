@@ -1,19 +1,25 @@
 //! Analyzer `intent`: what somebody wants who writes in English or Italian, in one word, with a confidence.
 //!
-//! Cue phrases, each with a weight, summed over the text; a question mark and what the sentiment analyzer said add to it.
+//! Cue phrases of the text's language, each with a weight, summed; a question mark and what the sentiment analyzer said add
+//! to it. A text in another language gets no answer. It reads the first 16 KiB and remembers nothing.
 
 mod cues;
+#[path = "../../language/src/guess.rs"]
+mod guess;
 
 use membrana_sdk::analyzer::{Batch, Item};
 use membrana_sdk::{Analyzer, Annotation, Result, Value, register_analyzer};
 
-use cues::CUES;
+use cues::Cues;
 pub use cues::Intent;
+use guess::{Guess, guess};
 
 /// Units: bytes looked at; more says nothing new.
 const LOOKED_AT_MAX: usize = 16 << 10;
 /// Below this nothing is clear enough.
 const WEIGHT_MIN: f32 = 0.8;
+/// So many words without one of Italian, of English or of a cue are in some other language.
+const WORDS_OF_OTHER_MIN: usize = 6;
 
 /// The analyzer.
 pub struct Intents;
@@ -35,30 +41,49 @@ fn said(item: &Item) -> Option<Annotation> {
         Some(subject) => format!("{subject}. {}", item.text),
         None => item.text.clone(),
     };
-    let (intent, confidence) = intent(&whole, sentiment)?;
+    let (intent, confidence) = intent(&whole, language_of(item), sentiment)?;
     Some(Annotation { key: "intent".to_owned(), value: Value::Text(intent.word().to_owned()), confidence: Some(confidence) })
 }
 
-/// What a text wants, and how clearly; `None` where it has no letter. `sentiment` is in [-1, 1].
-pub fn intent(text: &str, sentiment: Option<f64>) -> Option<(Intent, f32)> {
-    let end = (0..=LOOKED_AT_MAX.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
-    let words = plain(text.get(..end).unwrap_or_default());
-    if !words.chars().any(char::is_alphabetic) {
+/// As declared, else as an analyzer before this one told.
+fn language_of(item: &Item) -> Option<&str> {
+    let told = item.earlier.iter().find_map(|said| match &said.value {
+        Value::Text(tag) if said.key == "language" => Some(tag.as_str()),
+        _ => None,
+    });
+    item.language.as_deref().or(told)
+}
+
+/// What a text wants, and how clearly; `None` where it has no letter or is neither Italian nor English. `language` is a
+/// BCP 47 tag, guessed where it is absent; `sentiment` is in [-1, 1].
+pub fn intent(text: &str, language: Option<&str>, sentiment: Option<f64>) -> Option<(Intent, f32)> {
+    let text = text.get(..text.floor_char_boundary(LOOKED_AT_MAX)).unwrap_or_default();
+    let plain = plain(text);
+    if !plain.chars().any(char::is_alphabetic) {
         return None;
     }
+    let (lists, is_sure): (&[&Cues], bool) = match language.map_or_else(|| guess(text), named) {
+        Guess::Italian => (&[Cues::italian()], true),
+        Guess::English => (&[Cues::english()], true),
+        Guess::Unclear => (&[Cues::italian(), Cues::english()], false),
+        Guess::Other => return None,
+    };
+    let words: Vec<&str> = plain.split(' ').filter(|word| !word.is_empty()).collect();
     let mut weights = [0.0f32; Intent::ALL.len()];
     let mut add = |intent: Intent, weight: f32| {
         if let Some(slot) = weights.get_mut(intent as usize) {
             *slot += weight;
         }
     };
-    for (phrase, intent, weight) in CUES {
-        if words.contains(phrase) {
-            add(*intent, *weight);
-        }
+    for list in lists {
+        list.found(&words, &mut add);
     }
-    if text.contains('?') {
-        add(Intent::Question, 1.0);
+    if words.iter().any(|word| is_order(word)) {
+        add(Intent::Request, 1.4);
+    }
+    // The `?` of an address asks nothing.
+    if text.split_whitespace().any(|word| word.contains('?') && !word.contains("://")) {
+        add(Intent::Question, 0.9);
     }
     match sentiment {
         Some(feeling) if feeling <= -0.3 => add(Intent::Complaint, 0.9),
@@ -67,22 +92,38 @@ pub fn intent(text: &str, sentiment: Option<f64>) -> Option<(Intent, f32)> {
     }
     let sum: f32 = weights.iter().sum();
     let (best, weight) = Intent::ALL.into_iter().zip(weights).fold((Intent::Other, 0.0), |best, next| if next.1 > best.1 { next } else { best });
-    if weight < WEIGHT_MIN { Some((Intent::Other, 0.5)) } else { Some((best, (weight / sum).clamp(0.0, 1.0))) }
+    match weight < WEIGHT_MIN {
+        true if is_sure || words.len() < WORDS_OF_OTHER_MIN => Some((Intent::Other, 0.5)),
+        true => None,
+        false => Some((best, (weight / sum).clamp(0.0, 1.0))),
+    }
 }
 
-/// Lower case, one space between words and around the whole, no punctuation but apostrophes.
-fn plain(text: &str) -> String {
-    let mut words = String::with_capacity(text.len() + 2);
-    words.push(' ');
-    for c in text.chars() {
-        let c = if c == '’' { '\'' } else { c };
-        if c.is_alphanumeric() || c == '\'' {
-            words.extend(c.to_lowercase());
-        } else if !words.ends_with(' ') {
-            words.push(' ');
-        }
+/// By BCP 47 tag.
+fn named(tag: &str) -> Guess {
+    match tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "it" => Guess::Italian,
+        "en" => Guess::English,
+        _ => Guess::Other,
     }
-    if !words.ends_with(' ') {
+}
+
+/// An Italian order to several people: `mandatemi`, `fateci`.
+fn is_order(word: &str) -> bool {
+    word.len() > 7 && ["atemi", "etemi", "itemi", "ateci", "eteci", "iteci", "atemelo", "atemela"].iter().any(|end| word.ends_with(end))
+}
+
+/// Lower case, one space between words, no punctuation but apostrophes, no addresses.
+fn plain(text: &str) -> String {
+    let mut words = String::with_capacity(text.len() + 1);
+    for word in text.split_whitespace().filter(|word| !word.contains("://") && !word.starts_with("www.")) {
+        for c in word.chars().map(|c| if c == '’' { '\'' } else { c }) {
+            if c.is_alphanumeric() || c == '\'' {
+                words.extend(c.to_lowercase());
+            } else if !words.ends_with(' ') {
+                words.push(' ');
+            }
+        }
         words.push(' ');
     }
     words
@@ -115,20 +156,41 @@ mod tests {
             ("Are you hiring? I attach my CV", Intent::Application),
             ("Domani è martedì", Intent::Other),
         ] {
-            assert_eq!(intent(text, None).map(|(intent, _)| intent), Some(expected), "{text}");
+            assert_eq!(intent(text, None, None).map(|(intent, _)| intent), Some(expected), "{text}");
         }
     }
 
     #[test]
     fn nothing_said_is_nothing_wanted() {
-        assert_eq!(intent(" \0 … 😀", None), None);
-        assert_eq!(intent("", Some(-0.9)), None);
-        assert!(intent(&"boh ".repeat(300_000), None).is_some());
+        assert_eq!(intent(" \0 … 😀", None, None), None);
+        assert_eq!(intent("", None, Some(-0.9)), None);
+        assert!(intent(&"non so boh ".repeat(100_000), None, None).is_some());
     }
 
     #[test]
     fn a_bad_feeling_makes_a_complaint_of_what_is_unclear() {
-        assert_eq!(intent("Di nuovo al buio.", Some(-0.6)).map(|(intent, _)| intent), Some(Intent::Complaint));
-        assert_eq!(intent("Di nuovo al buio.", None).map(|(intent, _)| intent), Some(Intent::Other));
+        assert_eq!(intent("Di nuovo al buio.", None, Some(-0.6)).map(|(intent, _)| intent), Some(Intent::Complaint));
+        assert_eq!(intent("Di nuovo al buio.", None, None).map(|(intent, _)| intent), Some(Intent::Other));
+    }
+    #[test]
+    fn an_address_asks_nothing_and_a_word_is_no_part_of_another() {
+        let intent_of = |text: &str| intent(text, Some("it"), None).map(|(intent, _)| intent);
+        assert_eq!(intent_of("Ho letto https://acme.example/?id=7"), Some(Intent::Other));
+        assert_eq!(intent("See https://acme.example/?please=refund", Some("en"), None).map(|(intent, _)| intent), Some(Intent::Other));
+        assert_eq!(intent_of("Lo scambio di figurine è domani"), Some(Intent::Other), "a swap is no scam");
+        assert_eq!(intent("The scammer state", Some("en"), None).map(|(intent, _)| intent), Some(Intent::Other));
+    }
+
+    #[test]
+    fn other_languages_get_no_answer() {
+        for (text, language) in [
+            ("Ich möchte meinen Vertrag kündigen und das ist nicht lustig", None),
+            ("Quiero cancelar mi contrato porque no funciona nada", None),
+            ("Я хочу расторгнуть договор с вашей компанией прямо сейчас", None),
+            ("Grazie", Some("de")),
+        ] {
+            assert_eq!(intent(text, language, None), None, "{text}");
+        }
+        assert!(intent("Grazie", Some("it-CH"), None).is_some());
     }
 }

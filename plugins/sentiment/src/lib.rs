@@ -1,7 +1,12 @@
 //! Analyzer `sentiment`: annotation `sentiment`, a number in [-1, 1], for English and Italian; it abstains elsewhere.
 //!
-//! Word weights and rules after VADER (Hutto and Gilbert 2014): negation, intensity, capitals, contrast, emphasis.
+//! Word weights and rules after VADER (Hutto and Gilbert 2014): negation, intensity, capitals, contrast, emphasis. Where
+//! nobody told the language, the little words do, and where there are none, the weighed ones.
 
+use std::borrow::Cow;
+
+#[path = "../../language/src/guess.rs"]
+mod guess;
 mod lexicon;
 mod rules;
 
@@ -29,9 +34,17 @@ fn said(item: &Item) -> Option<Annotation> {
         Value::Text(tag) if said.key == "language" => Some(tag.as_str()),
         _ => None,
     });
-    let language = Language::of(item.language.as_deref().or(told)?)?;
-    let end = (0..=LOOKED_AT_MAX.min(item.text.len())).rev().find(|n| item.text.is_char_boundary(*n)).unwrap_or(0);
-    let number = score(language, item.text.get(..end).unwrap_or_default())?;
+    // What is wrong often stands in a mail's subject alone.
+    let whole = match item.subject.as_deref().filter(|subject| !subject.trim().is_empty()) {
+        Some(subject) => Cow::Owned(format!("{subject}. {}", item.text)),
+        None => Cow::Borrowed(item.text.as_str()),
+    };
+    let text = whole.get(..whole.floor_char_boundary(LOOKED_AT_MAX)).unwrap_or_default();
+    let language = match item.language.as_deref().or(told) {
+        Some(tag) => Language::of(tag)?,
+        None => Language::guessed(text)?,
+    };
+    let number = score(language, text)?;
     Some(Annotation { key: "sentiment".to_owned(), value: Value::Number((number * 1000.0).round() / 1000.0), confidence: None })
 }
 

@@ -1,8 +1,10 @@
 //! VADER's rules over one text, with the words of each language.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use crate::lexicon::{Words, emoji, english, italian, italian_firsts};
+use crate::guess::{Guess, guess};
+use crate::lexicon::{Words, emoji, english, italian, italian_firsts, italian_stems};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
 const BOOST: f64 = 0.293;
@@ -10,6 +12,8 @@ const BOOST: f64 = 0.293;
 const CAPITALS: f64 = 0.733;
 /// A negation turns a weight round, and down.
 const NEGATION: f64 = -0.74;
+/// `-issimo`.
+const SUPERLATIVE: f64 = 1.3;
 /// About the largest sum that is expected.
 const ALPHA: f64 = 15.0;
 
@@ -29,6 +33,23 @@ impl Language {
             "en" => Some(Self::English),
             "it" => Some(Self::Italian),
             _ => None,
+        }
+    }
+
+    /// Where nobody told it.
+    pub(crate) fn guessed(text: &str) -> Option<Self> {
+        match guess(text) {
+            Guess::Italian => Some(Self::Italian),
+            Guess::English => Some(Self::English),
+            Guess::Other => None,
+            Guess::Unclear => {
+                let n_known = |language| text.split_whitespace().filter(|shown| known(language, &word_of(language, shown).lower).is_some()).count();
+                match n_known(Self::Italian).cmp(&n_known(Self::English)) {
+                    Ordering::Greater => Some(Self::Italian),
+                    Ordering::Less => Some(Self::English),
+                    Ordering::Equal => None,
+                }
+            }
         }
     }
 
@@ -217,9 +238,7 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
         .and_then(|before| words.get(before))
         .filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
     let of_pair = before.and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
-    let elided = word.lower.split_once('\'').map(|(_, rest)| rest).filter(|_| language == Language::Italian);
-    let alone = lexicon.get(&*word.lower).or_else(|| elided.and_then(|rest| lexicon.get(rest)));
-    let Some(weight) = of_pair.or(alone).copied() else { return 0.0 };
+    let Some(weight) = of_pair.copied().or_else(|| known(language, &word.lower)) else { return 0.0 };
     // A negation that is itself in the list counts by what it negates.
     if language.is_negation(&word.lower) && language == Language::Italian {
         return 0.0;
@@ -228,7 +247,9 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     if is_mixed && is_capitals(word.shown) {
         weight += CAPITALS.copysign(weight);
     }
-    for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)] {
+    // A phrase of two was weighed with its negation; in Italian two negations are one: "non è mai stato gentile".
+    let (first, mut is_negated) = if of_pair.is_some() { (2, true) } else { (1, false) };
+    for (distance, damping) in [(1, 1.0), (2, 0.95), (3, 0.9)].into_iter().filter(|(distance, _)| *distance >= first) {
         let Some(before) = n.checked_sub(distance).and_then(|at| words.get(at)) else { break };
         // VADER reaches over a full stop; in Italian that turned "nessuno risponde. Vergogna!" into praise.
         if language == Language::Italian && before.ends_sentence {
@@ -242,11 +263,32 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
             boost += CAPITALS.copysign(boost);
         }
         weight += (boost * damping).copysign(boost * weight);
-        if language.is_negation(&before.lower) {
+        if language.is_negation(&before.lower) && !(is_negated && language == Language::Italian) {
             weight *= NEGATION;
+            is_negated = true;
         }
     }
     weight
+}
+
+/// The weight of a word, in Italian of any of its endings: the list has most words once.
+fn known(language: Language, word: &str) -> Option<f64> {
+    let lexicon = language.lexicon();
+    if language == Language::English {
+        return lexicon.get(word).copied();
+    }
+    let elided = word.split_once('\'').map(|(_, rest)| rest);
+    let alone = |word: &str| lexicon.get(word).copied();
+    alone(word).or_else(|| elided.and_then(alone)).or_else(|| inflected(elided.unwrap_or(word)))
+}
+
+fn inflected(word: &str) -> Option<f64> {
+    let stems = italian_stems();
+    let bare = word.strip_suffix(['o', 'a', 'i', 'e'])?;
+    // `sporco`, but `sporche`.
+    let stem = bare.strip_suffix('h').unwrap_or(bare);
+    let superlative = || stem.strip_suffix("issim").and_then(|stem| stems.get(stem)).map(|weight| weight * SUPERLATIVE);
+    stems.get(stem).copied().or_else(superlative)
 }
 
 /// What stands before a contrast counts half, what comes after half as much again.

@@ -39,6 +39,10 @@ fn italian_knows_negation_intensity_and_contrast() {
     assert!(it("Personale gentile ma servizio pessimo") < 0.0);
     assert!(it("Che delusione 😡") < it("Che delusione"));
     assert!(it("Ho pagato due volte e nessuno risponde. Vergogna!") < -0.2, "a negation ends with its sentence");
+    assert!(it("Non è mai stato gentile") < 0.0 && it("Nessuno è stato mai cortese") < 0.0, "two negations are one");
+    assert!(it("Non mi avete mai deluso") > 0.0);
+    assert!(it("L'app non funziona") < 0.0, "a phrase is not turned round by its own negation");
+    assert!(it("Camere sporche") < 0.0 && it("Bravissime") > it("Brave"), "endings");
 }
 
 fn item(text: &str, language: Option<&str>, earlier: Vec<Annotation>) -> Item {
@@ -51,11 +55,28 @@ fn it_abstains_where_it_knows_no_words() {
     let huge = "ottimo ".repeat(200_000);
     let items = vec![
         item("Schrecklich!", Some("de"), vec![]),
-        item("Pessimo", None, vec![]),
+        item("Xyz", None, vec![]),
         item("Pessimo", None, vec![told]),
         item(" \0 ", Some("en"), vec![]),
         item(&huge, Some("it"), vec![]),
     ];
     let said = Sentiment::analyze(&Batch { channel: "x".to_owned(), kind: "post".to_owned(), items }).unwrap();
     assert_eq!(said.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1, 0, 1]);
+}
+
+#[test]
+fn undeclared_texts_and_subjects_are_read_too() {
+    let mut mail = item("In allegato la foto.", Some("it"), vec![]);
+    mail.subject = Some("Servizio pessimo".to_owned());
+    let items = vec![
+        mail,
+        item("Pessimo", None, vec![]),
+        item("Il vostro servizio è pessimo", None, vec![]),
+        item("This is a terrible service", None, vec![]),
+        item("Der Service ist schrecklich und nicht gut", None, vec![]),
+    ];
+    let said = Sentiment::analyze(&Batch { channel: "x".to_owned(), kind: "mail".to_owned(), items }).unwrap();
+    let is_bad = |said: &Vec<Annotation>| matches!(said.as_slice(), [Annotation { value: Value::Number(number), .. }] if *number < -0.3);
+    assert_eq!(said.iter().map(is_bad).collect::<Vec<_>>(), [true, true, true, true, false]);
+    assert!(said[4].is_empty());
 }

@@ -26,6 +26,7 @@ fn item(item: &Json, base: Option<&Url>) -> Item {
         id: word(item, "id"),
         title: word(item, "title").map(|title| tidy(&title)),
         link: word(item, "url").or_else(|| word(item, "external_url")).map(|link| absolute(base, &link)),
+        is_link_foreign: word(item, "url").is_none(),
         body: said("content_html", true).or_else(|| said("content_text", false)).or_else(|| said("summary", false)).unwrap_or_default(),
         author: author.map(|author| Writer { name: word(author, "name"), email: None, url: word(author, "url") }).unwrap_or_default(),
         language: word(item, "language"),

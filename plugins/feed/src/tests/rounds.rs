@@ -168,7 +168,20 @@ fn a_move_for_good_is_remembered_and_another_is_not() {
     assert_eq!(ids(&poll(&mut cursor, 9).unwrap()), ["g"]);
     web.asked();
     poll(&mut cursor, 9).unwrap();
+    assert_eq!(web.asked(), ["http://a.test/", "http://a.test/b", "http://a.test/c"], "once may be a slip");
+    poll(&mut cursor, 9).unwrap();
+    web.asked();
+    poll(&mut cursor, 9).unwrap();
     assert_eq!(web.asked(), ["http://a.test/b", "http://a.test/c"]);
+
+    web.serve("http://a.test/", 200, &[], &rss(&[("back", "y")]));
+    web.serve("http://a.test/b", 404, &[], "");
+    assert_eq!(ids(&poll(&mut cursor, 9).unwrap()), ["back"], "the configured address has the last word");
+    web.serve("http://a.test/b", 500, &[], "");
+    web.asked();
+    poll(&mut cursor, 9).unwrap();
+    assert_eq!(web.asked(), ["http://a.test/"]);
+    web.serve("http://a.test/", 301, &[("location", "/b")], "");
 
     testing::with_host(|host| host.state.clear());
     web.serve("http://a.test/b", 0, &[], "");

@@ -14,7 +14,17 @@ fn a_good_table_only_says_which_rows_count() {
 }
 
 /// A change of the good table, a part of what is said, and its line.
-const MISTAKES: [(&str, &str, &str, u32); 24] = [
+const MISTAKES: [(&str, &str, &str, u32); 34] = [
+    ("intent = [\"complaint\"]", "intent = [\"complain\"]", "no intent is \"complain\"", 5),
+    ("visibility = [\"public\"]", "visibility = [\"pubic\"]", "no visibility is \"pubic\"", 5),
+    ("visibility = [\"public\"]", "kind = [\"coment\"]", "no kind is \"coment\"", 5),
+    ("visibility = [\"public\"]", "side = [\"indoors\"]", "no side is \"indoors\"", 5),
+    ("max = -0.2", "max = -2", "no `sentiment` lies there", 5),
+    ("max = -0.2", "min = 1.5", "no `sentiment` lies there", 5),
+    ("intent = [\"complaint\"]", "intent = [\"complaint\"], annotation = { intent = [\"thanks\"] }", "never matches: what it asks of `intent`", 5),
+    ("max = -0.2 }", "max = -0.2 }, annotation = { sentiment = { min = 0.1 } }", "never matches: what it asks of `sentiment`", 5),
+    ("Hi {author}", "Hi {autor}", "`{autor}` would be sent as it stands", 10),
+    ("Ciao {author}", "Ciao {nome} {}", "`{nome}` would be sent as it stands", 10),
     ("responsible = \"support\"\nwithin", "within", "`within`, `reply` and nobody responsible", 11),
     ("consulted = [\"logistics\"]", "consulted = [\"logistic\"]", "no team \"logistic\"", 7),
     ("within = \"2h\"", "within = \"2h\"\ninformed = [\"suport\"]", "no team \"suport\"", 9),
@@ -75,6 +85,49 @@ fn a_row_that_an_earlier_one_covers_is_told() {
         let told: Vec<u32> = findings.iter().filter(|finding| finding.message.contains("never reached")).map(|finding| finding.line).collect();
         assert_eq!(told, if is_covered { vec![4] } else { Vec::new() }, "{earlier} | {later}");
     }
+}
+
+/// Earlier rows' `when`, the last one's, and whether it is never reached.
+const TOGETHER: [(&[&str], &str, bool); 9] = [
+    (&["kind = [\"post\"]", "kind = [\"reply\"]"], "kind = [\"post\", \"reply\"]", true),
+    (&["kind = [\"post\"]", "kind = [\"reply\"]"], "kind = [\"post\", \"mail\"]", false),
+    (&["kind = [\"post\"]", "kind = [\"reply\"]"], "kind = [\"post\", \"reply\"], intent = [\"thanks\"]", true),
+    (&["kind = [\"post\"], intent = [\"thanks\"]", "kind = [\"reply\"]"], "kind = [\"post\", \"reply\"]", false),
+    (&["sentiment = { max = 0 }", "sentiment = { min = 0 }"], "sentiment = { min = -0.5, max = 0.5 }", true),
+    (&["sentiment = { max = 0 }", "sentiment = { min = 0.1 }"], "sentiment = { min = -0.5, max = 0.5 }", false),
+    (&["sentiment = { min = -1, max = 0 }", "sentiment = { min = 0, max = 1 }"], "sentiment = { min = -2 }", true),
+    (&["sentiment = { max = 0.1 }", "sentiment = { min = 0.2 }"], "sentiment = { min = 0.1, max = 0.1 }", true),
+    (&["annotation = { price = { max = 9 } }", "annotation = { price = { min = 9, max = 20 } }"], "annotation = { price = { min = 1 } }", false),
+];
+
+#[test]
+fn a_row_that_earlier_ones_share_out_is_told() {
+    for (earlier, last, is_covered) in TOGETHER {
+        let rows: String =
+            earlier.iter().chain([&last]).enumerate().map(|(n, when)| format!("[[row]]\nname = \"{n}\"\nwhen = {{ {when} }}\n")).collect();
+        let told = errors(&format!("{rows}[[row]]\nname = \"rest\"\n"));
+        assert_eq!(told.iter().any(|(_, message)| message.contains("\"2\" is never reached")), is_covered, "{earlier:?} | {last}: {told:?}");
+    }
+}
+
+#[test]
+fn rows_that_ask_the_same_and_have_events_in_common_are_named() {
+    let said = |first: &str, second: &str| {
+        let row = |name: &str, when: &str, team: &str| {
+            format!("[[row]]\nname = \"{name}\"\nwhen = {{ {when} }}\nresponsible = \"{team}\"\nwithin = \"1h\"\n")
+        };
+        let table = format!("{}{}[[row]]\nname = \"rest\"\n", row("a", first, "support"), row("b", second, "legal"));
+        let findings = ImpactTable::validate(&serde_json::json!({ "table": table }).to_string(), &around());
+        findings.iter().filter(|finding| finding.message.contains("in common")).map(|finding| finding.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(said("sentiment = { max = 0.2 }", "sentiment = { min = 0.1 }"), [Severity::Info]);
+    assert_eq!(said("sentiment = { max = 0.2 }", "sentiment = { min = 0.3 }"), []);
+    assert_eq!(
+        said("intent = [\"thanks\"]", "visibility = [\"public\"]"),
+        [],
+        "rows that ask other questions always meet: that is what order is for"
+    );
+    assert_eq!(said("kind = [\"post\"]", "kind = [\"post\", \"reply\"]"), [], "an exception before the rule is meant");
 }
 
 fn errors(table: &str) -> Vec<(u32, String)> {
