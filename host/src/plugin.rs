@@ -13,13 +13,14 @@ mod inspect;
 mod limits;
 mod manifest;
 mod pool;
+mod seal;
 mod shapes;
 
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{Generation, Native, Slot};
 pub use inspect::{Asked, Inspection, MissingGrant, inspect, missing_grants};
 pub use limits::Limits;
-pub use manifest::{Kind, Manifest, SECTION, WantsCredential, embed};
+pub use manifest::{Kind, Manifest, WantsCredential, embed};
 pub use shapes::{
     AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, PluginState, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

@@ -5,7 +5,7 @@ use wasmparser::{Parser, Payload};
 
 use crate::model::Digest;
 
-use super::manifest::{Manifest, section};
+use super::manifest::{CONTRACT, Manifest, embedded};
 use super::{Kind, PluginError};
 
 /// A plugin file, read.
@@ -25,10 +25,7 @@ pub struct Inspection {
 
 /// Reads a plugin file. Nothing is compiled or run.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, PluginError> {
-    let text = section(bytes)?.ok_or_else(|| {
-        PluginError::Manifest("the component has none; build it with `membrana plugin build`, which embeds `plugin.toml`".to_owned())
-    })?;
-    let manifest = Manifest::parse(&text)?;
+    let manifest = Manifest::parse(&embedded(bytes)?)?;
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0u32);
     for payload in Parser::new(0).parse_all(bytes) {
         let broken = |error: wasmparser::BinaryReaderError| PluginError::NotAComponent(error.to_string());
@@ -52,6 +49,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, PluginError> {
     if !exports.iter().any(|name| name.starts_with(&wanted)) {
         let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
         return Err(PluginError::Contract(format!("its manifest says `{}`, but it exports {found}", manifest.kind.word())));
+    }
+    let spoken = format!("{wanted}{CONTRACT}.");
+    if let Some(other) = exports.iter().find(|name| name.starts_with(&wanted) && !name.starts_with(&spoken)) {
+        return Err(PluginError::Contract(format!("it exports `{other}`, and this host speaks {CONTRACT}")));
     }
     Ok(Inspection { manifest, imports, exports, digest: Digest::of(bytes), size: bytes.len() })
 }
