@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
+#[path = "all/bad_input.rs"]
+mod bad_input;
 #[path = "all/check.rs"]
 mod check;
 #[path = "all/harness.rs"]
