@@ -14,6 +14,7 @@ mod inspect;
 mod limits;
 mod manifest;
 mod pool;
+mod seal;
 mod shapes;
 mod state;
 
@@ -22,7 +23,7 @@ pub use generation::{CallTurn, Generation, Native, Slot};
 pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
-pub use manifest::{Kind, Manifest, SECTION, View, WantsCredential, embed};
+pub use manifest::{Kind, Manifest, View, WantsCredential, embed};
 pub use shapes::{
     AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange, RuleInteraction,
     Sent, Surroundings, Target,

@@ -11,13 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use wasm_encoder::{CustomSection, Encode as _, Section as _};
+#[path = "../../host/src/plugin/seal.rs"]
+mod seal;
 
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
-    for watched in ["wit", "sdk", "Cargo.lock", "plugins"] {
+    for watched in ["wit", "sdk", "Cargo.toml", "Cargo.lock", "plugins", "host/src/plugin/seal.rs"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -107,11 +108,7 @@ fn build<'p>(root: &Path, out: &Path, plugins: impl Iterator<Item = &'p Plugin> 
     }
     for plugin in plugins {
         let built = target_dir.join(TARGET).join("guest").join(format!("{}.wasm", plugin.package.replace('-', "_")));
-        let mut bytes = fs::read(&built)?;
-        let section = CustomSection { name: "membrana:manifest".into(), data: plugin.manifest.as_bytes().into() };
-        bytes.push(section.id());
-        section.encode(&mut bytes);
-        fs::write(out.join(format!("{}.wasm", plugin.name)), bytes)?;
+        fs::write(out.join(format!("{}.wasm", plugin.name)), seal::sealed(&fs::read(&built)?, &plugin.manifest))?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The built host as its users meet it: a process, a configuration, pretend networks. One binary, for each links anew.
 
-#![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
 #[path = "all/bench.rs"]
 mod bench;
+#[path = "all/bad_input.rs"]
+mod bad_input;
 #[path = "all/check.rs"]
 mod check;
 #[path = "all/demo.rs"]
@@ -26,6 +27,10 @@ mod kill;
 mod letters;
 #[path = "all/replies.rs"]
 mod replies;
+#[path = "all/load.rs"]
+mod load;
+#[path = "all/real.rs"]
+mod real;
 #[path = "all/servers.rs"]
 mod servers;
 #[path = "all/story.rs"]

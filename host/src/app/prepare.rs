@@ -10,7 +10,7 @@ use crate::console::{Section, Sections};
 use crate::ingress::{Scheme, Verifier};
 use crate::model::{ChannelName, Digest};
 use crate::outbox::SendClass;
-use crate::plugin::{Asked, Generation, Inspection, Kind, Limits, Load, Slot, Surroundings, inspect, missing_grants};
+use crate::plugin::{Asked, Generation, Inspection, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
 use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
@@ -227,7 +227,7 @@ fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation
     });
     PreparedChannel {
         name: channel.plugin.name.clone(),
-        network: manifest.network.clone().unwrap_or_default(),
+        network: network_of(manifest, &channel.plugin.name),
         pace: manifest.polls().then_some(channel.poll),
         state_quota: manifest.state_quota(),
         capabilities: serde_json::Value::Object(manifest.capabilities.clone()).to_string().into(),
@@ -235,6 +235,15 @@ fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation
         verifier,
         methods,
         plugin: Arc::new(Slot::new(Arc::clone(&generation))),
+    }
+}
+
+/// What identities belong to: the network, or the channel alone where its ids mean nothing outside it.
+fn network_of(manifest: &Manifest, channel: &str) -> String {
+    let network = manifest.network.as_deref().unwrap_or_default();
+    match manifest.capabilities.get("identity_scope").and_then(|scope| scope.as_str()) {
+        Some("channel") => format!("{network}/{channel}"),
+        _ => network.to_owned(),
     }
 }
 

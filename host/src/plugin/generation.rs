@@ -13,6 +13,7 @@ use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
+use super::manifest::CONTRACT;
 use super::pool::{Exports, Pool, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
@@ -139,7 +140,8 @@ impl Generation {
             Some(handle) => handle.await.unwrap_or_else(|error| Err(transient("stopped", &error.to_string()))),
             None => Err(transient("stopped", "the engine is stopping")),
         };
-        started.map_err(|fault| PluginError::Contract(fault.to_string()))
+        let export = format!("membrana:plugin/{}@{CONTRACT}.0", self.manifest.kind.word());
+        started.map_err(|fault| PluginError::Contract(format!("its export `{export}` cannot be started: {fault}")))
     }
 
     /// Waits for a place among the calls that run at once, for who counts time from there on.

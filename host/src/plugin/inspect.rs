@@ -5,7 +5,7 @@ use wasmparser::{Parser, Payload};
 use crate::model::Digest;
 
 use super::PluginError;
-use super::manifest::{Manifest, section};
+use super::manifest::{CONTRACT, Manifest, embedded};
 
 /// A larger file is not read. It bounds what compiling may cost until that runs in a process of its own. Units: bytes.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
@@ -30,10 +30,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, PluginError> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(PluginError::NotAComponent(format!("{} bytes are over the limit of {FILE_BYTES_MAX}", bytes.len())));
     }
-    let text = section(bytes)?.ok_or_else(|| {
-        PluginError::Manifest("the component has none; build it with `membrana plugin build`, which embeds `plugin.toml`".to_owned())
-    })?;
-    let manifest = Manifest::parse(&text)?;
+    let manifest = Manifest::parse(&embedded(bytes)?)?;
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0u32);
     for payload in Parser::new(0).parse_all(bytes) {
         let broken = |error: wasmparser::BinaryReaderError| PluginError::NotAComponent(error.to_string());
@@ -57,6 +54,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, PluginError> {
     if !exports.iter().any(|name| name.starts_with(&wanted)) {
         let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
         return Err(PluginError::Contract(format!("its manifest says `{}`, but it exports {found}", manifest.kind.word())));
+    }
+    let spoken = format!("{wanted}{CONTRACT}.");
+    if let Some(other) = exports.iter().find(|name| name.starts_with(&wanted) && !name.starts_with(&spoken)) {
+        return Err(PluginError::Contract(format!("it exports `{other}`, and this host speaks {CONTRACT}")));
     }
     Ok(Inspection { manifest, imports, exports, digest: Digest::of(bytes), size: bytes.len() })
 }

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use wasm_encoder::{CustomSection, Encode, Section};
 use wasmparser::{Parser, Payload};
 
 use crate::egress::Inject;
 
 use super::PluginError;
+use super::seal::{SEAL, SECTION, sealed};
 
-/// Where the manifest lies in a component.
-pub const SECTION: &str = "membrana:manifest";
 /// The version of the contract that this host speaks.
 pub(super) const CONTRACT: &str = "0.1";
 /// Units: bytes.
@@ -326,21 +324,32 @@ fn key_of(pointer: &str) -> String {
     key
 }
 
-/// Appends the manifest to a component, in place of one that is there. Errors: it is no component, or the manifest is wrong.
+/// Appends the manifest to a component, with a digest of both. Errors: it is no component, it has a manifest, or the manifest is wrong.
 pub fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, PluginError> {
     Manifest::parse(manifest)?;
     if section(component)?.is_some() {
         return Err(PluginError::NotAComponent("it has a manifest already; embed it into the file that the compiler wrote".to_owned()));
     }
-    let mut bytes = component.to_vec();
-    let custom = CustomSection { name: SECTION.into(), data: manifest.as_bytes().into() };
-    bytes.push(custom.id());
-    custom.encode(&mut bytes);
-    Ok(bytes)
+    Ok(sealed(component, manifest))
 }
 
-/// The manifest's text inside a component, if there is one.
-pub(super) fn section(bytes: &[u8]) -> Result<Option<String>, PluginError> {
+/// The manifest's text inside a plugin's file, once the digest that it carries fits the file. Errors: none there, an older build's, or
+/// a file that was changed since.
+pub(super) fn embedded(bytes: &[u8]) -> Result<String, PluginError> {
+    let refused = |why: &str| PluginError::Manifest(format!("{why}; build it again with `membrana plugin build`"));
+    let text = section(bytes)?.ok_or_else(|| refused("the component has none"))?;
+    let without_seal = text.strip_prefix(SEAL).and_then(|rest| rest.split_once('\n'));
+    let (_, manifest) = without_seal.ok_or_else(|| refused("it carries no digest of the file, as older builds do"))?;
+    // Sealing it anew also sees what was appended, and a digest that was touched itself.
+    let n_component = bytes.len().saturating_sub(sealed(&[], manifest).len());
+    if sealed(bytes.get(..n_component).unwrap_or_default(), manifest) != bytes {
+        return Err(refused("the file was changed or damaged since it was built: its digest does not fit"));
+    }
+    Ok(manifest.to_owned())
+}
+
+/// The text of the manifest's section, if there is one.
+fn section(bytes: &[u8]) -> Result<Option<String>, PluginError> {
     if !Parser::is_component(bytes) {
         return Err(PluginError::NotAComponent("the file is no Wasm component (a core module or something else)".to_owned()));
     }
@@ -365,12 +374,39 @@ mod tests {
 
     const MANIFEST: &str = "name = \"x\"\nversion = \"0.1.0\"\nkind = \"analyzer\"\ncontract = \"0.1\"\nsummary = \"s\"\nlicense = \"Apache-2.0\"\n";
 
+    const COMPONENT: [u8; 8] = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00];
+
     #[test]
     fn a_manifest_is_found_again_after_embedding() {
-        let component = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00];
-        let embedded = embed(&component, MANIFEST).unwrap();
-        assert_eq!(section(&embedded).unwrap().as_deref(), Some(MANIFEST));
-        assert!(embed(&embedded, MANIFEST).is_err(), "twice is refused");
+        for extra in ["", &"#".repeat(40), &"#".repeat(20_000)] {
+            let manifest = format!("{MANIFEST}{extra}");
+            let plugin = embed(&COMPONENT, &manifest).unwrap();
+            assert_eq!(embedded(&plugin).unwrap(), manifest);
+            assert!(embed(&plugin, MANIFEST).is_err(), "twice is refused");
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_seen() {
+        let plugin = embed(&COMPONENT, MANIFEST).unwrap();
+        for place in 0..plugin.len() {
+            for bit in 0..8 {
+                let mut flipped = plugin.clone();
+                flipped[place] ^= 1 << bit;
+                assert!(embedded(&flipped).is_err(), "byte {place}, bit {bit}");
+            }
+        }
+        assert!(embedded(&plugin[..plugin.len() - 1]).is_err(), "cut");
+        assert!(embedded(&[plugin.as_slice(), &[0, 2, 1, b'x']].concat()).is_err(), "one more section");
+    }
+
+    #[test]
+    fn a_build_without_a_digest_is_refused_with_the_cure() {
+        let mut older = COMPONENT.to_vec();
+        let section = wasm_encoder::CustomSection { name: SECTION.into(), data: MANIFEST.as_bytes().into() };
+        wasm_encoder::ComponentSection::append_to_component(&section, &mut older);
+        let refused = embedded(&older).unwrap_err().to_string();
+        assert!(refused.contains("no digest") && refused.contains("membrana plugin build"), "{refused}");
     }
 
     #[test]

@@ -178,25 +178,45 @@ pub struct RuleEvent {
 /// An interaction as a rule sees it.
 #[derive(Debug, Clone)]
 pub struct RuleInteraction {
+    /// The host's id.
     pub id: String,
+    /// Its name.
     pub channel: String,
+    /// Open: `post reply comment mention direct mail review reaction share checkin status`.
     pub kind: String,
+    /// Open: `public unlisted followers direct`.
     pub visibility: String,
+    /// A mail's or a post's.
     pub subject: Option<String>,
+    /// Plain, without what it quotes.
     pub text: String,
+    /// BCP 47, declared or told by an analyzer.
     pub language: Option<String>,
+    /// Open: `no auto-reply bounce list bot notification`.
     pub automated: String,
+    /// The host's id of who said it.
     pub identity: String,
+    /// As the network shows it.
     pub author_name: Option<String>,
+    /// `followers`, `posts` and the like.
     pub author_metrics: Vec<(String, f64)>,
+    /// Where it was said.
     pub place: Option<Place>,
+    /// `outside` or `inside` the company.
     pub side: Option<String>,
+    /// The advertisement or newsletter that it answers.
     pub campaign: Option<String>,
+    /// By the network's clock, never in the future.
     pub occurred: Timestamp,
+    /// By the host's clock.
     pub received: Timestamp,
+    /// From before the channel was enabled.
     pub backfill: bool,
+    /// What the connector says beside.
     pub attrs: Vec<(String, String)>,
+    /// What analyzers said.
     pub annotations: Vec<Annotation>,
+    /// Analyzers that did not answer in time, or failed.
     pub missing: Vec<String>,
 }
 

@@ -1,5 +1,6 @@
 //! A host as a process in a folder of its own, and what it answers on the command line.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -59,10 +60,15 @@ impl Host {
         command
     }
 
-    /// Starts it and waits until it is ready.
-    pub(crate) async fn start(&mut self) {
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         self.process = Some(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(&mut self) {
+        self.spawn();
         let address = self.address;
         let is_ready = async || membrana_world::call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200);
         assert!(eventually(is_ready).await, "the host does not start:\n{}", self.log());
@@ -136,4 +142,26 @@ pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
 /// A text inside a JSON value.
 pub(crate) fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
     json.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// Says something that is seen in a passing run too: libtest keeps what `println!` prints to itself.
+pub(crate) fn note(what: std::fmt::Arguments<'_>) {
+    writeln!(std::io::stderr(), "{what}").unwrap();
+}
+
+/// Dice that fall the same for the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// 0 to `end`, without it. Source: xorshift64*, Vigna 2016.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
+    }
 }
