@@ -1,6 +1,5 @@
 //! The built host as its users meet it: a process, a configuration, pretend networks. One binary, for each links anew.
 
-#![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
@@ -16,6 +15,10 @@ mod hooks;
 mod hostile;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/load.rs"]
+mod load;
+#[path = "all/real.rs"]
+mod real;
 #[path = "all/servers.rs"]
 mod servers;
 #[path = "all/story.rs"]
