@@ -124,11 +124,12 @@ impl Door {
         let origin = url.origin().ascii_serialization();
         let outgoing = self.prepare(request, url.clone())?;
         if let Some(mut sender) = self.idle.take(&origin) {
-            // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain.
+            // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain, which
+            // matters only where asking twice is not the same as asking once. Source: RFC 9110 §9.2.2.
             match sender.try_send_request(outgoing.clone()).await {
                 Ok(answer) => return self.finish(answer, origin, sender).await,
                 Err(mut error) => {
-                    if error.take_message().is_none() {
+                    if error.take_message().is_none() && !outgoing.method().is_safe() {
                         return Err(HttpError::Protocol(error.into_error().to_string()));
                     }
                 }
@@ -233,4 +234,50 @@ where
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::egress::{DoorConfig, Egress, HttpGrant, SystemResolver};
+
+    /// Answers one request a connection as if more were welcome, then closes at the second. Source: snac 2.75 does so.
+    async fn closes_after_one(listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = [0; 4096];
+            if stream.read(&mut bytes).await.is_ok_and(|n| n > 0) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+                drop(stream.read(&mut bytes).await);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_costs_a_second_try_where_that_is_safe() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(closes_after_one(listener));
+        let config = DoorConfig { http: vec![HttpGrant::parse(&origin).unwrap()], ..DoorConfig::default() };
+        let door = Egress::new(&[], Arc::new(SystemResolver)).unwrap().door(config);
+        let ask = |method: &str| HttpRequest {
+            method: method.to_owned(),
+            url: format!("{origin}/"),
+            headers: Vec::new(),
+            body: Vec::new(),
+            auth: None,
+            timeout: None,
+        };
+
+        for _ in 0..4 {
+            assert_eq!(door.http(ask("GET")).await.unwrap().body, b"hi");
+        }
+        assert!(matches!(door.http(ask("POST")).await, Err(HttpError::Protocol(_))), "it may have arrived");
+        assert_eq!(door.http(ask("POST")).await.unwrap().body, b"hi");
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use membrana_world::Dress;
+use membrana_world::{Dress, Shop};
 use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
@@ -113,62 +113,76 @@ impl Servers {
     }
 }
 
-/// Sends with a pause between until the time is over; `one` gives what it sent.
-async fn until_over(is_over: Arc<AtomicBool>, pause: Duration, mut one: impl AsyncFnMut(usize) -> Sent) -> Vec<Sent> {
-    let mut sent = Vec::new();
-    while !is_over.load(Ordering::Relaxed) {
-        sent.push(one(sent.len() + 1).await);
-        tokio::time::sleep(pause).await;
-    }
-    sent
+/// When to send the next one, until the time is over.
+struct Pace {
+    is_over: Arc<AtomicBool>,
+    pause: Duration,
+    n: usize,
 }
 
-async fn mails(port: String, is_over: Arc<AtomicBool>) -> Vec<Sent> {
-    until_over(is_over, Duration::from_millis(700), async |n| {
+impl Pace {
+    fn new(is_over: &Arc<AtomicBool>, pause_ms: u64) -> Self {
+        Self { is_over: Arc::clone(is_over), pause: Duration::from_millis(pause_ms), n: 0 }
+    }
+
+    /// The number of the next one, from 1.
+    async fn next(&mut self) -> Option<usize> {
+        tokio::time::sleep(self.pause).await;
+        self.n += 1;
+        (!self.is_over.load(Ordering::Relaxed)).then_some(self.n)
+    }
+}
+
+async fn mails(port: String, mut pace: Pace) -> Vec<Sent> {
+    let mut all = Vec::new();
+    while let Some(n) = pace.next().await {
         let sent = Sent::new("mail", n, "support-mail", "mail");
         let (from, id) = (format!("customer{}@customers.test", n % CUSTOMERS), format!("{}@customers.test", sent.mark));
         let letter = mail(&from, &id, &format!("Bolletta {n}"), &format!("{COMPLAINT}\r\n\r\nPratica {}", sent.mark));
         let port = port.clone();
         tokio::task::spawn_blocking(move || deliver(&port, &from, &letter)).await.unwrap();
-        Sent { to: id, ..sent }
-    })
-    .await
+        all.push(Sent { to: id, ..sent });
+    }
+    all
 }
 
-async fn mentions(anna: Arc<Account>, to: String, is_over: Arc<AtomicBool>) -> Vec<Sent> {
-    until_over(is_over, Duration::from_secs(2), async |n| {
+async fn mentions(anna: Arc<Account>, to: String, mut pace: Pace) -> Vec<Sent> {
+    let mut all = Vec::new();
+    while let Some(n) = pace.next().await {
         let sent = Sent::new("mention", n, "acme-masto", "mention");
         let status = anna.answer(&to, &format!("{COMPLAINT} Pratica {}", sent.mark)).await;
-        Sent { to: text(&status, "/id").to_owned(), ..sent }
-    })
-    .await
+        all.push(Sent { to: text(&status, "/id").to_owned(), ..sent });
+    }
+    all
 }
 
 /// A post, then comments on it. Slow enough for what a feed holds: the last ten.
-async fn blog(blog: WordPress, is_over: Arc<AtomicBool>) -> Vec<Sent> {
-    let mut post = 0;
-    until_over(is_over, Duration::from_millis(1500), async |n| {
+async fn posts(blog: WordPress, mut pace: Pace) -> Vec<Sent> {
+    let (mut all, mut post) = (Vec::new(), 0);
+    while let Some(n) = pace.next().await {
         if n % 4 == 1 {
             let sent = Sent::new("post", n, "blog", "everything else");
             post = blog.post(&format!("Novità {n}"), &format!("<p>{PRAISE} {}</p>", sent.mark)).await;
-            return sent;
+            all.push(sent);
+        } else {
+            let sent = Sent::new("comment", n, "blog", "comment");
+            blog.comment(post, "Anna Bianchi", &format!("{COMPLAINT} Pratica {}", sent.mark)).await;
+            all.push(sent);
         }
-        let sent = Sent::new("comment", n, "blog", "comment");
-        blog.comment(post, "Anna Bianchi", &format!("{COMPLAINT} Pratica {}", sent.mark)).await;
-        sent
-    })
-    .await
+    }
+    all
 }
 
-async fn till(shop: membrana_world::Shop, till: usize, is_over: Arc<AtomicBool>) -> Vec<Sent> {
-    until_over(is_over, Duration::from_millis(80), async |n| {
+async fn till(shop: Shop, till: usize, mut pace: Pace) -> Vec<Sent> {
+    let mut all = Vec::new();
+    while let Some(n) = pace.next().await {
         let (note, row) = if n % 5 == 0 { (COMPLAINT, "complaint in a shop") } else { (PRAISE, "everything else") };
         let sent = Sent::new(&format!("till{till}"), n, "shop", row);
         let body = format!("{{\"id\":\"{}\",\"note\":\"{note} {}\"}}", sent.mark, sent.mark);
         assert_eq!(shop.post(&sent.mark, Dress::Right, &body).await.unwrap().status, 202, "{}", sent.mark);
-        sent
-    })
-    .await
+        all.push(sent);
+    }
+    all
 }
 
 /// Approves whatever waits for it, as the reviewing team does all day.
@@ -208,11 +222,11 @@ async fn four_channels_under_load_lose_nothing_and_answer_everybody() {
     assert!(eventually(is_ready).await, "{:?}\n{}", host.list(&["channel", "list"]), host.log());
 
     let (is_over, mut senders) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
-    senders.spawn(mails(servers.mail.value("SMTP_PORT").to_owned(), Arc::clone(&is_over)));
-    senders.spawn(mentions(Arc::clone(&anna), text(&answered, "/status/id").to_owned(), Arc::clone(&is_over)));
-    senders.spawn(blog(wordpress, Arc::clone(&is_over)));
+    senders.spawn(mails(servers.mail.value("SMTP_PORT").to_owned(), Pace::new(&is_over, 700)));
+    senders.spawn(mentions(Arc::clone(&anna), text(&answered, "/status/id").to_owned(), Pace::new(&is_over, 2000)));
+    senders.spawn(posts(wordpress, Pace::new(&is_over, 1500)));
     for n in 0..TILLS {
-        senders.spawn(till(shop(&host), n, Arc::clone(&is_over)));
+        senders.spawn(till(shop(&host), n, Pace::new(&is_over, 80)));
     }
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
