@@ -81,7 +81,7 @@ def entry(found):
 
 
 def plugin_reads(feeds):
-    command = ["cargo", "run", "--quiet", "--package", "membrana-feed", "--example", "judge", "--", str(feeds)]
+    command = ["cargo", "run", "--quiet", "--release", "--package", "membrana-feed", "--example", "judge", "--", str(feeds)]
     told = subprocess.run(command, cwd=ROOT, check=True, timeout=1800, stdout=subprocess.PIPE).stdout
     lines = [json.loads(line) for line in told.decode().splitlines()]
     return {line["file"]: line for line in lines}
