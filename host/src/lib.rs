@@ -2,6 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map; the rooms below stand in reading order.
 
+#![warn(missing_docs)]
+
 pub mod analysis;
 pub mod app;
 pub mod cli;

@@ -4,6 +4,8 @@
 //! Every call may run in a fresh instance: what must survive a call goes into [`state`]; a `static` is a cache at most.
 //! Off Wasm the same code runs in unit tests against [`testing`].
 
+#![warn(missing_docs)]
+
 mod bindings;
 mod errors;
 mod kinds;

@@ -12,6 +12,7 @@ use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
+use super::manifest::CONTRACT;
 use super::pool::{Exports, Pool, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, PluginState, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError};
@@ -120,7 +121,8 @@ impl Generation {
             Some(handle) => handle.await.unwrap_or_else(|error| Err(transient("stopped", &error.to_string()))),
             None => Err(transient("stopped", "the engine is stopping")),
         };
-        started.map_err(|fault| PluginError::Contract(fault.to_string()))
+        let export = format!("membrana:plugin/{}@{CONTRACT}.0", self.manifest.kind.word());
+        started.map_err(|fault| PluginError::Contract(format!("its export `{export}` cannot be started: {fault}")))
     }
 
     /// One call: a turn, an instance, the budget, and what the guest left in its state.

@@ -71,7 +71,11 @@ fn misfits() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("another version", exporting("membrana:plugin/analyzer@0.9.0", &["validate", "analyze"]), "membrana:plugin/analyzer@0.9.0"),
         ("a missing export", exporting("membrana:plugin/analyzer@0.1.0", &["validate"]), "analyze"),
         ("no export", exporting("membrana:plugin/analyzer@0.1.0", &[]), "validate"),
-        ("a changed export", exporting("membrana:plugin/analyzer@0.1.0", &["validate", "analyze"]), "type mismatch"),
+        (
+            "a changed export",
+            exporting("membrana:plugin/analyzer@0.1.0", &["validate", "analyze"]),
+            "`membrana:plugin/analyzer@0.1.0` cannot be started: permanent (trap): failed to convert function to given type",
+        ),
     ]
 }
 

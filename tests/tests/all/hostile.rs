@@ -3,22 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use membrana_world::Dress;
+use membrana_world::{Dress, call};
 
-use crate::harness::{Host, text};
+use crate::harness::{Host, eventually, text};
 use crate::hooks::{CONFIG, TABLE, shop};
 
 /// The hostile analyzer, built once with the host's own command.
-fn built() -> &'static PathBuf {
+pub(crate) fn built() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let host = Host::new(CONFIG, TABLE);
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.wasm");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/hostile");
-        let build = host.cli(&["plugin", "build", source.to_str().unwrap(), "--output", target.to_str().unwrap()]);
-        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
-        target
-    })
+    BUILT.get_or_init(|| build("hostile"))
+}
+
+fn connector() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("hostile-connector"))
+}
+
+fn rule() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("hostile-rule"))
+}
+
+fn build(guest: &str) -> PathBuf {
+    let host = Host::new(CONFIG, TABLE);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{guest}.wasm"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(guest);
+    let build = host.cli(&["plugin", "build", source.to_str().unwrap(), "--output", target.to_str().unwrap()]);
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    target
 }
 
 async fn with_mode(mode: &str) -> Host {
@@ -65,4 +77,62 @@ async fn a_flood_of_log_lines_is_cut_and_cannot_move_the_terminal() {
     let log = host.log();
     assert!(log.contains("flood") && log.len() < 400_000, "{} bytes", log.len());
     assert!(!log.contains('\u{1b}'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_goes_mad_holds_no_other_channel() {
+    for (mode, reason) in [
+        ("poll-loop", "(cpu)"),
+        ("poll-trap", "(trap)"),
+        ("poll-memory", "(memory)"),
+        ("poll-lie", ""),
+        ("receive-loop", "(cpu)"),
+        ("receive-trap", "(trap)"),
+        ("receive-memory", "(memory)"),
+        ("receive-lie", "contract"),
+    ] {
+        let channel = format!(
+            "[[channel]]\nname = \"mad\"\nplugin = \"{}\"\npoll = \"1s\"\nconfig = {{ mode = \"{mode}\" }}\ningress = {{ verify = \"none\" }}\n",
+            connector().display()
+        );
+        let mut host = Host::new(&format!("{channel}{CONFIG}"), TABLE);
+        host.start().await;
+        assert_eq!(call(host.address, "POST", "/hooks/mad", &[], b"anything").await.unwrap().status, 202, "{mode}");
+        assert_eq!(shop(&host).post("evt-1", Dress::Right, "{\"id\":1,\"note\":\"x\"}").await.unwrap().status, 202, "{mode}");
+        let is_decided = |all: &[serde_json::Value]| all.iter().any(|one| text(one, "/decisions/0/row") == "check-in");
+        let all = host.until(&["interaction", "list"], is_decided).await;
+        assert!(all.iter().all(|one| text(one, "/channel") == "shop"), "{mode}: a lie was believed: {all:?}");
+        if mode.starts_with("receive") {
+            let is_set_aside = |dead: &[serde_json::Value]| dead.iter().any(|letter| text(letter, "/channel") == "mad");
+            let dead = host.until(&["dead", "list"], is_set_aside).await;
+            assert!(dead.iter().any(|letter| text(letter, "/reason").contains(reason)), "{mode}: {dead:?}");
+        } else {
+            let is_degraded = async || {
+                let channels = host.list(&["channel", "list"]);
+                channels.iter().any(|one| text(one, "/name") == "mad" && text(one, "/state") != "connected")
+            };
+            assert!(eventually(is_degraded).await, "{mode}: {:?}\n{}", host.list(&["channel", "list"]), host.log());
+        }
+        assert_eq!(call(host.address, "GET", "/healthz", &[], b"").await.unwrap().status, 200, "{mode}");
+        assert_eq!(host.stop(), Some(0), "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_goes_mad_loses_nothing_of_what_was_said() {
+    for mode in ["loop", "trap", "count", "lie"] {
+        let mad = format!("[[rule]]\nname = \"mad\"\nplugin = \"{}\"\nconfig = {{ mode = \"{mode}\" }}\n", rule().display());
+        let mut host = Host::new(&format!("{CONFIG}{mad}"), TABLE);
+        host.start().await;
+        for n in 0..3 {
+            let body = format!("{{\"id\":{n},\"note\":\"x\"}}");
+            assert_eq!(shop(&host).post(&format!("evt-{n}"), Dress::Right, &body).await.unwrap().status, 202, "{mode}");
+        }
+        let is_decided = |all: &[serde_json::Value]| all.iter().filter(|one| text(one, "/decisions/0/row") == "check-in").count() == 3;
+        host.until(&["interaction", "list"], is_decided).await;
+        host.until(&["task", "list"], |tasks| tasks.len() == 3).await;
+        let is_named = |dead: &[serde_json::Value]| dead.iter().any(|letter| text(letter, "/plugin") == "mad");
+        host.until(&["dead", "list"], is_named).await;
+        assert_eq!(host.stop(), Some(0), "{mode}");
+    }
 }
