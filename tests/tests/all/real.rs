@@ -84,7 +84,7 @@ impl Server {
 /// A dialogue by lines: what is sent, and what the answer must begin with.
 pub(crate) fn talk(port: &str, lines: &[(&[u8], &str)]) -> String {
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let (mut reader, mut all) = (BufReader::new(stream.try_clone().unwrap()), String::new());
     for (send, wanted) in lines {
         stream.write_all(send).unwrap();
