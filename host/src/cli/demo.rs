@@ -14,6 +14,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use membrana_world::{Blog, Crm, Mail, Mastodon};
+use tokio::signal::unix::{SignalKind, signal};
 
 use host::DemoHost;
 use look::{line, title};
@@ -60,13 +61,38 @@ fn folder() -> PathBuf {
 
 /// Tells the story; then stays, unless `is_once` or nobody watches. Errors: where the story was not as it should be.
 pub(super) async fn run(is_once: bool) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::failed(format!("the demo cannot start: {error}"), "is the folder writable, and loopback reachable?");
+    let scenes = tokio::select! {
+        told = story() => told?,
+        stopped = told_to_stop() => return stopped.and(Err(Failure::failed("stopped before the story ended", ""))),
+    };
+    if is_once || !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    scenes.your_turn();
+    told_to_stop().await
+}
+
+/// Ctrl-C, `kill`, or a terminal that is closed: the host must not outlive the demo.
+async fn told_to_stop() -> Result<(), Failure> {
+    let mut ends = signal(SignalKind::terminate()).map_err(cannot_start)?;
+    let mut hangs_up = signal(SignalKind::hangup()).map_err(cannot_start)?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done.map_err(cannot_start),
+        _ = ends.recv() => Ok(()),
+        _ = hangs_up.recv() => Ok(()),
+    }
+}
+
+fn cannot_start(error: std::io::Error) -> Failure {
+    Failure::failed(format!("the demo cannot start: {error}"), "is the folder writable, and loopback reachable?")
+}
+
+async fn story() -> Result<Scenes, Failure> {
     let dir = folder();
     clear(&dir)?;
-    let world = World::start().await.map_err(failed)?;
+    let world = World::start().await.map_err(cannot_start)?;
     world.yesterday();
-    let mut host = DemoHost::new(&dir, &world).map_err(failed)?;
+    let mut host = DemoHost::new(&dir, &world).map_err(cannot_start)?;
     line("starting a host: its plugins are compiled for this machine, once…");
     let started = host.start().await?;
     let channels = host.channels().await?;
@@ -75,12 +101,7 @@ pub(super) async fn run(is_once: bool) -> Result<(), Failure> {
     channels.iter().for_each(|channel| line(channel));
     let mut scenes = Scenes { host, world };
     scenes.tell().await?;
-    let is_watched = std::io::stdout().is_terminal();
-    if is_once || !is_watched {
-        return Ok(());
-    }
-    scenes.your_turn();
-    tokio::signal::ctrl_c().await.map_err(failed)
+    Ok(scenes)
 }
 
 /// Only a folder that an earlier demo made is removed. Errors: it holds what is not ours.
