@@ -1,6 +1,7 @@
 //! The built host as its users meet it: a process, a configuration, pretend networks. One binary, for each links anew.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "what is not as wanted fails the test")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
 #[path = "all/bench.rs"]

@@ -146,7 +146,8 @@ pub(crate) fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
 
 /// Says something that is seen in a passing run too: libtest keeps what `println!` prints to itself.
 pub(crate) fn note(what: std::fmt::Arguments<'_>) {
-    writeln!(std::io::stderr(), "{what}").unwrap();
+    let mut beside = std::io::stderr();
+    writeln!(beside, "{what}").unwrap();
 }
 
 /// Dice that fall the same for the same seed.

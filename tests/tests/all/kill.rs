@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use membrana_world::{Blog, Crm, Dress, Failing, Shop};
+use membrana_world::{Blog, Crm, Dress, Next, Shop};
 use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
@@ -103,7 +103,7 @@ async fn kills_lose_nothing_acknowledged_and_store_nothing_twice() {
     for _ in 0..n_kills {
         posted.push(blog.post("Novità", "Anna", "<p>Questa è una notizia scritta in italiano per tutti.</p>"));
         if dice.below(3) == 0 {
-            crm.fail_next(1, &Failing { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
+            crm.next(Next::Answer { status: 503, headers: vec![("retry-after".to_owned(), "1".to_owned())], body: String::new() });
         }
         live_and_die(&mut host, &mut dice, &sent).await;
     }
