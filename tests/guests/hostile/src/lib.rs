@@ -12,17 +12,6 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 /// Calls of this instance.
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
-/// Runs while the instance starts.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static START: extern "C" fn() = start;
-
-extern "C" fn start() {
-    if membrana_sdk::config::json().contains("start") {
-        std::thread::sleep(FOR_EVER);
-    }
-}
-
 struct Hostile;
 
 impl Analyzer for Hostile {
