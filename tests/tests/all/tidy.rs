@@ -82,7 +82,7 @@ fn rooms_named(text: &str) -> Vec<String> {
         let mut start = true;
         for (at, c) in group.char_indices() {
             if start && depth == 0 && !c.is_whitespace() {
-                names.push(name(&group[at..]));
+                names.push(name(group.get(at..).unwrap_or_default()));
                 start = false;
             }
             match c {
