@@ -85,7 +85,7 @@ pub(super) async fn run(name: Option<&str>, is_json: bool) -> Result<(), Failure
                 ("BAR", "/bar"),
                 ("HOLDS", "/holds"),
             ],
-        );
+        )?;
     }
     match figures.iter().find(|figure| !figure.holds) {
         Some(figure) => Err(Failure::failed(format!("{} does not hold: {}", figure.name, figure.bar), "measure again on a quiet machine")),

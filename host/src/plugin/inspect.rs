@@ -116,6 +116,11 @@ pub fn missing_grants(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGran
             missing.push(secret_of(&credential.secret));
         }
     }
+    // One that polls as well can do without webhooks; the others would never hear of anything.
+    if let (Some(ingress), None, false) = (&wants.ingress, asked.verify, manifest.polls()) {
+        let scheme = ingress.verify.first().map_or("none", String::as_str);
+        missing.push(MissingGrant { what: "to take webhooks".to_owned(), line: format!("ingress = {{ verify = \"{scheme}\" }}") });
+    }
     if let (Some(ingress), Some(verify)) = (&wants.ingress, asked.verify) {
         if !ingress.verify.is_empty() && !ingress.verify.iter().any(|scheme| scheme == verify) {
             let schemes = ingress.verify.join("`, `");
