@@ -46,7 +46,7 @@ pub struct Config {
 /// `[host]`.
 #[derive(Debug)]
 pub struct Host {
-    /// False where `data` or `listen` could not be read, so that defaults stand in for them.
+    /// False where `data` or `listen` may not be as meant: defaults stand in for what could not be read.
     pub is_sound: bool,
     /// Where its keys are.
     pub places: Places,

@@ -20,5 +20,7 @@ mod kill;
 mod servers;
 #[path = "all/story.rs"]
 mod story;
+#[path = "all/surfaces.rs"]
+mod surfaces;
 #[path = "all/tidy.rs"]
 mod tidy;

@@ -54,11 +54,13 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     let lines = Lines::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let broken = broken(&errors, root.get_ref(), &lines, report);
+    let n_broken = report.findings.len();
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
     let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), broken };
     let place = Place { file: file.to_owned(), line: 1, column: 1 };
     let mut table = Table::new("membrana.toml", root.get_ref(), place);
-    let host = checker.host(table.value("host"));
+    let host_value = table.value("host");
+    let mut host = checker.host(host_value);
     let channels = checker.sections(table.value("channel"), "[[channel]]", Checker::channel);
     let analyzers = checker.sections(table.value("analyzer"), "[[analyzer]]", Checker::analyzer);
     let rules = checker.sections(table.value("rule"), "[[rule]]", Checker::rule);
@@ -66,8 +68,18 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     let teams = checker.once("teams", teams);
     let sinks = checker.sections(table.value("sink"), "[[sink]]", Checker::sink);
     let sinks = checker.sinks(sinks);
+    let n_before = checker.reading.report.findings.len();
     table.finish(&mut checker.reading);
+    // An unknown table may be a mistyped [host].
+    host.is_sound &= host_value.is_some() || checker.reading.report.findings.len() == n_before;
     checker.references(&channels, &analyzers);
+    // What else a broken line seems to say follows from its being broken.
+    let broken_lines: Vec<u32> = report.findings.iter().take(n_broken).map(|finding| finding.place.line).collect();
+    let mut n_seen = 0;
+    report.findings.retain(|finding| {
+        n_seen += 1;
+        n_seen <= n_broken || finding.place.file != file || !broken_lines.contains(&finding.place.line)
+    });
     report.sort();
     Config { file: file.to_owned(), host, channels, analyzers, rules, teams, sinks }
 }
@@ -113,10 +125,11 @@ impl Checker<'_> {
         let mut places = Places::new(place.clone());
         places.collect("", table, self.reading.lines);
         let mut table = Table::new("[host]", table, place).broken(self.broken.touches(span.start));
+        let mut is_sound = is_table && !table.is_broken();
         let n_before = self.reading.report.findings.len();
         let data = self.path(&mut table, "data", "data");
         let listen = self.address(&mut table, "listen").unwrap_or(LISTEN);
-        let is_sound = is_table && self.reading.report.findings.len() == n_before;
+        is_sound &= self.reading.report.findings.len() == n_before;
         let plugins = self.path(&mut table, "plugins", "plugins");
         let hooks_listen = self.address(&mut table, "hooks_listen");
         let public_url = table.text(&mut self.reading, "public_url").map(|url| self.url(url));
@@ -131,14 +144,17 @@ impl Checker<'_> {
                 "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1",
             );
         }
-        if hooks_listen == Some(listen) && listen.port() != 0 {
+        if is_sound && hooks_listen == Some(listen) && listen.port() != 0 {
             self.reading.report.error(
                 places.place("hooks_listen", 0, 0),
                 format!("`hooks_listen` is {listen}, as `listen` is"),
                 "give webhooks a port of their own, or leave `hooks_listen` out: they then come in on `listen`",
             );
         }
+        let n_before = self.reading.report.findings.len();
         table.finish(&mut self.reading);
+        // An unknown key may be a mistyped `data`.
+        is_sound &= self.reading.report.findings.len() == n_before;
         Host { is_sound, places, data, listen, hooks_listen, public_url, plugins, ca_pem, admin_tokens, raw_keep }
     }
 
