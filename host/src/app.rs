@@ -10,6 +10,7 @@ mod prepare;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use tracing::{error, info, warn};
 
 use crate::analysis::{Analysis, Analyzers, CatchUp};
 use crate::clock::Clock;
-use crate::config::{self, Config, Report};
-use crate::console::{self, Desk, Token};
+use crate::config::{self, Config, Report, Severity};
+use crate::console::{self, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::{Hook, Ingress};
 use crate::intake::{Intake, Memory};
@@ -43,6 +44,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// Stages are given so long to end the turn they are in.
 const STOP_WAIT: Duration = Duration::from_secs(40);
 
+/// Another command may hold the store for a moment; a start tries so often for about five seconds.
+const STORE_TRIES: u32 = 50;
+/// Between two tries.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+/// In the data folder: where the host that runs on it listens.
+const ADDRESS_FILE: &str = "listening";
+
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -59,7 +67,7 @@ pub enum AppError {
     #[error("cannot prepare the way out")]
     Egress(#[from] EgressError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}; is another membrana running?")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Which.
         address: std::net::SocketAddr,
@@ -79,6 +87,7 @@ pub fn process_env() -> Env {
 }
 
 /// The parts that checking and running share.
+#[derive(Clone)]
 pub struct Kit {
     /// The plugin engine.
     pub engine: Arc<Engine>,
@@ -93,18 +102,82 @@ impl Kit {
     pub fn new(config: &Config) -> Result<Self, AppError> {
         let clock = Clock::system();
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
-        let cache_dir = Some(config.host.data.join("compiled"));
+        let cache_dir = config.host.data.join("compiled");
+        // Without a cache it is only slower; that the folder cannot be written is told by `data_folder`.
+        let cache_dir = std::fs::create_dir_all(&cache_dir).is_ok().then_some(cache_dir);
         let engine = Engine::new(EngineConfig { cache_dir, clock: clock.clone(), workers })?;
         let egress = Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))?;
         Ok(Self { engine, egress, clock })
     }
 }
 
+/// Makes the data folder, and notes where it cannot be written.
+pub fn data_folder(config: &Config, report: &mut Report) {
+    let data = &config.host.data;
+    let probe = data.join(".writable");
+    let tried = std::fs::create_dir_all(data).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
+    if let Err(error) = tried {
+        let message = format!("cannot write to the data folder `{}`: {error}", data.display());
+        report.error(config.host.places.place("data", 0, 0), message, "set `data` in [host] to a folder that membrana may write");
+    }
+}
+
+/// Reads, loads and asks everything; all mistakes of all of it are in the report. `None` for what cannot be put in force.
+pub async fn examine(file: &Path, env: &Env) -> Result<(Option<(Config, Kit, Prepared)>, Report), AppError> {
+    let (config, mut report) = config::read_what_is_there(file, env.as_ref());
+    let Some(config) = config else { return Ok((None, report)) };
+    data_folder(&config, &mut report);
+    let kit = Kit::new(&config)?;
+    let (prepared, findings) = prepare(&config, &kit).await;
+    report.extend(findings);
+    report.sort();
+    let prepared = prepared.filter(|_| !report.has_errors());
+    Ok((prepared.map(|prepared| (config, kit, prepared)), report))
+}
+
+/// Where the host that runs on this folder listens, as far as it says.
+pub fn address_of_host(data: &Path) -> Option<std::net::SocketAddr> {
+    std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?.trim().parse().ok()
+}
+
+/// Opens the store; waits a moment where another command holds it.
+async fn open_store(data: &Path) -> Result<Arc<SledStore>, StoreError> {
+    for _ in 1..STORE_TRIES {
+        match SledStore::open(data) {
+            Err(StoreError::InUse(_)) => tokio::time::sleep(STORE_PAUSE).await,
+            other => return other,
+        }
+    }
+    SledStore::open(data)
+}
+
+/// Into the log, each by its severity.
+pub fn log_findings(report: &Report) {
+    for finding in &report.findings {
+        let (place, cure) = (&finding.place, finding.cure.as_str());
+        match finding.severity {
+            Severity::Error => error!(%place, cure, "{}", finding.message),
+            Severity::Warning => warn!(%place, cure, "{}", finding.message),
+            Severity::Info => info!(%place, cure, "{}", finding.message),
+        }
+    }
+}
+
+/// What `[host]` says that cannot be changed while it runs, and what can.
+struct InForce {
+    data: PathBuf,
+    listen: std::net::SocketAddr,
+    hooks_listen: Option<std::net::SocketAddr>,
+    ca_pem: Vec<Vec<u8>>,
+}
+
 /// A running host.
 pub struct App {
     file: PathBuf,
     env: Env,
-    kit: Kit,
+    kit: Mutex<Kit>,
+    in_force: Mutex<InForce>,
+    raw_keep_ms: Arc<AtomicU64>,
     journal: Journal,
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
@@ -125,32 +198,37 @@ struct Running {
 impl App {
     /// Starts everything that the configuration says. Returns when webhooks can be taken.
     pub async fn start(file: &Path, env: Env) -> Result<Self, AppError> {
-        let (config, mut report) = config::read(file, env.as_ref()).map_err(AppError::Config)?;
-        let store = SledStore::open(&config.host.data)?;
-        let kit = Kit::new(&config)?;
-        let (prepared, findings) = prepare(&config, &kit).await;
-        report.extend(findings);
-        let Some(prepared) = prepared else { return Err(AppError::Config(report)) };
-        for finding in &report.findings {
-            warn!(place = %finding.place, "{}", finding.message);
+        let (ready, report) = examine(file, &env).await?;
+        let Some((config, kit, prepared)) = ready else { return Err(AppError::Config(report)) };
+        log_findings(&report);
+        // An address that is taken must end the start before anything is polled or sent.
+        let mut listeners = vec![bind(config.host.listen).await?];
+        if let Some(address) = config.host.hooks_listen {
+            listeners.push(bind(address).await?);
         }
+        let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let store = open_store(&config.host.data).await?;
+        note_address(&config.host.data, addresses.first());
         let journal = Journal::new(store as Arc<dyn Store>, kit.clock.clone());
         let ingress = Arc::new(Ingress::new(journal.clone()));
         let intakes: Arc<ArcSwap<Vec<Arc<Intake>>>> = Arc::default();
-        let pollable = Arc::clone(&intakes);
-        let poll: console::PollNow = Box::new(move |channel| {
-            let found = pollable.load().iter().find(|intake| intake.channel == *channel).cloned();
-            let Some(intake) = found else { return false };
-            #[expect(clippy::disallowed_methods, reason = "it only waits for the call under way, which has a bound")]
-            tokio::spawn(async move { intake.poll_now().await });
-            true
+        let desk = Arc::new(Desk {
+            journal: journal.clone(),
+            sections: ArcSwap::default(),
+            poll: Some(poll_by(Arc::clone(&intakes))),
+            tokens: ArcSwap::from_pointee(tokens_of(&config)),
         });
-        let token = config.host.admin_token.as_ref().map(|secret| Token::new(secret.expose()));
-        let desk = Arc::new(Desk { journal: journal.clone(), sections: ArcSwap::default(), poll: Some(poll), token });
-        let mut app = Self {
+        let app = Self {
             file: file.to_owned(),
             env,
-            kit,
+            kit: Mutex::new(kit),
+            in_force: Mutex::new(InForce {
+                data: config.host.data.clone(),
+                listen: config.host.listen,
+                hooks_listen: config.host.hooks_listen,
+                ca_pem: config.host.ca_pem.clone(),
+            }),
+            raw_keep_ms: Arc::new(AtomicU64::new(ms_of(config.host.raw_keep))),
             journal,
             ingress,
             desk,
@@ -158,11 +236,11 @@ impl App {
             running: Mutex::default(),
             servers: Mutex::default(),
             stop: CancellationToken::new(),
-            addresses: Vec::new(),
+            addresses,
         };
         app.put_in_force(&config, prepared);
-        app.serve(&config).await?;
-        app.keep_house(config.host.raw_keep);
+        app.serve(listeners);
+        app.keep_house();
         Ok(app)
     }
 
@@ -171,16 +249,51 @@ impl App {
         &self.addresses
     }
 
-    /// Reads the configuration again. Errors: the report; what ran goes on running.
+    /// Reads the configuration again. Errors: the report; what ran goes on running, all of it.
     pub async fn reload(&self) -> Result<(), AppError> {
-        let (config, mut report) = config::read(&self.file, self.env.as_ref()).map_err(AppError::Config)?;
-        let (prepared, findings) = prepare(&config, &self.kit).await;
+        let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
+        let Some(config) = config else { return Err(AppError::Config(report)) };
+        self.refuse_what_needs_a_restart(&config, &mut report);
+        let kit = self.kit_for(&config)?;
+        let (prepared, findings) = prepare(&config, &kit).await;
         report.extend(findings);
-        let Some(prepared) = prepared else { return Err(AppError::Config(report)) };
+        report.sort();
+        let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
+        log_findings(&report);
         self.halt().await;
+        self.desk.tokens.store(Arc::new(tokens_of(&config)));
+        self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem.clone_from(&config.host.ca_pem);
+        *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = kit;
         self.put_in_force(&config, prepared);
         info!("The configuration was read again and is in force.");
         Ok(())
+    }
+
+    /// Keys that a running host cannot follow.
+    fn refuse_what_needs_a_restart(&self, config: &Config, report: &mut Report) {
+        let now = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = &config.host;
+        let hooks = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "not set".to_owned(), |address| address.to_string());
+        let keys = [
+            ("data", now.data == host.data, now.data.display().to_string()),
+            ("listen", now.listen == host.listen, now.listen.to_string()),
+            ("hooks_listen", now.hooks_listen == host.hooks_listen, hooks(now.hooks_listen)),
+        ];
+        for (key, is_same, was) in keys {
+            if !is_same {
+                let message = format!("`{key}` cannot change while the host runs; in force: {was}");
+                report.error(host.places.place(key, 0, 0), message, "restart to change it, or set it back");
+            }
+        }
+    }
+
+    /// The parts for a new configuration: those there are, with a new way out where the trust roots differ.
+    fn kit_for(&self, config: &Config) -> Result<Kit, AppError> {
+        let is_same = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem == config.host.ca_pem;
+        let kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let egress = if is_same { kit.egress } else { Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))? };
+        Ok(Kit { egress, ..kit })
     }
 
     /// Stops in order: no more webhooks, stages end their turn, the store closes.
@@ -192,6 +305,7 @@ impl App {
         if let Err(failure) = self.journal.store.close().await {
             error!(error = %chain(&failure), "The store did not close well.");
         }
+        forget_address(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner).data);
     }
 
     async fn halt(&self) {
@@ -253,29 +367,21 @@ impl App {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running { stop, stages };
     }
 
-    async fn serve(&mut self, config: &Config) -> Result<(), AppError> {
-        let with_hooks = config.host.hooks_listen.is_none();
-        let all = console::router(Arc::clone(&self.desk), Arc::clone(&self.ingress), with_hooks);
-        self.listen(config.host.listen, all).await?;
-        if let Some(address) = config.host.hooks_listen {
-            self.listen(address, console::hooks(Arc::clone(&self.ingress))).await?;
+    fn serve(&self, listeners: Vec<TcpListener>) {
+        let with_hooks = listeners.len() == 1;
+        let mut routers = vec![console::router(Arc::clone(&self.desk), Arc::clone(&self.ingress), with_hooks)];
+        routers.push(console::hooks(Arc::clone(&self.ingress)));
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (listener, router) in listeners.into_iter().zip(routers) {
+            servers.spawn(console::serve(listener, router, self.stop.clone()));
         }
-        Ok(())
     }
 
-    async fn listen(&mut self, address: std::net::SocketAddr, router: axum::Router) -> Result<(), AppError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
-        self.addresses.push(listener.local_addr().unwrap_or(address));
-        let server = console::serve(listener, router, self.stop.clone());
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(server);
-        Ok(())
-    }
-
-    fn keep_house(&self, raw_keep: Duration) {
-        let (journal, stop) = (self.journal.clone(), self.stop.clone());
+    fn keep_house(&self) {
+        let (journal, stop, raw_keep_ms) = (self.journal.clone(), self.stop.clone(), Arc::clone(&self.raw_keep_ms));
         let work = async move {
             while !stop.is_cancelled() {
-                let keep_ms = u64::try_from(raw_keep.as_millis()).unwrap_or(u64::MAX);
+                let keep_ms = raw_keep_ms.load(Ordering::Relaxed);
                 let before = crate::model::Timestamp(journal.clock.now().0.saturating_sub(keep_ms));
                 for channel in journal.store.channels().await.unwrap_or_default() {
                     match journal.store.drop_raw(&channel, before).await {
@@ -292,6 +398,45 @@ impl App {
         };
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
     }
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })
+}
+
+/// For commands in other terminals: the address may be edited meanwhile, or its port be any.
+fn note_address(data: &Path, address: Option<&std::net::SocketAddr>) {
+    let Some(address) = address else { return };
+    if let Err(failure) = std::fs::write(data.join(ADDRESS_FILE), format!("{address}\n")) {
+        warn!(error = %chain(&failure), "Where the host listens could not be noted; commands look at `listen`.");
+    }
+}
+
+fn forget_address(data: &Path) {
+    if let Err(failure) = std::fs::remove_file(data.join(ADDRESS_FILE)) {
+        warn!(error = %chain(&failure), "The note of where the host listens stays.");
+    }
+}
+
+fn tokens_of(config: &Config) -> Vec<Token> {
+    config.host.admin_tokens.iter().map(|secret| Token::new(secret.expose())).collect()
+}
+
+fn ms_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn poll_by(intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>) -> console::PollNow {
+    Box::new(move |channel| {
+        let found = intakes.load().iter().find(|intake| intake.channel == *channel).cloned();
+        let Some(intake) = found else { return Polled::NotEnabled };
+        if intake.pace.is_none() {
+            return Polled::WebhookOnly;
+        }
+        #[expect(clippy::disallowed_methods, reason = "it only waits for the call under way, which has a bound")]
+        tokio::spawn(async move { intake.poll_now().await });
+        Polled::Asked
+    })
 }
 
 /// Waits for tasks, within a bound; who is late is ended.

@@ -16,6 +16,7 @@ mod things;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use outcome::Failure;
@@ -75,6 +76,7 @@ enum Command {
     #[cfg(feature = "bench")]
     Bench {
         /// One of them; without it all.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::NAMES.map(|name| clap::builder::PossibleValue::new(name).hide(name.ends_with(".fill")))))]
         name: Option<String>,
         /// Where stores are laid, and removed at the end; on a disk, for in memory fsync costs nothing.
         #[arg(long, value_name = "DIR", default_value = ".")]
@@ -85,20 +87,27 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum ChannelCommand {
     /// Channels with their state.
-    List,
+    List {
+        /// At most so many.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
     /// Hold a channel: nothing is polled or sent; webhooks are still taken.
     Pause {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
     /// Let a paused channel go on.
     Resume {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
     /// Ask the network now.
     Poll {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
 }
@@ -120,7 +129,11 @@ enum PluginCommand {
         plugin: String,
     },
     /// Plugins there are.
-    List,
+    List {
+        /// At most so many.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -152,11 +165,13 @@ enum InteractionCommand {
     /// One, with annotations and decisions.
     Show {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// One, with everything that happened to it and why.
     Explain {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// All, as JSON lines.
@@ -182,14 +197,16 @@ enum TaskCommand {
     /// One task.
     Show {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Close a task.
     Close {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// Who closes it.
-        #[arg(long = "as", value_name = "TEAM")]
+        #[arg(long = "as", value_name = "TEAM", value_parser = NonEmptyStringValueParser::new())]
         by: Option<String>,
     },
 }
@@ -204,23 +221,34 @@ enum OutboxCommand {
         #[arg(long)]
         state: Option<String>,
     },
+    /// One action, with its whole text.
+    Show {
+        /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: String,
+    },
     /// Let a draft go out.
     Approve {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// Who approves: a reviewing team, where the rule names some.
-        #[arg(long = "as", value_name = "TEAM")]
+        #[arg(long = "as", value_name = "TEAM", value_parser = NonEmptyStringValueParser::new())]
         by: Option<String>,
         /// Another text.
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         text: Option<String>,
+        /// Of the text that was read, as `outbox show` tells it: another text is not approved.
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
     },
     /// Keep a draft from going out.
     Reject {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// Who rejects.
-        #[arg(long = "as", value_name = "TEAM")]
+        #[arg(long = "as", value_name = "TEAM", value_parser = NonEmptyStringValueParser::new())]
         by: Option<String>,
         /// Why.
         #[arg(long)]
@@ -229,6 +257,7 @@ enum OutboxCommand {
     /// Try a dead or uncertain action again.
     Retry {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
@@ -243,11 +272,13 @@ enum DeadCommand {
     /// One dead letter.
     Show {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Put it back on its way.
     Redrive {
         /// Its id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
@@ -261,7 +292,7 @@ pub fn run() -> ExitCode {
         Err(error) => return outcome::report(&Failure::failed(format!("cannot start: {error}"), ""), cli.json),
     };
     let is_json = cli.json;
-    match runtime.block_on(dispatch(cli)) {
+    match runtime.block_on(dispatch(cli)).and_then(|()| outcome::flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => outcome::report(&failure, is_json),
     }
@@ -279,7 +310,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run => host::run(&file).await,
         Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
-        Command::Plugin(PluginCommand::List) => plugins::list(&file, is_json),
+        Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit),
         other => things::call(&file, is_json, other).await,
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use places::Places;
 pub use report::{Finding, Place, Report, Severity};
 pub use secret::Secret;
+pub use shape::nearest;
 
 /// What `membrana init` writes.
 pub const DEFAULT: &str = include_str!("config/default.toml");
@@ -45,6 +46,10 @@ pub struct Config {
 /// `[host]`.
 #[derive(Debug)]
 pub struct Host {
+    /// False where `data` or `listen` may not be as meant: defaults stand in for what could not be read.
+    pub is_sound: bool,
+    /// Where its keys are.
+    pub places: Places,
     /// Folder of the store.
     pub data: PathBuf,
     /// API, console and, unless `hooks_listen` is set, webhooks.
@@ -57,8 +62,8 @@ pub struct Host {
     pub plugins: PathBuf,
     /// Contents of extra trust roots.
     pub ca_pem: Vec<Vec<u8>>,
-    /// Of the API.
-    pub admin_token: Option<Secret>,
+    /// Of the API; the first of a list is sent, all are taken.
+    pub admin_tokens: Vec<Secret>,
     /// How long raw items are kept.
     pub raw_keep: Duration,
 }
@@ -72,6 +77,8 @@ pub struct Plugin {
     pub plugin: String,
     /// Its own part, files read in.
     pub config: serde_json::Value,
+    /// False where a part of the section could not be read: what is missing then tells nothing.
+    pub is_whole: bool,
     /// By name; the first of a list is used, all are live.
     pub secrets: BTreeMap<String, Vec<Secret>>,
     /// What it may do.
@@ -157,20 +164,25 @@ pub struct Limits {
 /// Reads and checks a configuration. `env` finds environment variables.
 /// Errors: the report, where it holds at least one error; warnings alone come with the configuration.
 pub fn read(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Report), Report> {
+    match read_what_is_there(file, env) {
+        (Some(config), report) if !report.has_errors() => Ok((config, report)),
+        (_, report) => Err(report),
+    }
+}
+
+/// Reads as much as can be read beside the mistakes, so that what follows can be checked as well. `None`: there is no file.
+pub fn read_what_is_there(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> (Option<Config>, Report) {
     let mut report = Report::default();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
             let cure = "`membrana init` writes one; `--config FILE` names another";
             report.error(Place::file(file), format!("cannot read the configuration: {error}"), cure);
-            return Err(report);
+            return (None, report);
         }
     };
     let config = check::config(file, &text, env, &mut report);
-    match config {
-        Some(config) if !report.has_errors() => Ok((config, report)),
-        _ => Err(report),
-    }
+    (Some(config), report)
 }
 
 #[cfg(test)]

@@ -35,12 +35,23 @@ pub struct Desk {
     pub sections: ArcSwap<Sections>,
     /// Asks a channel's connector for news now; `None` where no host runs.
     pub poll: Option<PollNow>,
-    /// What callers of the API must show; `None`: whoever reaches the loopback address may call.
-    pub token: Option<auth::Token>,
+    /// What callers of the API must show, any of them; none: whoever reaches the loopback address may call.
+    pub tokens: ArcSwap<Vec<Token>>,
 }
 
-/// Asks a channel to poll at once. Says whether there is such a channel.
-pub type PollNow = Box<dyn Fn(&ChannelName) -> bool + Send + Sync>;
+/// Asks a channel to poll at once.
+pub type PollNow = Box<dyn Fn(&ChannelName) -> Polled + Send + Sync>;
+
+/// What became of the wish to poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// The network is being asked.
+    Asked,
+    /// No such channel is in force.
+    NotEnabled,
+    /// The network calls us.
+    WebhookOnly,
+}
 
 pub use auth::Token;
 
@@ -68,6 +79,8 @@ pub struct Section {
     pub plugin: String,
     /// The build in force, where a host runs.
     pub digest: Option<Digest>,
+    /// Where a channel's webhooks go: what is pasted at the network. A path alone where `public_url` is not set.
+    pub hook: Option<String>,
 }
 
 impl Desk {
@@ -115,6 +128,7 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
         .route("/api/v1/verify", post(read::verify))
         .fallback(refusal::no_such_path)
+        .method_not_allowed_fallback(refusal::no_such_method)
         .with_state(desk)
 }
 

@@ -27,6 +27,7 @@ pub use credential::{Credential, Inject, Secret};
 pub use grant::{GrantError, HostPort, HttpGrant};
 pub use http::{HttpError, HttpRequest, HttpResponse};
 pub use net::{Connection, NetError, Security};
+pub use tls::check_roots;
 
 use tls::Tls;
 

@@ -36,5 +36,7 @@ mod real;
 mod servers;
 #[path = "all/story.rs"]
 mod story;
+#[path = "all/surfaces.rs"]
+mod surfaces;
 #[path = "all/tidy.rs"]
 mod tidy;

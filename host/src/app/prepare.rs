@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::analysis::Analyzer;
-use crate::config::{Config, Plugin, Report, Severity};
+use crate::config::{Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
 use crate::ingress::{Scheme, Verifier};
 use crate::model::{ChannelName, Digest};
 use crate::outbox::SendClass;
-use crate::plugin::{Asked, Generation, Inspection, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
+use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
 use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
@@ -82,7 +82,7 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
             rules.push(Rule { name: rule.plugin.name.clone(), plugin: Arc::new(Slot::new(generation)) });
         }
     }
-    let sinks = config.sinks.iter().filter_map(|sink| target(sink, kit)).collect();
+    let sinks: Vec<Arc<Target>> = config.sinks.iter().filter_map(|sink| preparing.target(sink)).collect();
     let mut report = preparing.report;
     report.sort();
     let prepared = (!report.has_errors()).then_some(Prepared { channels, analyzers, rules, sinks });
@@ -108,7 +108,11 @@ struct Preparing<'a> {
 impl Preparing<'_> {
     /// From the file to a generation, noting every mistake on the way.
     async fn load(&mut self, section: &Plugin, kind: Kind, verify: Option<&str>) -> Option<Arc<Generation>> {
-        let place = section.places.place("plugin", 0, 0);
+        let place = section.places.section();
+        if section.plugin.is_empty() {
+            // That it is missing was told where the file was read.
+            return None;
+        }
         let found =
             find(&section.plugin, &self.config.host.plugins).map_err(|(message, cure)| self.report.error(place.clone(), message, cure)).ok()?;
         let inspection = match inspect(&found.bytes) {
@@ -131,8 +135,9 @@ impl Preparing<'_> {
             );
             return None;
         }
-        let is_sound = self.check(section, &inspection, verify);
-        if !is_sound {
+        let can_be_asked = self.check_config(section, manifest);
+        let is_granted = self.check_grants(section, manifest, verify);
+        if !can_be_asked {
             return None;
         }
         let limits = Limits::of(kind).with_manifest(manifest.limits).with(section.limits.memory_bytes, section.limits.cpu_ms, section.limits.wall_ms);
@@ -144,7 +149,7 @@ impl Preparing<'_> {
             limits,
         };
         match self.kit.engine.load(load).await {
-            Ok(generation) => self.validate(section, generation).await,
+            Ok(generation) => self.validate(section, generation).await.filter(|_| is_granted),
             Err(error) => {
                 self.report.error(
                     place,
@@ -156,13 +161,31 @@ impl Preparing<'_> {
         }
     }
 
-    /// What can be told without running it: the section against its schema, and the grants.
-    fn check(&mut self, section: &Plugin, inspection: &Inspection, verify: Option<&str>) -> bool {
-        let mistakes = inspection.manifest.check_config(&section.config);
-        let cure = format!("`membrana plugin inspect {}` lists its keys", section.plugin);
-        for (key, message) in &mistakes {
-            self.report.error(section.places.place(key, 0, 0), format!("`{}`: {message}", section.name), cure.clone());
+    /// The section against its schema; says whether the plugin can be asked about it.
+    fn check_config(&mut self, section: &Plugin, manifest: &Manifest) -> bool {
+        if !section.is_whole {
+            return false;
         }
+        let mistakes = manifest.check_config(&section.config);
+        let lists = format!("`membrana plugin inspect {}` lists its keys", section.plugin);
+        for mistake in &mistakes {
+            if !mistake.message.is_empty() {
+                let place = section.places.place(&mistake.key, 0, 0);
+                self.report.error(place, format!("`{}`: {}", section.name, mistake.message), lists.clone());
+                continue;
+            }
+            let written = section.places.written(&mistake.key);
+            let near = nearest(&mistake.key, &manifest.config_keys());
+            // A key that named a file is mended to one that does.
+            let suffix = if written == mistake.key { "" } else { "_file" };
+            let cure = near.map_or(lists.clone(), |near| format!("did you mean `{near}{suffix}`?"));
+            self.report.error(section.places.key(&mistake.key), format!("`{}`: its `config` has no key `{written}`", section.name), cure);
+        }
+        mistakes.is_empty()
+    }
+
+    /// What it wants and is not granted, and webhooks that it cannot take.
+    fn check_grants(&mut self, section: &Plugin, manifest: &Manifest, verify: Option<&str>) -> bool {
         let secrets: Vec<String> = section.secrets.keys().cloned().collect();
         let asked = Asked {
             config: &section.config,
@@ -174,12 +197,34 @@ impl Preparing<'_> {
             secrets: &secrets,
             verify,
         };
-        let missing = missing_grants(&inspection.manifest, &asked);
+        let missing = missing_grants(manifest, &asked);
         for grant in &missing {
             let message = format!("`{}` wants {}, which is not granted", section.name, grant.what);
             self.report.error(section.places.section(), message, grant.cure.clone());
         }
-        mistakes.is_empty() && missing.is_empty()
+        let takes_none = verify.is_some() && manifest.wants.ingress.is_none();
+        if takes_none {
+            let message = format!("`{}` has `ingress`, but its plugin `{}` takes no webhooks", section.name, section.plugin);
+            self.report.error(section.places.section(), message, "leave `ingress` out");
+        }
+        missing.is_empty() && !takes_none
+    }
+
+    /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
+    fn target(&mut self, sink: &crate::config::Sink) -> Option<Arc<Target>> {
+        let Some(door) = doors::of_sink(&self.kit.egress, &sink.url, &sink.private, &sink.secrets) else {
+            let place = Place::file(&self.config.file);
+            self.report.error(place, format!("sink `{}` cannot be reached at its `url`", sink.name), "write https://host/path");
+            return None;
+        };
+        Some(Arc::new(Target {
+            name: sink.name.clone(),
+            url: sink.url.clone(),
+            secrets: sink.secrets.iter().filter_map(|secret| Secret::parse(secret.expose()).ok()).collect(),
+            events: sink.events.clone(),
+            door,
+            is_gone: AtomicBool::new(false),
+        }))
     }
 
     /// What the plugin itself says of its section.
@@ -247,20 +292,13 @@ fn network_of(manifest: &Manifest, channel: &str) -> String {
     }
 }
 
-fn target(sink: &crate::config::Sink, kit: &Kit) -> Option<Arc<Target>> {
-    Some(Arc::new(Target {
-        name: sink.name.clone(),
-        url: sink.url.clone(),
-        secrets: sink.secrets.iter().filter_map(|secret| Secret::parse(secret.expose()).ok()).collect(),
-        events: sink.events.clone(),
-        door: doors::of_sink(&kit.egress, &sink.url, &sink.private, &sink.secrets)?,
-        is_gone: AtomicBool::new(false),
-    }))
-}
-
 /// What surfaces show of a configuration; with builds where it is loaded.
 pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
-    let section = |plugin: &Plugin, digest: Option<Digest>| Section { name: plugin.name.clone(), plugin: plugin.plugin.clone(), digest };
+    let section = |plugin: &Plugin, digest: Option<Digest>| Section { name: plugin.name.clone(), plugin: plugin.plugin.clone(), digest, hook: None };
+    let hook = |channel: &crate::config::Channel| {
+        let base = config.host.public_url.as_deref().unwrap_or_default().trim_end_matches('/');
+        channel.verify.is_some().then(|| format!("{base}/hooks/{}", channel.plugin.name))
+    };
     let channels = prepared.map(|all| all.channels.as_slice()).unwrap_or_default();
     let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
     let rules = prepared.map(|all| all.rules.as_slice()).unwrap_or_default();
@@ -268,7 +306,10 @@ pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
         channels: config
             .channels
             .iter()
-            .map(|c| section(&c.plugin, channels.iter().find(|p| p.name == c.plugin.name).map(|p| p.plugin.current().digest())))
+            .map(|c| {
+                let loaded = channels.iter().find(|p| p.name == c.plugin.name);
+                Section { hook: hook(c), ..section(&c.plugin, loaded.map(|p| p.plugin.current().digest())) }
+            })
             .collect(),
         analyzers: config
             .analyzers

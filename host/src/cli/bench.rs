@@ -34,6 +34,22 @@ use super::outcome::{Failure, aside, say};
 use super::show;
 use figure::Figure;
 
+/// What the command line takes: benches, their parts, and what `start` calls itself by.
+pub(super) const NAMES: [&str; 12] = [
+    "boundary",
+    "pipeline",
+    "webhook",
+    "start",
+    "start.memory",
+    "start.warm",
+    "boundary.analyzer",
+    "webhook.ack",
+    "pipeline.rate",
+    "pipeline.million",
+    "pipeline.singles",
+    start::FILL,
+];
+
 /// What can be measured: a bench and its parts, quickest first.
 const PARTS: [(&str, &str); 7] = [
     ("start", "start.memory"),
@@ -55,7 +71,7 @@ pub(super) async fn run(name: Option<&str>, dir: &Path, is_json: bool) -> Result
         ([part], _) => (here(part, dir).await?.iter().map(Figure::json).collect(), Vec::new()),
         (parts, _) => apart(parts, dir),
     };
-    print(&figures, is_json);
+    print(&figures, is_json)?;
     let against = figures.iter().filter(|figure| figure::decides_against(figure));
     let mut wrong: Vec<String> = against.map(|figure| format!("{} does not hold: {}", text(figure, "/name"), text(figure, "/bar"))).collect();
     wrong.extend(broken);
@@ -109,9 +125,10 @@ fn one_apart(part: &str, dir: &Path) -> std::io::Result<Vec<Json>> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-fn print(figures: &[Json], is_json: bool) {
+fn print(figures: &[Json], is_json: bool) -> Result<(), Failure> {
     if is_json {
-        return figures.iter().for_each(say);
+        figures.iter().for_each(say);
+        return Ok(());
     }
     let columns = [
         ("NAME", "/name"),
@@ -123,7 +140,7 @@ fn print(figures: &[Json], is_json: bool) {
         ("BAR", "/bar"),
         ("HOLDS", "/holds"),
     ];
-    show::table(figures, &columns);
+    show::table(figures, &columns)
 }
 
 fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {

@@ -1,7 +1,9 @@
 //! One call of the API: by HTTP where a host holds the store, else in process on the store itself.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -12,44 +14,76 @@ use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use serde_json::Value as Json;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::app::{process_env, sections_of};
+use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
-use crate::config::{self, Secret};
+use crate::config::{self, Config, Report, Secret, Severity};
 use crate::console::{Desk, api};
 use crate::stage::Journal;
 use crate::store::{SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
-use super::outcome::Failure;
+use super::outcome::{Failure, aside};
 
 /// Units: bytes of one line of a list.
 const LINE_MAX: usize = 16 << 20;
+/// Other commands hold the store for a moment each; a command looks so often, for about five seconds, whether it is its turn.
+const TURNS: u32 = 100;
+/// Between two looks.
+const TURN_PAUSE: Duration = Duration::from_millis(50);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the answer begins.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The whole store is read before this answer begins.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Who answers calls.
 pub(super) enum Caller {
     InProcess(Router, Arc<SledStore>),
-    Host(std::net::SocketAddr, Option<Secret>),
+    Host(SocketAddr, Option<Secret>),
 }
 
 impl Caller {
     /// Opens the store, or finds the host that holds it.
     pub(super) async fn open(file: &Path) -> Result<Self, Failure> {
-        let (config, _) = config::read(file, process_env().as_ref()).map_err(Failure::Config)?;
-        match SledStore::open(&config.host.data) {
-            Ok(store) => {
-                let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
-                let desk = Desk { journal, sections: ArcSwap::from_pointee(sections_of(&config, None)), poll: None, token: None };
-                Ok(Self::InProcess(api(Arc::new(desk)), store))
+        let config = what_is_needed(file)?;
+        // The host says where it listens; the file may have been edited since it started.
+        let address = || reachable(address_of_host(&config.host.data).unwrap_or(config.host.listen));
+        for _ in 0..TURNS {
+            match SledStore::open(&config.host.data) {
+                Ok(store) => return Ok(Self::in_process(&config, store)),
+                Err(StoreError::InUse(_)) => {}
+                Err(error) => return Err(Failure::failed(chain(&error).to_string(), "`membrana verify` names what is damaged")),
             }
-            Err(StoreError::InUse(_)) => Ok(Self::Host(config.host.listen, config.host.admin_token)),
-            Err(error) => Err(Failure::failed(chain(&error).to_string(), "")),
+            let address = address();
+            if timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|tried| tried.is_ok()) {
+                return Ok(Self::Host(address, config.host.admin_tokens.first().cloned()));
+            }
+            tokio::time::sleep(TURN_PAUSE).await;
         }
+        Err(Failure::failed(
+            format!("another command or host holds the store in `{}`, and no host answers on {}", config.host.data.display(), address()),
+            "wait for the other command to end, or look whether a host hangs",
+        ))
     }
 
-    /// One call; `each` gets every line of the answer as it comes.
-    pub(super) async fn lines(&self, method: &str, path: &str, body: Option<Json>, each: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn in_process(config: &Config, store: Arc<SledStore>) -> Self {
+        let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
+        let sections = ArcSwap::from_pointee(sections_of(config, None));
+        Self::InProcess(api(Arc::new(Desk { journal, sections, poll: None, tokens: ArcSwap::default() })), store)
+    }
+
+    /// One call; `each` gets every line of the answer as it comes, and ends it by an error.
+    pub(super) async fn lines(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Json>,
+        each: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let wrong = |error: String| Failure::failed(error, "");
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
@@ -70,7 +104,7 @@ impl Caller {
             rest.extend_from_slice(&chunk.map_err(|error| wrong(format!("the answer broke off: {error}")))?);
             while let (true, Some(end)) = (is_ok, rest.iter().position(|byte| *byte == b'\n')) {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                each(String::from_utf8_lossy(&line).trim_end());
+                each(String::from_utf8_lossy(&line).trim_end())?;
             }
             if rest.len() > LINE_MAX {
                 return Err(wrong("the answer has a line that is too long".to_owned()));
@@ -81,7 +115,7 @@ impl Caller {
             return Err(refused(head.status, &rest));
         }
         if !rest.trim().is_empty() {
-            each(rest.trim_end());
+            each(rest.trim_end())?;
         }
         Ok(())
     }
@@ -89,7 +123,11 @@ impl Caller {
     /// A call whose answer is one object.
     pub(super) async fn thing(&self, method: &str, path: &str, body: Option<Json>) -> Result<Json, Failure> {
         let mut answer = Json::Null;
-        self.lines(method, path, body, &mut |line| answer = serde_json::from_str(line).unwrap_or_default()).await?;
+        let mut keep = |line: &str| {
+            answer = serde_json::from_str(line).unwrap_or_default();
+            Ok(())
+        };
+        self.lines(method, path, body, &mut keep).await?;
         Ok(answer)
     }
 
@@ -102,20 +140,49 @@ impl Caller {
     }
 }
 
-async fn send(address: std::net::SocketAddr, request: Request<Body>) -> Result<hyper::Response<hyper::body::Incoming>, Failure> {
+/// Where the store is and how the host is called. Other mistakes are the host's business: they are mentioned, no more.
+fn what_is_needed(file: &Path) -> Result<Config, Failure> {
+    let (config, mut report) = config::read_what_is_there(file, process_env().as_ref());
+    let Some(config) = config.filter(|config| config.host.is_sound) else { return Err(Failure::Config(report)) };
+    let mut folder = Report::default();
+    data_folder(&config, &mut folder);
+    if folder.has_errors() {
+        return Err(Failure::Config(folder));
+    }
+    report.findings.retain(|finding| finding.severity == Severity::Error);
+    if let Some(first) = report.findings.first() {
+        let n_more = report.findings.len() - 1;
+        let more = if n_more == 0 { String::new() } else { format!(" (and {n_more} more)") };
+        aside(format_args!("warning: {}: {}{more}; `membrana check` tells all", first.place, first.message));
+    }
+    Ok(config)
+}
+
+/// A host that listens on every address is called on this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => address,
+    }
+}
+
+async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Response<hyper::body::Incoming>, Failure> {
     let unreachable = |error: String| {
-        Failure::failed(
-            format!("a host holds the store, but does not answer on {address}: {error}"),
-            "is `listen` in membrana.toml that of the running host?",
-        )
+        let cure = "look at the host's log; where it hangs, end it and start it again";
+        Failure::failed(format!("the host on {address} does not answer: {error}"), cure)
     };
-    let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
+    let patience = if request.uri().path().ends_with("/verify") { VERIFY_TIMEOUT } else { HEAD_TIMEOUT };
+    let late = |seconds: Duration| unreachable(format!("nothing within {} s", seconds.as_secs()));
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(|_| late(CONNECT_TIMEOUT))?;
+    let stream = connected.map_err(|error| unreachable(error.to_string()))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });
-    sender.send_request(request.map(|body| body.boxed_unsync())).await.map_err(|error| unreachable(error.to_string()))
+    let answered = timeout(patience, sender.send_request(request.map(|body| body.boxed_unsync()))).await;
+    answered.map_err(|_| late(patience))?.map_err(|error| unreachable(error.to_string()))
 }
 
 fn refused(status: StatusCode, body: &str) -> Failure {

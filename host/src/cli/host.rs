@@ -6,62 +6,64 @@ use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use crate::app::{App, AppError, Kit, prepare, process_env};
-use crate::config::{self, DEFAULT, DEFAULT_TABLE, Report};
+use crate::app::{App, AppError, examine, log_findings, process_env};
+use crate::config::{DEFAULT, DEFAULT_TABLE};
 
-use super::outcome::{Failure, aside, say};
+use super::outcome::{Failure, aside, put};
 
-/// Writes the commented files; never over one that is there.
+/// Writes the commented files; never over one that is there, and both or none.
 pub(super) fn init(file: &Path) -> Result<(), Failure> {
-    let table = file.parent().map(|dir| dir.join("impact.toml")).unwrap_or_else(|| "impact.toml".into());
-    for (path, text) in [(file, DEFAULT), (table.as_path(), DEFAULT_TABLE)] {
-        let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
-            Failure::failed(format!("cannot write `{}`: {error}", path.display()), "move it away first, or name another file with --config")
-        })?;
-        opened.write_all(text.as_bytes()).map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", path.display()), ""))?;
-        say(format_args!("wrote {}", path.display()));
+    let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let table = folder.map_or_else(|| "impact.toml".into(), |dir| dir.join("impact.toml"));
+    let files = [(file, DEFAULT), (table.as_path(), DEFAULT_TABLE)];
+    if let Some((taken, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
+        let message = format!("`{}` is there already; nothing was written", taken.display());
+        return Err(Failure::failed(message, "move it away first, or name a file in another folder with --config"));
     }
-    say("next: edit the addresses, then `membrana check` and `membrana run`");
-    Ok(())
+    let failed = |path: &Path, error: std::io::Error| Failure::failed(format!("cannot write `{}`: {error}", path.display()), "");
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    }
+    for (path, text) in files {
+        let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| failed(path, error))?;
+        opened.write_all(text.as_bytes()).map_err(|error| failed(path, error))?;
+        put(format_args!("wrote {}", path.display()))?;
+    }
+    put("next: edit the addresses, then `membrana check` and `membrana run`")
 }
 
 /// Loads everything and tells all there is to tell.
 pub(super) async fn check(file: &Path, is_json: bool) -> Result<(), Failure> {
-    let (config, mut report) = match config::read(file, process_env().as_ref()) {
-        Ok(read) => read,
-        Err(report) => return Err(Failure::Config(report)),
-    };
-    let kit = Kit::new(&config)?;
-    let (prepared, findings) = prepare(&config, &kit).await;
-    report.extend(findings);
-    if prepared.is_none() {
-        return Err(Failure::Config(report));
-    }
-    tell(&report, is_json);
-    if !is_json {
-        say(format_args!(
-            "ok: {} channels, {} analyzers, {} rules, {} teams, {} sinks",
-            config.channels.len(),
-            config.analyzers.len(),
-            config.rules.len(),
-            config.teams.len(),
-            config.sinks.len()
-        ));
-    }
-    Ok(())
-}
-
-fn tell(report: &Report, is_json: bool) {
+    let (ready, report) = examine(file, &process_env()).await?;
+    let Some((config, ..)) = ready else { return Err(Failure::Config(report)) };
     if is_json {
-        report.findings.iter().for_each(|finding| say(finding.json()));
-    } else {
-        drop(write!(anstream::stdout(), "{report}"));
+        return report.findings.iter().try_for_each(|finding| put(finding.json()));
     }
+    report.to_string().lines().try_for_each(put)?;
+    put(format_args!(
+        "ok: {} channels, {} analyzers, {} rules, {} teams, {} sinks",
+        config.channels.len(),
+        config.analyzers.len(),
+        config.rules.len(),
+        config.teams.len(),
+        config.sinks.len()
+    ))
 }
 
 /// Runs until a signal ends it.
 pub(super) async fn run(file: &Path) -> Result<(), Failure> {
-    let app = App::start(file, process_env()).await?;
+    // From the first moment on: a signal that nobody waits for would end the process in the middle.
+    let no_signal = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"), "");
+    let (mut hang_up, mut terminate, mut interrupt) = (
+        signal(SignalKind::hangup()).map_err(no_signal)?,
+        signal(SignalKind::terminate()).map_err(no_signal)?,
+        signal(SignalKind::interrupt()).map_err(no_signal)?,
+    );
+    let app = tokio::select! {
+        started = App::start(file, process_env()) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     for address in app.addresses() {
         info!(%address, "Listening.");
     }
@@ -70,29 +72,26 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
         env!("CARGO_PKG_VERSION"),
         app.addresses().first().map(ToString::to_string).unwrap_or_default()
     ));
-    let no_signal = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"), "");
-    let (mut hang_up, mut terminate, mut interrupt) = (
-        signal(SignalKind::hangup()).map_err(no_signal)?,
-        signal(SignalKind::terminate()).map_err(no_signal)?,
-        signal(SignalKind::interrupt()).map_err(no_signal)?,
-    );
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => match app.reload().await {
-                Ok(()) => {}
-                Err(AppError::Config(report)) => {
-                    for finding in &report.findings {
-                        error!(place = %finding.place, cure = finding.cure, "{}", finding.message);
-                    }
-                    error!("The new configuration was refused; the last good one stays in force.");
-                }
-                Err(other) => error!(error = %crate::telemetry::chain(&other), "The new configuration was refused; the last good one stays in force."),
-            },
+            _ = hang_up.recv() => reload(&app).await,
         }
     }
     info!("Stopping.");
     app.stop().await;
     Ok(())
+}
+
+async fn reload(app: &App) {
+    let refused = "The new configuration was refused; the last good one stays in force.";
+    match app.reload().await {
+        Ok(()) => {}
+        Err(AppError::Config(report)) => {
+            log_findings(&report);
+            error!("{refused}");
+        }
+        Err(other) => error!(error = %crate::telemetry::chain(&other), "{refused}"),
+    }
 }

@@ -15,6 +15,8 @@ pub(super) enum Failure {
     Failed(String, String),
     /// The configuration has mistakes.
     Config(Report),
+    /// Whoever read the output has gone; there is nothing more to say.
+    Closed,
 }
 
 impl Failure {
@@ -27,12 +29,39 @@ impl From<crate::app::AppError> for Failure {
     fn from(error: crate::app::AppError) -> Self {
         match error {
             crate::app::AppError::Config(report) => Self::Config(report),
-            other => Self::failed(crate::telemetry::chain(&other).to_string(), ""),
+            other => {
+                let cure = match &other {
+                    crate::app::AppError::Listen { .. } => "is another membrana running? end it, or set another `listen` in [host]",
+                    crate::app::AppError::Store(crate::store::StoreError::InUse(_)) => {
+                        "end the other host, or give this one its own `data` in [host]"
+                    }
+                    crate::app::AppError::Store(_) => "`membrana verify` reads the whole store and names what is damaged",
+                    _ => "",
+                };
+                Self::failed(crate::telemetry::chain(&other).to_string(), cure)
+            }
         }
     }
 }
 
-/// A line for whoever reads; a closed pipe is no failure.
+/// A line of the answer. Errors: it could not be written; a closed pipe ends the command quietly.
+pub(super) fn put(line: impl std::fmt::Display) -> Result<(), Failure> {
+    written(writeln!(anstream::stdout(), "{line}"))
+}
+
+/// What is buffered goes out. Errors: as of [`put`].
+pub(super) fn flush() -> Result<(), Failure> {
+    written(anstream::stdout().flush())
+}
+
+fn written(done: std::io::Result<()>) -> Result<(), Failure> {
+    done.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Failure::failed(format!("cannot write the output: {error}"), "is the disk full?"),
+    })
+}
+
+/// A line of a story for whoever watches; a closed pipe is no failure.
 pub(super) fn say(line: impl std::fmt::Display) {
     drop(writeln!(anstream::stdout(), "{line}"));
 }
@@ -45,6 +74,7 @@ pub(super) fn aside(line: impl std::fmt::Display) {
 /// Tells what went wrong, and gives the exit code.
 pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
     match failure {
+        Failure::Closed => return ExitCode::SUCCESS,
         Failure::Failed(message, cure) if is_json => aside(json!({ "error": { "message": message, "cure": cure } })),
         Failure::Failed(message, cure) => {
             aside(format_args!("error: {message}"));

@@ -10,16 +10,16 @@ use crate::config;
 use crate::plugin::{self, Inspection, Manifest};
 use crate::telemetry::chain;
 
-use super::outcome::{Failure, aside, say};
+use super::outcome::{Failure, aside, put};
 use super::show;
 
 const TARGET: &str = "wasm32-wasip2";
 
 /// The folder of plugins of the configuration, or the default where there is none to read.
 fn folder(file: &Path) -> PathBuf {
-    match config::read(file, crate::app::process_env().as_ref()) {
-        Ok((config, _)) => config.host.plugins,
-        Err(_) => file.parent().map(|dir| dir.join("plugins")).unwrap_or_else(|| "plugins".into()),
+    match config::read_what_is_there(file, crate::app::process_env().as_ref()).0 {
+        Some(config) => config.host.plugins,
+        None => file.parent().map(|dir| dir.join("plugins")).unwrap_or_else(|| "plugins".into()),
     }
 }
 
@@ -53,8 +53,7 @@ pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
     std::fs::write(&temporary, &embedded)
         .and_then(|()| std::fs::rename(&temporary, &target))
         .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", target.display()), ""))?;
-    say(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest));
-    Ok(())
+    put(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest))
 }
 
 /// The last `.wasm` file that cargo named.
@@ -103,27 +102,20 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
     let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
     let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), ""))?;
     let told = json_of(&found.origin, &inspection);
-    if is_json {
-        say(told)
-    } else {
-        show::thing(&told)
-    }
-    Ok(())
+    if is_json { put(told) } else { show::thing(&told) }
 }
 
 /// Plugins there are.
-pub(super) fn list(file: &Path, is_json: bool) -> Result<(), Failure> {
+pub(super) fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    for (name, found) in listed(&folder(file)) {
+    for (name, found) in listed(&folder(file)).into_iter().take(limit.unwrap_or(usize::MAX)) {
         match plugin::inspect(&found.bytes) {
             Ok(inspection) => rows.push(json_of(&found.origin, &inspection)),
             Err(error) => aside(format_args!("warning: {name} ({}): {}", found.origin, chain(&error))),
         }
     }
     if is_json {
-        rows.iter().for_each(say);
-    } else {
-        show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);
+        return rows.iter().try_for_each(put);
     }
-    Ok(())
+    show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")])
 }

@@ -1,18 +1,19 @@
-//! JSON for people: tables of lists, indented keys of single things.
+//! JSON for people: tables of lists, indented keys of single things, the host at a glance, the story of an interaction.
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 
-use super::outcome::say;
+use super::outcome::{Failure, put};
 
 /// Units: characters.
 const CELL_MAX: usize = 60;
 
+type Shown = Result<(), Failure>;
+
 /// Columns by JSON pointer.
-pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) {
+pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) -> Shown {
     if rows.is_empty() {
-        say("nothing");
-        return;
+        return put("nothing");
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -21,9 +22,7 @@ pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) {
     for row in rows {
         table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(row.pointer(pointer)))));
     }
-    for line in table.to_string().lines() {
-        say(line.trim_end());
-    }
+    table.to_string().lines().try_for_each(|line| put(line.trim_end()))
 }
 
 fn cell(value: Option<&Json>) -> String {
@@ -47,32 +46,87 @@ fn word(value: &Json) -> String {
 }
 
 /// Keys and values, nested ones indented.
-pub(super) fn thing(value: &Json) {
-    nested(value, 0);
+pub(super) fn thing(value: &Json) -> Shown {
+    nested(value, 0)
 }
 
-fn nested(value: &Json, depth: usize) {
+fn nested(value: &Json, depth: usize) -> Shown {
     let Some(object) = value.as_object() else {
-        say(format_args!("{:depth$}{}", "", word(value)));
-        return;
+        return put(format_args!("{:depth$}{}", "", word(value)));
     };
     for (key, value) in object {
         match value {
             Json::Object(inner) if !inner.is_empty() => {
-                say(format_args!("{:depth$}{key}", ""));
-                nested(value, depth + 2);
+                put(format_args!("{:depth$}{key}", ""))?;
+                nested(value, depth + 2)?;
             }
             Json::Array(items) if items.iter().any(Json::is_object) => {
-                say(format_args!("{:depth$}{key}", ""));
+                put(format_args!("{:depth$}{key}", ""))?;
                 for item in items {
-                    nested(item, depth + 2);
-                    say("");
+                    nested(item, depth + 2)?;
+                    put("")?;
                 }
             }
             Json::Null => {}
             Json::Array(items) if items.is_empty() => {}
             Json::Object(_) => {}
-            other => say(format_args!("{:depth$}{key:14} {}", "", word(other))),
+            other => put(format_args!("{:depth$}{key:14} {}", "", word(other)))?,
         }
     }
+    Ok(())
+}
+
+/// The host at a glance.
+pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
+    let is_running = status.get("running") == Some(&Json::Bool(true));
+    put(format_args!("membrana {}, {}", at(status, "/version"), if is_running { "running" } else { "no host runs" }))?;
+    put("")?;
+    table(items(status, "/channels"), channels)?;
+    put("")?;
+    for (title, pointer) in [("analyzers", "/analyzers"), ("rules", "/rules"), ("teams", "/teams"), ("sinks", "/sinks")] {
+        let names: Vec<String> = items(status, pointer).iter().map(|item| item.get("name").map_or_else(|| word(item), word)).collect();
+        put(format_args!("{title:10} {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }))?;
+    }
+    Ok(())
+}
+
+/// What was said, what was found in it, what was decided and why, what became of it.
+pub(super) fn story(told: &Json) -> Shown {
+    let said = told.get("interaction").unwrap_or(&Json::Null);
+    let author = [said.pointer("/author/name"), said.pointer("/author/handle")].into_iter().flatten().find(|name| !name.is_null());
+    put(format_args!(
+        "{} by {} on {}, {}",
+        at(said, "/kind"),
+        author.map_or_else(|| "somebody".to_owned(), word),
+        at(said, "/channel"),
+        at(said, "/received_at")
+    ))?;
+    put(format_args!("  \"{}\"", at(said, "/text")))?;
+    for note in items(said, "/annotations") {
+        put(format_args!("found: {} {} (by {})", at(note, "/key"), at(note, "/value"), at(note, "/analyzer")))?;
+    }
+    if !items(said, "/missing").is_empty() {
+        put(format_args!("not known: {}", at(said, "/missing")))?;
+    }
+    for decision in items(said, "/decisions") {
+        put(format_args!("decided by {}: {}", at(decision, "/rule"), at(decision, "/row")))?;
+        items(decision, "/reasons").iter().try_for_each(|reason| put(format_args!("  because {}", word(reason))))?;
+    }
+    for task in items(told, "/tasks") {
+        put(format_args!("task {}: {}, due {}, {}", at(task, "/id"), at(task, "/team"), at(task, "/due_at"), at(task, "/state")))?;
+    }
+    for action in items(told, "/actions") {
+        put(format_args!("{} {}: {}", at(action, "/kind"), at(action, "/id"), at(action, "/state")))?;
+        put(format_args!("  \"{}\"", at(action, "/text")))?;
+    }
+    put("what happened:")?;
+    items(told, "/story").iter().try_for_each(|step| put(format_args!("  {}  {}", at(step, "/at"), at(step, "/what"))))
+}
+
+fn at(value: &Json, pointer: &str) -> String {
+    word(value.pointer(pointer).unwrap_or(&Json::Null))
+}
+
+fn items<'j>(value: &'j Json, pointer: &str) -> &'j [Json] {
+    value.pointer(pointer).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
 }

@@ -6,11 +6,13 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::call::Caller;
-use super::outcome::{Failure, say};
+use super::outcome::{Failure, put};
 use super::{ChannelCommand, Command, DeadCommand, InteractionCommand, ListArgs, OutboxCommand, TaskCommand, show};
 
 /// Rows that a terminal shows where no limit is given.
 const ROWS: usize = 20;
+/// Rows of a table that are laid out together.
+const PAGE: usize = 500;
 
 /// Title and JSON pointer.
 type Columns = &'static [(&'static str, &'static str)];
@@ -22,6 +24,7 @@ const CHANNELS: Columns = &[
     ("ENTRIES", "/entries"),
     ("TO ANALYSE", "/behind/analysis"),
     ("TO DECIDE", "/behind/rules"),
+    ("HOOK", "/hook"),
     ("REASON", "/reason"),
 ];
 const INTERACTIONS: Columns = &[
@@ -48,7 +51,9 @@ const DEAD: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("STAGE", "/stag
 
 enum Wish {
     List(String, Columns),
-    Get(String),
+    /// Always one JSON object a line.
+    Lines(String),
+    Get(String, fn(&Json) -> Result<(), Failure>),
     Post(String, Json),
 }
 
@@ -63,21 +68,20 @@ pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result
 
 async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Failure> {
     match wish {
-        Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| say(line)).await,
-        Wish::List(path, columns) => {
-            let mut rows: Vec<Json> = Vec::new();
-            caller.lines("GET", &path, None, &mut |line| rows.extend(serde_json::from_str::<Json>(line).ok())).await?;
-            show::table(&rows, columns);
-            Ok(())
-        }
-        Wish::Get(path) => {
+        Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put(line)).await,
+        Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| put(line)).await,
+        Wish::List(path, columns) => tables(caller, &path, columns).await,
+        Wish::Get(path, show) => {
             let answer = caller.thing("GET", &path, None).await?;
-            tell(&answer, is_json);
-            Ok(())
+            if is_json { put(answer) } else { show(&answer) }
         }
         Wish::Post(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
-            tell(&answer, is_json);
+            if is_json {
+                put(&answer)?
+            } else {
+                show::thing(&answer)?
+            }
             match answer.get("sound") {
                 Some(Json::Bool(false)) => {
                     Err(Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup"))
@@ -88,43 +92,63 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
     }
 }
 
-fn tell(answer: &Json, is_json: bool) {
-    if is_json { say(answer) } else { show::thing(answer) }
+/// A long list is told in pages, so that it is never whole in memory.
+async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Failure> {
+    let (mut rows, mut n_told): (Vec<Json>, usize) = (Vec::new(), 0);
+    let mut row = |line: &str| {
+        rows.extend(serde_json::from_str::<Json>(line).ok());
+        if rows.len() == PAGE {
+            n_told += rows.len();
+            show::table(&rows, columns)?;
+            rows.clear();
+        }
+        Ok(())
+    };
+    caller.lines("GET", path, None, &mut row).await?;
+    if rows.is_empty() && n_told > 0 { Ok(()) } else { show::table(&rows, columns) }
+}
+
+fn status(status: &Json) -> Result<(), Failure> {
+    show::status(status, CHANNELS)
 }
 
 fn wish_of(command: Command, is_json: bool) -> Wish {
     let post = |path: String, body: Json| Wish::Post(path, body);
     match command {
-        Command::Channel(ChannelCommand::Pause { name }) => post(format!("/api/v1/channels/{name}/pause"), json!({})),
-        Command::Channel(ChannelCommand::Resume { name }) => post(format!("/api/v1/channels/{name}/resume"), json!({})),
-        Command::Channel(ChannelCommand::Poll { name }) => post(format!("/api/v1/channels/{name}/poll"), json!({})),
-        Command::Channel(ChannelCommand::List) => Wish::List("/api/v1/channels".to_owned(), CHANNELS),
+        Command::Channel(ChannelCommand::Pause { name }) => post(one("channels", &name, "/pause"), json!({})),
+        Command::Channel(ChannelCommand::Resume { name }) => post(one("channels", &name, "/resume"), json!({})),
+        Command::Channel(ChannelCommand::Poll { name }) => post(one("channels", &name, "/poll"), json!({})),
+        Command::Channel(ChannelCommand::List { limit }) => {
+            let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
+            Wish::List(format!("/api/v1/channels{query}"), CHANNELS)
+        }
         Command::Interaction(InteractionCommand::List { list, kind, since, own }) => {
             let own = own.then(|| "true".to_owned());
             Wish::List(path("interactions", &list, is_json, &[("kind", &kind), ("since", &since), ("own", &own)]), INTERACTIONS)
         }
         Command::Interaction(InteractionCommand::Export { list }) => {
-            Wish::List(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]), INTERACTIONS)
+            Wish::Lines(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]))
         }
-        Command::Interaction(InteractionCommand::Show { id }) => Wish::Get(format!("/api/v1/interactions/{id}")),
-        Command::Interaction(InteractionCommand::Explain { id }) => Wish::Get(format!("/api/v1/interactions/{id}/explain")),
+        Command::Interaction(InteractionCommand::Show { id }) => Wish::Get(one("interactions", &id, ""), show::thing),
+        Command::Interaction(InteractionCommand::Explain { id }) => Wish::Get(one("interactions", &id, "/explain"), show::story),
         Command::Task(TaskCommand::List { list, state, team }) => {
             Wish::List(path("tasks", &list, is_json, &[("state", &state), ("team", &team)]), TASKS)
         }
-        Command::Task(TaskCommand::Show { id }) => Wish::Get(format!("/api/v1/tasks/{id}")),
-        Command::Task(TaskCommand::Close { id, by }) => post(format!("/api/v1/tasks/{id}/close"), json!({ "by": by })),
+        Command::Task(TaskCommand::Show { id }) => Wish::Get(one("tasks", &id, ""), show::thing),
+        Command::Task(TaskCommand::Close { id, by }) => post(one("tasks", &id, "/close"), json!({ "by": by })),
         Command::Outbox(OutboxCommand::List { list, state }) => Wish::List(path("actions", &list, is_json, &[("state", &state)]), ACTIONS),
-        Command::Outbox(OutboxCommand::Approve { id, by, text }) => post(format!("/api/v1/actions/{id}/approve"), json!({ "by": by, "text": text })),
-        Command::Outbox(OutboxCommand::Reject { id, by, reason }) => {
-            post(format!("/api/v1/actions/{id}/reject"), json!({ "by": by, "reason": reason }))
+        Command::Outbox(OutboxCommand::Show { id }) => Wish::Get(one("actions", &id, ""), show::thing),
+        Command::Outbox(OutboxCommand::Approve { id, by, text, fingerprint }) => {
+            post(one("actions", &id, "/approve"), json!({ "by": by, "text": text, "fingerprint": fingerprint }))
         }
-        Command::Outbox(OutboxCommand::Retry { id }) => post(format!("/api/v1/actions/{id}/retry"), json!({})),
+        Command::Outbox(OutboxCommand::Reject { id, by, reason }) => post(one("actions", &id, "/reject"), json!({ "by": by, "reason": reason })),
+        Command::Outbox(OutboxCommand::Retry { id }) => post(one("actions", &id, "/retry"), json!({})),
         Command::Dead(DeadCommand::List { list }) => Wish::List(path("dead", &list, is_json, &[]), DEAD),
-        Command::Dead(DeadCommand::Show { id }) => Wish::Get(format!("/api/v1/dead/{id}")),
-        Command::Dead(DeadCommand::Redrive { id }) => post(format!("/api/v1/dead/{id}/redrive"), json!({})),
+        Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
+        Command::Dead(DeadCommand::Redrive { id }) => post(one("dead", &id, "/redrive"), json!({})),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.
-        _ => Wish::Get("/api/v1/status".to_owned()),
+        _ => Wish::Get("/api/v1/status".to_owned(), status),
     }
 }
 
@@ -136,4 +160,17 @@ fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>
         .extend_pairs(pairs.filter_map(|(key, value)| value.as_ref().map(|value| (key, value))))
         .finish();
     format!("/api/v1/{of}?{query}")
+}
+
+/// The path of one thing, whatever its name is made of.
+fn one(of: &str, name: &str, order: &str) -> String {
+    let mut path = format!("/api/v1/{of}/");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path + order
 }

@@ -6,30 +6,21 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
 use serde_json::{Map, Value as Json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::places::{Lines, Places};
-use super::secret::Secret;
 use super::shape::{Reading, Table, nearest, what};
-use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule, Sink};
+use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule};
+
+mod secrets;
+mod sink;
 
 /// Units: bytes.
 const FILE_MAX: u64 = 1 << 20;
-const EVENTS: [&str; 10] = [
-    "*",
-    "interaction.received",
-    "interaction.edited",
-    "interaction.gone",
-    "task.opened",
-    "task.changed",
-    "task.done",
-    "task.escalated",
-    "action.sent",
-    "action.failed",
-];
+/// Where the host listens by itself.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7700);
 const SCHEMES: [&str; 2] = ["standard-webhooks", "none"];
 
 /// Looks up an environment variable.
@@ -41,76 +32,143 @@ struct Checker<'r> {
     env: Env<'r>,
     /// Names of channels, analyzers and rules, with where they stand.
     names: BTreeMap<String, Place>,
+    broken: Broken,
 }
 
-/// Everything that the file says; `None` where it is no TOML at all.
-pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report) -> Option<Config> {
+/// Where the file is no TOML, and where its sections begin. Shape: both ascending; bytes.
+struct Broken {
+    at: Vec<usize>,
+    starts: Vec<usize>,
+}
+
+impl Broken {
+    /// Says whether a mistake of the file's form lies in the section that begins at `start`.
+    fn touches(&self, start: usize) -> bool {
+        let end = self.starts.iter().find(|next| **next > start).copied().unwrap_or(usize::MAX);
+        self.at.iter().any(|at| (start..end).contains(at))
+    }
+}
+
+/// Everything that the file says, as far as it can be read.
+pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report) -> Config {
     let lines = Lines::new(file, text);
-    let root = match DeTable::parse(text) {
-        Ok(root) => root,
-        Err(error) => {
-            let place = lines.place(&error.span().unwrap_or(0..0));
-            report.error(place, error.message().to_owned(), "see https://toml.io for how TOML is written");
-            return None;
-        }
-    };
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let broken = broken(&errors, root.get_ref(), &lines, report);
+    let n_broken = report.findings.len();
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new() };
+    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), broken };
     let place = Place { file: file.to_owned(), line: 1, column: 1 };
     let mut table = Table::new("membrana.toml", root.get_ref(), place);
-    let host = checker.host(table.value("host"));
+    let host_value = table.value("host");
+    let mut host = checker.host(host_value);
     let channels = checker.sections(table.value("channel"), "[[channel]]", Checker::channel);
     let analyzers = checker.sections(table.value("analyzer"), "[[analyzer]]", Checker::analyzer);
     let rules = checker.sections(table.value("rule"), "[[rule]]", Checker::rule);
     let teams = checker.sections(table.value("team"), "[[team]]", Checker::team);
+    let teams = checker.once("teams", teams);
     let sinks = checker.sections(table.value("sink"), "[[sink]]", Checker::sink);
+    let sinks = checker.sinks(sinks);
+    let n_before = checker.reading.report.findings.len();
     table.finish(&mut checker.reading);
+    // An unknown table may be a mistyped [host].
+    host.is_sound &= host_value.is_some() || checker.reading.report.findings.len() == n_before;
     checker.references(&channels, &analyzers);
-    let mut seen_sinks: Vec<&str> = Vec::new();
-    for sink in &sinks {
-        if seen_sinks.contains(&sink.name.as_str()) {
-            checker.reading.report.error(Place::file(file), format!("two sinks are named `{}`", sink.name), "give each its own name");
-        }
-        seen_sinks.push(&sink.name);
-    }
+    // What else a broken line seems to say follows from its being broken.
+    let broken_lines: Vec<u32> = report.findings.iter().take(n_broken).map(|finding| finding.place.line).collect();
+    let mut n_seen = 0;
+    report.findings.retain(|finding| {
+        n_seen += 1;
+        n_seen <= n_broken || finding.place.file != file || !broken_lines.contains(&finding.place.line)
+    });
     report.sort();
-    Some(Config { file: file.to_owned(), host: host?, channels, analyzers, rules, teams, sinks })
+    Config { file: file.to_owned(), host, channels, analyzers, rules, teams, sinks }
+}
+
+/// Tells what is no TOML, one mistake a line: the rest of a broken line follows from its first.
+fn broken(errors: &[toml::de::Error], root: &DeTable<'_>, lines: &Lines, report: &mut Report) -> Broken {
+    let mut at: Vec<usize> = Vec::new();
+    let mut seen = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let place = lines.place(&span);
+        at.push(span.start);
+        if !seen.contains(&place.line) {
+            seen.push(place.line);
+            report.error(place, error.message().to_owned(), "see https://toml.io for how TOML is written");
+        }
+    }
+    let mut starts: Vec<usize> = Vec::new();
+    for value in root.values() {
+        match value.get_ref() {
+            DeValue::Table(_) => starts.push(value.span().start),
+            DeValue::Array(items) => starts.extend(items.iter().map(|item| item.span().start)),
+            _ => {}
+        }
+    }
+    starts.sort_unstable();
+    Broken { at, starts }
 }
 
 impl Checker<'_> {
-    fn host(&mut self, value: Option<&Spanned<DeValue<'_>>>) -> Option<Host> {
+    fn host(&mut self, value: Option<&Spanned<DeValue<'_>>>) -> Host {
         let empty = DeTable::default();
-        let (table, place) = match value.map(|v| (v.get_ref(), self.reading.lines.place(&v.span()))) {
-            Some((DeValue::Table(table), place)) => (table, place),
-            Some((other, place)) => {
-                self.reading.report.error(place, format!("`host` is {}, not a table", what(other)), "write [host] and its keys below");
-                return None;
+        let span = value.map_or(0..0, Spanned::span);
+        let place = self.reading.lines.place(&span);
+        let (table, is_table) = match value.map(Spanned::get_ref) {
+            Some(DeValue::Table(table)) => (table, true),
+            Some(other) => {
+                self.reading.report.error(place.clone(), format!("`host` is {}, not a table", what(other)), "write [host] and its keys below");
+                (&empty, false)
             }
-            None => (&empty, self.reading.lines.place(&(0..0))),
+            None => (&empty, true),
         };
-        let mut table = Table::new("[host]", table, place);
+        let mut places = Places::new(place.clone());
+        places.collect("", table, self.reading.lines);
+        let mut table = Table::new("[host]", table, place).broken(self.broken.touches(span.start));
+        let mut is_sound = is_table && !table.is_broken();
+        let n_before = self.reading.report.findings.len();
         let data = self.path(&mut table, "data", "data");
+        let listen = self.address(&mut table, "listen").unwrap_or(LISTEN);
+        is_sound &= self.reading.report.findings.len() == n_before;
         let plugins = self.path(&mut table, "plugins", "plugins");
-        let listen = self.address(&mut table, "listen").or_else(|| "127.0.0.1:7700".parse().ok());
         let hooks_listen = self.address(&mut table, "hooks_listen");
         let public_url = table.text(&mut self.reading, "public_url").map(|url| self.url(url));
-        let mut ca_pem = Vec::new();
-        for name in table.texts(&mut self.reading, "ca_files") {
-            ca_pem.extend(self.file(&name.span(), name.get_ref()).map(|(text, _)| text.into_bytes()));
-        }
-        let admin_token = table.value("admin_token").and_then(|value| self.secrets_of("admin_token", value).into_iter().next());
+        let ca_pem = self.trust_roots(&mut table);
+        let token = table.value("admin_token");
+        let admin_tokens = token.map(|value| self.secrets_of("admin_token", value)).unwrap_or_default();
         let raw_keep = table.duration(&mut self.reading, "raw_keep", Duration::from_secs(72 * 3600));
-        let listen = listen?;
-        if !listen.ip().is_loopback() && admin_token.is_none() {
-            let place = table.value("listen").map_or_else(|| self.reading.lines.place(&(0..0)), |value| self.reading.lines.place(&value.span()));
+        if !listen.ip().is_loopback() && token.is_none() {
             self.reading.report.error(
-                place,
+                places.place("listen", 0, 0),
                 format!("`listen` is {listen}, which others can reach, and there is no `admin_token`"),
                 "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1",
             );
         }
+        if is_sound && hooks_listen == Some(listen) && listen.port() != 0 {
+            self.reading.report.error(
+                places.place("hooks_listen", 0, 0),
+                format!("`hooks_listen` is {listen}, as `listen` is"),
+                "give webhooks a port of their own, or leave `hooks_listen` out: they then come in on `listen`",
+            );
+        }
+        let n_before = self.reading.report.findings.len();
         table.finish(&mut self.reading);
-        Some(Host { data, listen, hooks_listen, public_url, plugins, ca_pem, admin_token, raw_keep })
+        // An unknown key may be a mistyped `data`.
+        is_sound &= self.reading.report.findings.len() == n_before;
+        Host { is_sound, places, data, listen, hooks_listen, public_url, plugins, ca_pem, admin_tokens, raw_keep }
+    }
+
+    fn trust_roots(&mut self, table: &mut Table<'_, '_>) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for name in table.texts(&mut self.reading, "ca_files") {
+            let Some((text, _)) = self.file(&name.span(), name.get_ref()) else { continue };
+            if let Err(error) = crate::egress::check_roots(text.as_bytes()) {
+                self.reading.error(&name.span(), format!("`{}`: {error}", name.get_ref()), "name a PEM file with -----BEGIN CERTIFICATE-----");
+                continue;
+            }
+            all.push(text.into_bytes());
+        }
+        all
     }
 
     fn path(&mut self, table: &mut Table<'_, '_>, key: &'static str, default: &str) -> PathBuf {
@@ -158,7 +216,7 @@ impl Checker<'_> {
                 continue;
             };
             let place = self.reading.lines.place(&item.span());
-            let mut table = Table::new(name, table, place.clone());
+            let mut table = Table::new(name, table, place.clone()).broken(self.broken.touches(item.span().start));
             all.extend(read(self, &mut table, place));
             table.finish(&mut self.reading);
         }
@@ -168,7 +226,7 @@ impl Checker<'_> {
     fn channel(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Channel> {
         let plugin = self.plugin(table, place);
         let poll = table.duration(&mut self.reading, "poll", Duration::from_secs(60));
-        if poll < Duration::from_secs(1) {
+        if poll > Duration::ZERO && poll < Duration::from_secs(1) {
             let place = self.reading.lines.place(&table.value("poll").map_or(0..0, Spanned::span));
             self.reading.report.error(place, format!("`poll` is {} ms", poll.as_millis()), "poll at most once a second: poll = \"1s\"");
         }
@@ -227,48 +285,23 @@ impl Checker<'_> {
         self.plugin(table, place).map(|plugin| Rule { plugin })
     }
 
-    fn team(&mut self, table: &mut Table<'_, '_>, _place: Place) -> Option<String> {
+    fn team(&mut self, table: &mut Table<'_, '_>, _place: Place) -> Option<Spanned<String>> {
         let name = table.required(&mut self.reading, "name", "write name = \"support\"")?;
         self.name_shape(&name);
-        Some(name.into_inner())
+        Some(name)
     }
 
-    fn sink(&mut self, table: &mut Table<'_, '_>, _place: Place) -> Option<Sink> {
-        let name = table.required(&mut self.reading, "name", "write name = \"crm\"");
-        let url = table.required(&mut self.reading, "url", "write url = \"https://crm.example.org/hooks\"").map(|url| self.url(url));
-        let secrets = table.value("secret").map(|value| (self.secrets_of("secret", value), value.span()));
-        if secrets.is_none() {
-            self.reading.report.error(
-                self.reading.lines.place(&name.as_ref().map_or(0..0, Spanned::span)),
-                "a sink needs a `secret` to sign with",
-                "add secret = { env = \"CRM_SECRET\" }, holding whsec_ and base64",
-            );
-        }
-        let (secrets, span) = secrets.unwrap_or_default();
-        for secret in &secrets {
-            let decoded = secret.expose().strip_prefix("whsec_").and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
-            if !decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len())) {
-                self.reading.error(
-                    &span,
-                    "the secret is not `whsec_` and base64 of 24 to 64 bytes",
-                    "make one: echo whsec_$(openssl rand -base64 32)",
-                );
+    /// Each name once; `things` says of what.
+    fn once(&mut self, things: &str, names: Vec<Spanned<String>>) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for name in names {
+            if all.contains(name.get_ref()) {
+                self.reading.error(&name.span(), format!("two {things} are named `{}`", name.get_ref()), "give each its own name, or leave one out");
+            } else {
+                all.push(name.into_inner());
             }
         }
-        let private = self.ranges(table, "private");
-        let mut events: Vec<String> = Vec::new();
-        for event in table.texts(&mut self.reading, "events") {
-            if !EVENTS.contains(&event.get_ref().as_str()) {
-                let cure = nearest(event.get_ref(), &EVENTS)
-                    .map_or_else(|| format!("events: {}", EVENTS.join(", ")), |near| format!("did you mean \"{near}\"?"));
-                self.reading.error(&event.span(), format!("there is no event \"{}\"", event.get_ref()), cure);
-            }
-            events.push(event.into_inner());
-        }
-        if events.is_empty() {
-            events.push("*".to_owned());
-        }
-        Some(Sink { name: name?.into_inner(), url: url?, secrets, private, events })
+        all
     }
 
     fn ranges(&mut self, table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {
@@ -298,13 +331,15 @@ impl Checker<'_> {
             }
         }
         let mut places = Places::new(place);
+        let mut is_whole = !table.is_broken();
         let config = match table.value("config").map(|value| (value.get_ref(), value.span())) {
             Some((DeValue::Table(inner), _)) => {
                 places.collect("", inner, self.reading.lines);
-                self.own_config(inner, &mut places)
+                self.own_config(inner, &mut places, &mut is_whole)
             }
             Some((other, span)) => {
                 self.reading.error(&span, format!("`config` is {}, not a table", what(other)), "write config = { key = \"value\" }");
+                is_whole = false;
                 Json::Object(Map::new())
             }
             None => Json::Object(Map::new()),
@@ -312,7 +347,9 @@ impl Checker<'_> {
         let secrets = self.secrets(table.value("secrets"));
         let grant = self.grant(table.value("grant"));
         let limits = self.limits(table.value("limits"));
-        Some(Plugin { name: name?.into_inner(), plugin: self.plugin_path(plugin?), config, secrets, grant, limits, places })
+        // Without a plugin the section still has its name, which others may say.
+        let plugin = plugin.map(|plugin| self.plugin_path(plugin)).unwrap_or_default();
+        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, places })
     }
 
     fn plugin_path(&self, plugin: Spanned<String>) -> String {
@@ -329,17 +366,23 @@ impl Checker<'_> {
     }
 
     /// As JSON; `x_file` becomes `x` with the file's text.
-    fn own_config(&mut self, table: &DeTable<'_>, places: &mut Places) -> Json {
+    fn own_config(&mut self, table: &DeTable<'_>, places: &mut Places, is_whole: &mut bool) -> Json {
         let mut config = Map::new();
         for (key, value) in table {
             match (key.get_ref().strip_suffix("_file"), value.get_ref()) {
-                (Some(short), DeValue::String(name)) => {
-                    if let Some((text, path)) = self.file(&value.span(), name) {
+                (Some(short), DeValue::String(_)) if table.contains_key(short) => {
+                    *is_whole = false;
+                    self.reading.error(&key.span(), format!("there are both `{short}` and `{}`", key.get_ref()), "leave one of them out");
+                }
+                (Some(short), DeValue::String(name)) => match self.file(&value.span(), name) {
+                    Some((text, path)) => {
                         config.insert(short.to_owned(), Json::from(text));
                         places.name_file(key.get_ref(), path.clone());
                         places.name_file(short, path);
+                        places.rename(short, key.get_ref());
                     }
-                }
+                    None => *is_whole = false,
+                },
                 (_, value) => {
                     config.insert(key.get_ref().to_string(), json(value));
                 }
@@ -359,59 +402,6 @@ impl Checker<'_> {
             Ok(text) => Some((text, path)),
             Err(error) => {
                 self.reading.error(span, format!("cannot read `{}`: {error}", path.display()), "paths are relative to the folder of membrana.toml");
-                None
-            }
-        }
-    }
-
-    fn secrets(&mut self, value: Option<&Spanned<DeValue<'_>>>) -> BTreeMap<String, Vec<Secret>> {
-        let Some(value) = value else { return BTreeMap::new() };
-        let DeValue::Table(table) = value.get_ref() else {
-            self.reading.error(&value.span(), format!("`secrets` is {}", what(value.get_ref())), "write secrets = { token = { env = \"NAME\" } }");
-            return BTreeMap::new();
-        };
-        table.iter().map(|(key, value)| (key.get_ref().to_string(), self.secrets_of(key.get_ref(), value))).collect()
-    }
-
-    /// `{ env = "NAME" }`, `{ file = "path" }`, or a list of them.
-    fn secrets_of(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<Secret> {
-        match value.get_ref() {
-            DeValue::Array(items) => items.iter().filter_map(|item| self.secret(key, item)).collect(),
-            _ => self.secret(key, value).into_iter().collect(),
-        }
-    }
-
-    fn secret(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Secret> {
-        let DeValue::Table(table) = value.get_ref() else {
-            self.reading.error(
-                &value.span(),
-                format!("the secret `{key}` is written out here"),
-                format!("keep it outside: {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}"),
-            );
-            return None;
-        };
-        let mut table = Table::new("a secret", table, self.reading.lines.place(&value.span()));
-        let (env, file) = (table.text(&mut self.reading, "env"), table.text(&mut self.reading, "file"));
-        table.finish(&mut self.reading);
-        match (env, file) {
-            (Some(name), None) => {
-                let found = (self.env)(name.get_ref()).filter(|text| !text.is_empty());
-                if found.is_none() {
-                    self.reading.error(
-                        &name.span(),
-                        format!("the environment variable {} is not set", name.get_ref()),
-                        format!("export {}=… before starting membrana", name.get_ref()),
-                    );
-                }
-                found.map(|text| Secret::new(&text))
-            }
-            (None, Some(name)) => self.file(&name.span(), name.get_ref()).map(|(text, _)| Secret::new(&text)),
-            _ => {
-                self.reading.error(
-                    &value.span(),
-                    format!("the secret `{key}` says neither or both of `env` and `file`"),
-                    format!("write {key} = {{ env = \"NAME\" }}"),
-                );
                 None
             }
         }

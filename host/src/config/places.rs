@@ -34,19 +34,24 @@ impl Lines {
 pub struct Places {
     section: Place,
     keys: BTreeMap<String, Place>,
+    /// Places of the keys themselves, not of their values.
+    names: BTreeMap<String, Place>,
+    /// Keys as they are written, by what the plugin calls them: `table` is `table_file`.
+    written: BTreeMap<String, String>,
     /// Files that keys with the suffix `_file` named.
     files: BTreeMap<String, PathBuf>,
 }
 
 impl Places {
     pub(super) fn new(section: Place) -> Self {
-        Self { section, keys: BTreeMap::new(), files: BTreeMap::new() }
+        Self { section, keys: BTreeMap::new(), names: BTreeMap::new(), written: BTreeMap::new(), files: BTreeMap::new() }
     }
 
     pub(super) fn collect(&mut self, path: &str, table: &DeTable<'_>, lines: &Lines) {
         for (key, value) in table {
             let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             self.keys.insert(path.clone(), lines.place(&value.span()));
+            self.names.insert(path.clone(), lines.place(&key.span()));
             self.descend(&path, value.get_ref(), lines);
         }
     }
@@ -67,6 +72,26 @@ impl Places {
 
     pub(super) fn name_file(&mut self, key: &str, file: PathBuf) {
         self.files.insert(key.to_owned(), file);
+    }
+
+    /// The plugin knows the key `short` for what is written as `written`.
+    pub(super) fn rename(&mut self, short: &str, written: &str) {
+        for places in [&mut self.keys, &mut self.names] {
+            if let Some(place) = places.get(written).cloned() {
+                places.insert(short.to_owned(), place);
+            }
+        }
+        self.written.insert(short.to_owned(), written.to_owned());
+    }
+
+    /// A key as the file has it.
+    pub fn written<'k>(&'k self, key: &'k str) -> &'k str {
+        self.written.get(key).map_or(key, String::as_str)
+    }
+
+    /// Where a key itself stands, not its value.
+    pub fn key(&self, key: &str) -> Place {
+        self.names.get(key).cloned().unwrap_or_else(|| self.place(key, 0, 0))
     }
 
     /// The section's own place.

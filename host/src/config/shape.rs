@@ -15,6 +15,8 @@ pub(super) struct Table<'t, 'i> {
     place: Place,
     name: &'t str,
     known: Vec<&'static str>,
+    /// The file has a mistake in here: what is missing may be what is broken.
+    is_broken: bool,
 }
 
 /// What reading needs everywhere.
@@ -32,7 +34,16 @@ impl Reading<'_> {
 
 impl<'t, 'i> Table<'t, 'i> {
     pub(super) fn new(name: &'t str, table: &'t DeTable<'i>, place: Place) -> Self {
-        Self { table, place, name, known: Vec::new() }
+        Self { table, place, name, known: Vec::new(), is_broken: false }
+    }
+
+    /// Missing keys are not told.
+    pub(super) fn broken(self, is_broken: bool) -> Self {
+        Self { is_broken, ..self }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// A value of any type.
@@ -57,7 +68,9 @@ impl<'t, 'i> Table<'t, 'i> {
     pub(super) fn required(&mut self, reading: &mut Reading<'_>, key: &'static str, cure: &str) -> Option<Spanned<String>> {
         if self.table.get(key).is_none() {
             self.known.push(key);
-            reading.report.error(self.place.clone(), format!("{} has no `{key}`", self.name), cure);
+            if !self.is_broken {
+                reading.report.error(self.place.clone(), format!("{} has no `{key}`", self.name), cure);
+            }
             return None;
         }
         self.text(reading, key)
@@ -78,8 +91,10 @@ impl<'t, 'i> Table<'t, 'i> {
             DeValue::Integer(number) => number.as_str().parse().ok(),
             _ => None,
         };
-        if number.is_none() {
-            reading.error(&value.span(), format!("`{key}` is {}, not a whole number", what(value.get_ref())), format!("write {key} = 1000"));
+        match number {
+            None => reading.error(&value.span(), format!("`{key}` is {}, not a whole number", what(value.get_ref())), format!("write {key} = 1000")),
+            Some(0) => reading.error(&value.span(), format!("`{key}` is 0"), format!("write a number over 0, or leave `{key}` out")),
+            Some(_) => {}
         }
         number
     }
@@ -102,7 +117,11 @@ impl<'t, 'i> Table<'t, 'i> {
 
     pub(super) fn duration(&mut self, reading: &mut Reading<'_>, key: &'static str, default: Duration) -> Duration {
         let Some(text) = self.text(reading, key) else { return default };
-        duration(text.get_ref()).unwrap_or_else(|| {
+        let read = duration(text.get_ref());
+        if read == Some(Duration::ZERO) {
+            reading.error(&text.span(), format!("`{key}` is \"{}\"", text.get_ref()), "write more than nothing, or leave it out for the default");
+        }
+        read.unwrap_or_else(|| {
             reading.error(
                 &text.span(),
                 format!("`{key}` is \"{}\", not a duration", text.get_ref()),
@@ -156,7 +175,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The known word that is at most two letters away.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
     (best.0 <= 2 && best.0 < word.len()).then_some(best.1)
 }

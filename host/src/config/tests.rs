@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, DEFAULT, DEFAULT_TABLE, Report, read};
+use super::{Config, DEFAULT, DEFAULT_TABLE, Report, read, read_what_is_there};
 
 fn check(text: &str) -> Result<(Config, Report), Report> {
     let dir = tempfile::tempdir().unwrap();
@@ -90,4 +90,46 @@ fn a_damaged_file_never_panics() {
             assert!(report.findings.iter().all(|f| f.place.file != Path::new("") && !f.message.is_empty() && !f.cure.is_empty()), "{report}");
         }
     }
+}
+
+/// Whole reports: each `golden/NAME.toml` has its `golden/NAME.err`.
+#[test]
+fn each_golden_file_is_reported_word_for_word() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/golden");
+    let mut files: Vec<_> = std::fs::read_dir(&golden).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(!files.is_empty());
+    let mut wrong = Vec::new();
+    for file in files {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("impact.toml", DEFAULT_TABLE), ("empty", " \n"), ("garbage.pem", "no certificate")] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let here = dir.path().join("membrana.toml");
+        std::fs::copy(&file, &here).unwrap();
+        let env = |name: &str| match name {
+            "SET" => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+            "SHORT" => Some("whsec_MfKQ".to_owned()),
+            "BLANK" => Some("  ".to_owned()),
+            _ => None,
+        };
+        let told = read_what_is_there(&here, &env).1.to_string().replace(&format!("{}/", dir.path().display()), "");
+        if std::fs::read_to_string(file.with_extension("err")).unwrap_or_default() != told {
+            wrong.push(format!("{} should be:\n{told}", file.with_extension("err").display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn beside_a_mistake_everything_else_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("membrana.toml");
+    let text = "[host]\nadmin_token = { env = \"UNSET\" }\nlisten = \n[[channel]]\nname = \"a\"\nplugin = \"feed\"\n[[team]]\nname = \"x\"\n";
+    std::fs::write(&file, text).unwrap();
+    let (config, report) = read_what_is_there(&file, &|_| None);
+    let config = config.unwrap();
+    assert_eq!((config.channels.len(), config.channels[0].plugin.is_whole, config.teams.len()), (1, true, 1), "{report}");
+    assert_eq!(report.findings.len(), 2, "{report}");
 }

@@ -37,22 +37,30 @@ impl std::fmt::Debug for Token {
 
 /// Lets a call through, or refuses it with the cure.
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    match refusal(desk.token.as_ref(), request.headers()) {
+    match refusal(&desk.tokens.load(), request.headers()) {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refusal(token: Option<&Token>, headers: &HeaderMap) -> Option<Refusal> {
+fn refusal(tokens: &[Token], headers: &HeaderMap) -> Option<Refusal> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(token) = token {
-        let given = header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        return (!token.is(given)).then(|| Refusal::unauthorized("send `Authorization: Bearer` with the `admin_token` of membrana.toml"));
+    if !tokens.is_empty() {
+        // Who shows nothing is refused before anything is compared: an empty token must not be one.
+        let given = header(AUTHORIZATION).and_then(bearer).filter(|given| !given.is_empty());
+        let is_known = given.is_some_and(|given| tokens.iter().any(|token| token.is(given)));
+        return (!is_known).then(|| Refusal::unauthorized("send `Authorization: Bearer` with the `admin_token` of membrana.toml"));
     }
     let host = header(HOST).unwrap_or_default();
     let is_own_page = header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
     (!is_local(host) || !is_own_page)
         .then(|| Refusal::forbidden("call it by its loopback address, or set `admin_token` in `[host]` and send it as a bearer token"))
+}
+
+/// The token after the scheme, whose letters may be of any case (RFC 9110 §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
 }
 
 /// A name that another site's DNS cannot point here.
@@ -85,5 +93,24 @@ mod tests {
         assert!(token.is("s3cret"));
         assert!(!token.is("s3cre") && !token.is(""));
         assert_eq!(format!("{token:?}"), "***");
+    }
+
+    #[test]
+    fn without_a_header_no_token_matches_and_any_of_a_list_does() {
+        let called = |value: Option<&str>, tokens: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "127.0.0.1:7700".parse().unwrap());
+            headers.extend(value.map(|value| (AUTHORIZATION, value.parse().unwrap())));
+            let tokens: Vec<Token> = tokens.iter().map(|text| Token::new(text)).collect();
+            refusal(&tokens, &headers).map(|refusal| refusal.status.as_u16())
+        };
+        for nothing in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic x")] {
+            assert_eq!(called(nothing, &[""]), Some(401), "{nothing:?}");
+        }
+        for right in ["Bearer old", "bearer new", "BEARER new"] {
+            assert_eq!(called(Some(right), &["old", "new"]), None, "{right}");
+        }
+        assert_eq!(called(Some("Bearer other"), &["old", "new"]), Some(401));
+        assert_eq!(called(None, &[]), None, "loopback without a token");
     }
 }

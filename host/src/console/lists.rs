@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::model::{ActionId, ChannelName, DeadId, Entry, EntryBody, InteractionId, Seq, TaskId, Timestamp, shown};
+use crate::model::{ActionId, ActionState, ChannelName, DeadId, Entry, EntryBody, InteractionId, Seq, TaskId, TaskState, Timestamp, shown};
 use crate::store::{Store, StoreError, view};
 
 use super::{Desk, Refusal};
@@ -41,7 +43,31 @@ pub(super) struct Narrow {
     team: Option<String>,
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Narrow {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = Query::<Self>::from_request_parts(parts, state).await;
+        let wrong = |error: QueryRejection| Refusal::bad_request(error.body_text(), "/api/v1/openapi.json names what a list may be narrowed by");
+        read.map(|Query(narrow)| narrow).map_err(wrong)
+    }
+}
+
 impl Narrow {
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX)
+    }
+
+    /// Refuses a word that can match nothing.
+    fn known(key: &str, word: Option<&String>, known: &[&str]) -> Result<(), Refusal> {
+        match word {
+            Some(word) if !known.contains(&word.as_str()) => {
+                Err(Refusal::bad_request(format!("`{key}` is `{word}`, which there is not"), format!("there are: {}", known.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn channels(&self, desk: &Desk) -> Result<Vec<ChannelName>, Refusal> {
         match &self.channel {
             Some(name) => Ok(vec![desk.channel(name).await?]),
@@ -58,7 +84,7 @@ impl Narrow {
 }
 
 /// Newest first over all channels.
-pub(super) async fn interactions(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+pub(super) async fn interactions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     let (channels, since) = (narrow.channels(&desk).await?, narrow.since()?);
     let store = Arc::clone(&desk.journal.store);
     let heads = channels.into_iter().map(Head::new).collect();
@@ -140,7 +166,9 @@ impl Merge {
 }
 
 /// By channel.
-pub(super) async fn tasks(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    Narrow::known("state", narrow.state.as_ref(), &TaskState::ALL.map(TaskState::word))?;
+    Narrow::known("team", narrow.team.as_ref(), &desk.sections.load().teams.iter().map(String::as_str).collect::<Vec<_>>())?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
     let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Tasks { state, team } };
@@ -148,7 +176,8 @@ pub(super) async fn tasks(State(desk): State<Arc<Desk>>, Query(narrow): Query<Na
 }
 
 /// By channel.
-pub(super) async fn actions(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
     let channels = narrow.channels(&desk).await?;
     let pages = Pages {
         store: Arc::clone(&desk.journal.store),
@@ -160,7 +189,7 @@ pub(super) async fn actions(State(desk): State<Arc<Desk>>, Query(narrow): Query<
 }
 
 /// By channel.
-pub(super) async fn dead(State(desk): State<Arc<Desk>>, Query(narrow): Query<Narrow>) -> Result<Response, Refusal> {
+pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     let channels = narrow.channels(&desk).await?;
     let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Dead };
     Ok(lines(pages.stream(), narrow.limit))

@@ -1,4 +1,5 @@
-//! Metrics in the text form that Prometheus reads, put together from the store when they are asked for.
+//! Metrics in the text form that Prometheus reads, put together from the store when they are asked for. Like the API they need
+//! the admin's token where one is set. Tasks and actions are not counted here: that would read them all.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,6 +11,8 @@ use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::model::ChannelName;
 
 use super::read::behind;
 use super::{Desk, Refusal};
@@ -31,11 +34,16 @@ struct OfState {
     state: String,
 }
 
+/// Dead letters read at once.
+const PAGE: usize = 256;
+/// More are not counted.
+const DEAD_MAX: usize = 65_536;
+
 type PerChannel = Family<OfChannel, Gauge<u64, AtomicU64>>;
 
 /// `/metrics`.
 pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refusal> {
-    let (entries, raw) = (PerChannel::default(), PerChannel::default());
+    let (entries, raw, dead) = (PerChannel::default(), PerChannel::default(), PerChannel::default());
     let lag = Family::<OfReader, Gauge<u64, AtomicU64>>::default();
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
     for name in desk.channels().await? {
@@ -43,6 +51,8 @@ pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         let channel = name.as_str().to_owned();
         entries.get_or_create(&OfChannel { channel: channel.clone() }).set(record.last.0);
         raw.get_or_create(&OfChannel { channel: channel.clone() }).set(record.raw_last);
+        let n_dead = n_dead(&desk, &name).await?;
+        dead.get_or_create(&OfChannel { channel: channel.clone() }).set(n_dead);
         for (reader, n) in behind(&record, &desk.sections.load().sinks) {
             lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
         }
@@ -53,6 +63,7 @@ pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut registry = Registry::with_prefix("membrana");
     registry.register("log_entries", "Entries in a channel's log", entries);
     registry.register("raw_items", "Items ever appended to a channel's raw log", raw);
+    registry.register("dead_letters", "Items set aside that wait for a person", dead);
     registry.register("reader_lag", "Records that a reader of a channel has not done yet", lag);
     registry.register("channel_state", "1 for the state that a channel is in", states);
     let mut body = String::new();
@@ -61,4 +72,18 @@ pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         body.clear();
     }
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response())
+}
+
+/// Dead letters of a channel, as many as one scrape may read.
+async fn n_dead(desk: &Desk, channel: &ChannelName) -> Result<u64, Refusal> {
+    let (mut n_found, mut after) = (0, None);
+    while n_found < DEAD_MAX {
+        let page = desk.journal.store.dead_letters(channel, after, PAGE).await?;
+        n_found += page.len();
+        after = page.last().map(|letter| letter.id);
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    Ok(u64::try_from(n_found).unwrap_or(u64::MAX))
 }

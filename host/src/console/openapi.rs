@@ -3,6 +3,8 @@
 use axum::Json as Answer;
 use serde_json::{Map, Value as Json, json};
 
+use crate::model::{ActionState, TaskState};
+
 /// Method, path, operation's name, summary, and whether it answers one JSON object a line.
 const PATHS: [(&str, &str, &str, &str, bool); 20] = [
     ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
@@ -10,18 +12,18 @@ const PATHS: [(&str, &str, &str, &str, bool); 20] = [
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
     ("post", "/api/v1/channels/{name}/resume", "resumeChannel", "Let a paused channel go on", false),
     ("post", "/api/v1/channels/{name}/poll", "pollChannel", "Ask the network now", false),
-    ("get", "/api/v1/interactions", "listInteractions", "Interactions, newest first; query: channel, kind, since, own, limit", true),
+    ("get", "/api/v1/interactions", "listInteractions", "Interactions, newest first", true),
     ("get", "/api/v1/interactions/{id}", "showInteraction", "One interaction with annotations and decisions", false),
     ("get", "/api/v1/interactions/{id}/explain", "explainInteraction", "One interaction with everything that happened to it", false),
-    ("get", "/api/v1/tasks", "listTasks", "Tasks; query: channel, state, team, limit", true),
+    ("get", "/api/v1/tasks", "listTasks", "Tasks", true),
     ("get", "/api/v1/tasks/{id}", "showTask", "One task", false),
-    ("post", "/api/v1/tasks/{id}/close", "closeTask", "Close a task; body: by", false),
-    ("get", "/api/v1/actions", "listActions", "The outbox; query: channel, state, limit", true),
+    ("post", "/api/v1/tasks/{id}/close", "closeTask", "Close a task", false),
+    ("get", "/api/v1/actions", "listActions", "The outbox", true),
     ("get", "/api/v1/actions/{id}", "showAction", "One action", false),
-    ("post", "/api/v1/actions/{id}/approve", "approveAction", "Let a draft go out; body: by, text", false),
-    ("post", "/api/v1/actions/{id}/reject", "rejectAction", "Keep a draft from going out; body: by, reason", false),
+    ("post", "/api/v1/actions/{id}/approve", "approveAction", "Let a draft go out", false),
+    ("post", "/api/v1/actions/{id}/reject", "rejectAction", "Keep a draft from going out", false),
     ("post", "/api/v1/actions/{id}/retry", "retryAction", "Try a dead or uncertain action again", false),
-    ("get", "/api/v1/dead", "listDead", "Dead letters; query: channel, limit", true),
+    ("get", "/api/v1/dead", "listDead", "Dead letters", true),
     ("get", "/api/v1/dead/{id}", "showDead", "One dead letter", false),
     ("post", "/api/v1/dead/{id}/redrive", "redriveDead", "Put a dead letter back on its way", false),
     ("post", "/api/v1/verify", "verify", "Read the whole store once and name what is damaged", false),
@@ -36,16 +38,20 @@ pub(super) async fn document() -> Answer<Json> {
             .split('/')
             .filter_map(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')))
             .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+            .chain(queries_of(name))
             .collect();
-        let operation = json!({
+        let mut operation = json!({
             "operationId": name,
             "summary": summary,
             "parameters": parameters,
             "responses": {
-                "200": { "description": "Done", "content": { media: { "schema": { "type": "object" } } } },
+                "200": { "description": "Done", "content": { media: { "schema": answer_of(name) } } },
                 "default": { "description": "Refused", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } } },
             },
         });
+        if let (Some(body), Some(operation)) = (body_of(name), operation.as_object_mut()) {
+            operation.insert("requestBody".to_owned(), json!({ "required": false, "content": { "application/json": { "schema": body } } }));
+        }
         let entry = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
         if let Some(entry) = entry.as_object_mut() {
             entry.insert(method.to_owned(), operation);
@@ -58,13 +64,78 @@ pub(super) async fn document() -> Answer<Json> {
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Error": {
-                "type": "object",
-                "required": ["error"],
-                "properties": { "error": { "type": "object", "required": ["code", "message", "cure"], "properties": {
-                    "code": { "type": "string" }, "message": { "type": "string" }, "cure": { "type": "string" },
-                } } },
-            } },
+            "schemas": schemas(),
         },
     }))
+}
+
+/// What a list may be narrowed by.
+fn queries_of(name: &str) -> Vec<Json> {
+    let names: &[&str] = match name {
+        "listChannels" => &["limit"],
+        "listInteractions" => &["channel", "kind", "since", "own", "limit"],
+        "listTasks" => &["channel", "state", "team", "limit"],
+        "listActions" => &["channel", "state", "limit"],
+        "listDead" => &["channel", "limit"],
+        _ => &[],
+    };
+    let schema = |key: &str| match (name, key) {
+        (_, "limit") => json!({ "type": "integer", "minimum": 0 }),
+        (_, "own") => json!({ "type": "boolean" }),
+        (_, "since") => json!({ "type": "string", "format": "date-time" }),
+        ("listTasks", "state") => json!({ "enum": TaskState::ALL.map(TaskState::word) }),
+        ("listActions", "state") => json!({ "enum": ActionState::ALL.map(ActionState::word) }),
+        _ => json!({ "type": "string" }),
+    };
+    names.iter().map(|key| json!({ "name": key, "in": "query", "required": false, "schema": schema(key) })).collect()
+}
+
+/// The body of an order, if it takes one.
+fn body_of(name: &str) -> Option<Json> {
+    let keys: &[&str] = match name {
+        "pauseChannel" | "rejectAction" => &["by", "reason"],
+        "closeTask" => &["by"],
+        "approveAction" => &["by", "text", "fingerprint"],
+        _ => return None,
+    };
+    let properties: Map<String, Json> = keys.iter().map(|key| ((*key).to_owned(), json!({ "type": ["string", "null"] }))).collect();
+    Some(json!({ "type": "object", "additionalProperties": false, "properties": properties }))
+}
+
+fn answer_of(name: &str) -> Json {
+    let schema = match name {
+        "listInteractions" | "showInteraction" => "Interaction",
+        "listTasks" | "showTask" | "closeTask" => "Task",
+        "listActions" | "showAction" | "approveAction" | "rejectAction" | "retryAction" => "Action",
+        "listDead" | "showDead" => "DeadLetter",
+        _ => return json!({ "type": "object" }),
+    };
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn schemas() -> Json {
+    let text = || json!({ "type": "string" });
+    let object = |required: &[&str], more: Json| {
+        let mut properties: Map<String, Json> = required.iter().map(|key| ((*key).to_owned(), text())).collect();
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "type": "object", "required": required, "properties": properties })
+    };
+    let (maybe, list, moment) =
+        (json!({ "type": ["string", "null"] }), json!({ "type": "array" }), json!({ "type": "string", "format": "date-time" }));
+    json!({
+        "Error": object(&["error"], json!({ "error": object(&["code", "message", "cure"], json!({})) })),
+        "Interaction": object(&["id", "channel", "kind"], json!({
+            "native": { "type": "object" }, "author": { "type": ["object", "null"] }, "text": maybe, "url": maybe, "visibility": maybe,
+            "received_at": moment, "annotations": list, "missing": list, "decisions": list,
+        })),
+        "Task": object(&["id", "team", "interaction"], json!({
+            "state": { "enum": TaskState::ALL.map(TaskState::word) }, "due_at": maybe, "row": maybe, "assignee": maybe,
+            "escalations": list, "consulted": list, "informed": list,
+        })),
+        "Action": object(&["id", "key", "kind", "channel", "interaction", "text", "fingerprint"], json!({
+            "state": { "enum": ActionState::ALL.map(ActionState::word) }, "review": list, "attempts": { "type": "integer" },
+            "due_at": moment, "native_id": maybe, "error": maybe,
+        })),
+        "DeadLetter": object(&["id", "channel", "stage", "reason"], json!({ "plugin": maybe, "at": moment })),
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -15,7 +15,7 @@ use crate::rules::timers_of;
 use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
 use super::read::{find_action, find_dead, find_task};
-use super::{Desk, Refusal};
+use super::{Desk, Polled, Refusal};
 
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
@@ -25,7 +25,7 @@ type Done = Result<Answer<Json>, Refusal>;
 /// Body of an order; an empty body is one, too.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+pub(super) struct Order {
     /// The team or person that orders.
     by: Option<String>,
     /// An approval's edited text.
@@ -36,13 +36,31 @@ struct Order {
     reason: Option<String>,
 }
 
-impl Order {
-    fn parse(body: &Bytes) -> Result<Self, Refusal> {
+impl FromRequest<Arc<Desk>> for Order {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Refusal> {
+        let wrong = |error: String| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing");
+        let body = Bytes::from_request(request, desk).await.map_err(|rejection| wrong(rejection.body_text()))?;
         if body.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body)
-            .map_err(|error| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing"))
+        let order: Self = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+        order.check(&desk.sections.load().teams)?;
+        Ok(order)
+    }
+}
+
+impl Order {
+    /// A team that does not exist, and a reply without words, are slips.
+    fn check(&self, teams: &[String]) -> Result<(), Refusal> {
+        if let Some(by) = self.by.as_ref().filter(|by| !teams.contains(by)) {
+            return Err(Refusal::bad_request(format!("there is no team `{by}`"), format!("teams: {}", teams.join(", "))));
+        }
+        if self.text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(Refusal::bad_request("`text` is empty", "write the reply, leave `text` out, or reject the draft"));
+        }
+        Ok(())
     }
 
     fn by(&self) -> String {
@@ -51,8 +69,7 @@ impl Order {
 }
 
 /// Holds a channel: nothing is polled, understood or sent; webhooks are still made durable.
-pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, body: Bytes) -> Done {
-    let order = Order::parse(&body)?;
+pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, order: Order) -> Done {
     let reason = order.reason.clone().unwrap_or_else(|| format!("paused by {}", order.by()));
     set_state(&desk, &name, "paused", Some(reason)).await
 }
@@ -74,16 +91,24 @@ async fn set_state(desk: &Desk, name: &str, state: &str, reason: Option<String>)
 /// Asks the network now instead of at the next turn.
 pub(super) async fn poll(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Done {
     let channel = desk.channel(&name).await?;
+    let status = desk.journal.store.channel(&channel).await?.status;
+    if status.is_some_and(|status| status.state == "paused") {
+        return Err(Refusal::conflict(format!("channel `{name}` is paused"), format!("membrana channel resume {name}")));
+    }
     match &desk.poll {
         None => Err(Refusal::conflict("no host runs here", "start one with `membrana run`; it polls by itself")),
-        Some(poll) if poll(&channel) => Ok(Answer(json!({ "name": name, "polled": true }))),
-        Some(_) => Err(Refusal::conflict(format!("channel `{name}` is not enabled"), "add its [[channel]] section and reload")),
+        Some(poll) => match poll(&channel) {
+            Polled::Asked => Ok(Answer(json!({ "name": name, "polled": true }))),
+            Polled::NotEnabled => Err(Refusal::conflict(format!("channel `{name}` is not enabled"), "add its [[channel]] section and reload")),
+            Polled::WebhookOnly => {
+                Err(Refusal::conflict(format!("channel `{name}` is not polled: its network calls us"), format!("post to /hooks/{name}")))
+            }
+        },
     }
 }
 
 /// Closes a task.
-pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
-    let order = Order::parse(&body)?;
+pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let task = find_task(&desk, &id).await?;
     if !matches!(task.state, TaskState::Open | TaskState::Waiting) {
         return Err(Refusal::conflict(format!("task `{id}` is {}", task.state.word()), "only open tasks can be closed"));
@@ -98,8 +123,7 @@ pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<Str
 }
 
 /// Lets a draft go out; by one of the reviewing teams where the rule names some.
-pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
-    let order = Order::parse(&body)?;
+pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
     waits(&action)?;
     let by = order.by();
@@ -131,8 +155,7 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
 }
 
 /// Keeps a draft from going out.
-pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, body: Bytes) -> Done {
-    let order = Order::parse(&body)?;
+pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
     waits(&action)?;
     let mut commit = desk.journal.begin(&action.channel);

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use crate::model::{Action, ActionId, ChannelName, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, shown};
 use crate::store::{ChannelRecord, Reader, Resolved, view};
 
+use super::lists::Narrow;
 use super::{Desk, Refusal};
 
 /// How far back the story of one interaction is told.
@@ -42,9 +43,9 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
 }
 
 /// One JSON object a line.
-pub(super) async fn channels(State(desk): State<Arc<Desk>>) -> Result<String, Refusal> {
+pub(super) async fn channels(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<String, Refusal> {
     let mut lines = String::new();
-    for name in desk.channels().await? {
+    for name in desk.channels().await?.into_iter().take(narrow.limit()) {
         lines.push_str(&channel_json(&desk, &name).await?.to_string());
         lines.push('\n');
     }
@@ -64,6 +65,7 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "name": name.as_str(),
         "plugin": section.map(|section| section.plugin.as_str()),
         "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
+        "hook": section.and_then(|section| section.hook.as_deref()),
         "state": state,
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),

@@ -75,6 +75,11 @@ impl IntoResponse for Refusal {
     }
 }
 
+pub(super) async fn no_such_method() -> Refusal {
+    let message = "this path is not called by this method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message, "see /api/v1/openapi.json")
+}
+
 pub(super) async fn no_such_path() -> Refusal {
     Refusal::not_found("there is nothing at this path", "see /api/v1/openapi.json")
 }

@@ -35,3 +35,13 @@ impl Tls {
         self.0.connect(name, stream).await.map_err(|error| format!("{host}: {error}"))
     }
 }
+
+/// Says whether this is at least one certificate that can be trusted, in PEM. Errors: in words.
+pub fn check_roots(pem: &[u8]) -> Result<(), String> {
+    let (mut roots, mut n_certificates) = (RootCertStore::empty(), 0u32);
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        n_certificates += 1;
+    }
+    if n_certificates == 0 { Err("there is no certificate in it".to_owned()) } else { Ok(()) }
+}

@@ -145,6 +145,23 @@ pub enum ActionState {
 }
 
 impl ActionState {
+    /// Every state.
+    pub const ALL: [Self; 13] = [
+        Self::AwaitingApproval,
+        Self::Pending,
+        Self::Claimed,
+        Self::Sent,
+        Self::Retry,
+        Self::Unknown,
+        Self::Reconciling,
+        Self::Human,
+        Self::Dead,
+        Self::Rejected,
+        Self::Withdrawn,
+        Self::Expired,
+        Self::Suppressed,
+    ];
+
     /// The glossary's word.
     pub fn word(self) -> &'static str {
         match self {
@@ -270,6 +287,9 @@ impl TaskState {
             TaskState::Withdrawn => "withdrawn",
         }
     }
+
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Waiting, Self::Done, Self::Withdrawn];
 }
 
 /// Something a team must do by a deadline.

@@ -79,6 +79,11 @@ pub fn missing_grants(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGran
     let cure = lacking.cure(asked);
     let mut missing: Vec<MissingGrant> = lacking.what.into_iter().map(|what| MissingGrant { what, cure: cure.clone() }).collect();
     missing.extend(missing_secrets(manifest, asked));
+    // One that polls as well can do without webhooks; the others would never hear of anything.
+    if let (Some(ingress), None, false) = (&manifest.wants.ingress, asked.verify, manifest.polls()) {
+        let scheme = ingress.verify.first().map_or("none", String::as_str);
+        missing.push(MissingGrant { what: "to take webhooks".to_owned(), cure: format!("add ingress = {{ verify = \"{scheme}\" }}") });
+    }
     if let (Some(ingress), Some(verify)) = (&manifest.wants.ingress, asked.verify)
         && !ingress.verify.is_empty()
         && !ingress.verify.iter().any(|scheme| scheme == verify)

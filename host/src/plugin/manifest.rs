@@ -295,10 +295,36 @@ impl Manifest {
         arrive.is_some_and(|ways| ways.iter().any(|way| way == "poll"))
     }
 
-    /// What is wrong with this section, each with the key's path.
-    pub fn check_config(&self, config: &serde_json::Value) -> Vec<(String, String)> {
+    /// What is wrong with this section, one for each key.
+    pub fn check_config(&self, config: &serde_json::Value) -> Vec<ConfigMistake> {
         let Ok(schema) = jsonschema::validator_for(&self.config) else { return Vec::new() };
-        schema.iter_errors(config).map(|error| (key_of(&error.instance_path().to_string()), error.to_string())).collect()
+        schema.iter_errors(config).flat_map(|error| mistakes_of(&error)).collect()
+    }
+
+    /// The keys that its section may have.
+    pub fn config_keys(&self) -> Vec<&str> {
+        let properties = self.config.get("properties").and_then(serde_json::Value::as_object);
+        properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str).collect()
+    }
+}
+
+/// One thing that a section's schema does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigMistake {
+    /// Its path: `urls[2]`.
+    pub key: String,
+    /// In words; empty where nobody knows the key.
+    pub message: String,
+}
+
+fn mistakes_of(error: &jsonschema::ValidationError<'_>) -> Vec<ConfigMistake> {
+    let path = key_of(&error.instance_path().to_string());
+    match error.kind() {
+        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let below = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            unexpected.iter().map(|key| ConfigMistake { key: below(key), message: String::new() }).collect()
+        }
+        _ => vec![ConfigMistake { key: path, message: error.to_string() }],
     }
 }
 

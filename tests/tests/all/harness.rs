@@ -54,7 +54,8 @@ impl Host {
         self.dir.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command in its folder, with its secrets.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_membrana-under-test"));
         command.current_dir(self.dir.path()).args(arguments).env("SECRET", SECRET).env_remove("MEMBRANA_LOG");
         command

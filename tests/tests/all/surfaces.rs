@@ -1,0 +1,193 @@
+//! What an admin meets: the door is shut, mistakes are told together, a reload is all or nothing, commands take turns.
+
+use std::process::Output;
+
+use membrana_world::call;
+
+use crate::harness::{Host, SECRET, eventually, text};
+use crate::hooks::{CONFIG, TABLE};
+
+fn told(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The configuration with more keys in `[host]`.
+fn with_host(keys: &str) -> String {
+    format!("{keys}\n{CONFIG}")
+}
+
+#[test]
+fn an_empty_secret_is_refused_wherever_it_stands() {
+    let sink = "[[sink]]\nname = \"crm\"\nurl = \"https://crm.example\"\nsecret = []\n";
+    let webhook = |secret: &str| CONFIG.replace("{ env = \"SECRET\" }", secret);
+    for (config, part) in [
+        (with_host("admin_token = { file = \"empty\" }"), "is empty"),
+        (with_host("admin_token = []"), "is empty"),
+        (webhook("{ file = \"empty\" }"), "is empty"),
+        (webhook("[]"), "is empty"),
+        (format!("{CONFIG}{sink}"), "is empty"),
+    ] {
+        let host = Host::new(&config, TABLE);
+        host.write("empty", " \n");
+        let (code, said) = told(&host.cli(&["check"]));
+        assert_eq!(code, Some(3), "{config}\n{said}");
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_token_of_a_list_opens_the_api_and_a_reload_changes_them() {
+    let mut host = Host::new(&with_host("admin_token = [{ file = \"old\" }, { file = \"new\" }]"), TABLE);
+    host.write("old", "old-token\n");
+    host.write("new", "new-token\n");
+    host.start().await;
+    let address = host.address;
+    let status = async |authorization: Option<&str>| {
+        let headers: Vec<(&str, &str)> = authorization.map(|value| ("authorization", value)).into_iter().collect();
+        call(address, "GET", "/api/v1/status", &headers, b"").await.unwrap().status
+    };
+    assert_eq!(status(None).await, 401);
+    assert_eq!(status(Some("Bearer ")).await, 401);
+    assert_eq!(status(Some("Bearer old-token")).await, 200);
+    assert_eq!(status(Some("bearer new-token")).await, 200);
+    assert_eq!(call(address, "GET", "/metrics", &[], b"").await.unwrap().status, 401);
+
+    host.configure(&with_host("admin_token = { file = \"new\" }"));
+    host.signal("HUP");
+    assert!(eventually(async || status(Some("Bearer old-token")).await == 401).await, "{}", host.log());
+    assert_eq!(status(Some("Bearer new-token")).await, 200);
+}
+
+#[test]
+fn a_typo_hides_no_mistake_of_plugins_grants_schemas_or_the_table() {
+    let config = with_host("listn = \"x\"").replace("kind = \"checkin\"", "knd = \"checkin\"")
+        + "\n[[channel]]\nname = \"blog\"\nplugin = \"feed\"\nconfig = { urls = [\"https://blog.example/feed\"] }\n"
+        + "[[channel]]\nname = \"x\"\nplugin = \"fed\"\n";
+    let host = Host::new(&config, &TABLE.replace("\"shops\"", "\"shop\""));
+    let (code, said) = told(&host.cli(&["check"]));
+    assert_eq!(code, Some(3), "{said}");
+    for part in [
+        "no key `listn`",
+        "no key `knd`",
+        "did you mean `kind`?",
+        "wants to call https://blog.example by HTTP",
+        "there is no plugin `fed`",
+        "impact.toml:4:15: error: there is no team \"shop\"",
+    ] {
+        assert!(said.contains(part), "`{part}` is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn webhooks_are_taken_by_those_plugins_that_want_them_and_by_no_others() {
+    let without = CONFIG.replace("ingress = { verify = \"standard-webhooks\" }\n", "");
+    let (code, said) = told(&Host::new(&without, TABLE).cli(&["check"]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("add ingress = { verify = \"standard-webhooks\" }"), "{said}");
+    let feed = "[[channel]]\nname = \"blog\"\nplugin = \"feed\"\nconfig = { urls = [\"https://blog.example/feed\"] }\n\
+                grant = { http = [\"https://blog.example\"] }\ningress = { verify = \"none\" }\n";
+    let (code, said) = told(&Host::new(&format!("{CONFIG}{feed}"), TABLE).cli(&["check"]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("takes no webhooks"), "{said}");
+}
+
+#[test]
+fn a_sink_is_told_or_refused_and_never_left_out() {
+    let sink = "[[sink]]\nname = \"crm\"\nurl = \"https://user:pw@crm.example/hooks\"\nsecret = { env = \"SECRET\" }\n";
+    let (code, said) = told(&Host::new(&format!("{CONFIG}{sink}"), TABLE).cli(&["check"]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("leave out user"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_needs_a_restart_is_refused_with_its_place() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    for (key, value) in [("data", "elsewhere"), ("hooks_listen", "127.0.0.1:1")] {
+        host.configure(&with_host(&format!("{key} = \"{value}\"")));
+        host.signal("HUP");
+        let said = format!("`{key}` cannot change while the host runs");
+        assert!(eventually(async || host.log().contains(&said)).await, "{}", host.log());
+    }
+    assert!(!host.log().contains("is in force"), "{}", host.log());
+    assert!(!host.dir().join("elsewhere").join("store").exists());
+    assert_eq!(call(host.address, "GET", "/readyz", &[], b"").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_need_no_channel_s_secret_and_find_a_host_whose_file_was_edited() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    // Another address, and a secret that this terminal does not have.
+    let edited = CONFIG.replace("\"SECRET\"", "\"NOT_IN_THIS_TERMINAL\"");
+    host.write("membrana.toml", format!("[host]\nlisten = \"127.0.0.1:1\"\n{edited}"));
+    let output = host.cli(&["status", "--json"]);
+    let (code, said) = told(&output);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"running\":true"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("warning: "), "{said}");
+    assert_eq!(host.stop(), Some(0));
+    let output = host.cli(&["status", "--json"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"running\":false"), "{:?}", told(&output));
+}
+
+#[test]
+fn commands_at_once_take_turns() {
+    let host = Host::new(CONFIG, TABLE);
+    let codes: Vec<(Option<i32>, String)> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..5).map(|_| scope.spawn(|| told(&host.cli(&["task", "list"])))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(codes.iter().all(|(code, _)| *code == Some(0)), "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_lines_and_a_full_disk_is_a_failure() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    let note = "Where is my parcel? ".repeat(10);
+    let body = format!("{{\"id\":\"order-1\",\"note\":\"{note}\"}}");
+    crate::hooks::shop(&host).post("evt-1", membrana_world::Dress::Right, &body).await.unwrap();
+    host.until(&["interaction", "list"], |all| all.len() == 1).await;
+    let exported = host.cli(&["interaction", "export"]);
+    let line: serde_json::Value = serde_json::from_slice(&exported.stdout).unwrap();
+    assert_eq!(text(&line, "/text").trim_end(), note.trim_end());
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = host.command(&["interaction", "export"]).stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_the_api_are_objects_with_a_cure() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    for (method, path, body, status, part) in [
+        ("GET", "/api/v1/tasks?bogus=1", "", 400, "bogus"),
+        ("GET", "/api/v1/tasks?state=bogus", "", 400, "open, waiting, done, withdrawn"),
+        ("GET", "/api/v1/tasks?team=nosuch", "", 400, "shops"),
+        ("GET", "/api/v1/actions?state=bogus", "", 400, "awaiting-approval"),
+        ("POST", "/api/v1/channels/shop/pause", "{", 400, "the body of the order"),
+        ("POST", "/api/v1/channels/shop/pause", "{\"by\":\"nosuch\"}", 400, "teams: shops"),
+        ("POST", "/api/v1/channels/shop/poll", "", 409, "is not polled"),
+        ("DELETE", "/api/v1/tasks", "", 405, "openapi.json"),
+    ] {
+        let answer = call(host.address, method, path, &[], body.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        let told: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(!text(&told, "/error/cure").is_empty() && answer.body.contains(part), "{}", answer.body);
+    }
+    assert_eq!(told(&host.cli(&["channel", "pause", "a/../b?c"])).0, Some(1));
+    assert_eq!(told(&host.cli(&["channel", "pause", ""])).0, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_ends_the_start_with_a_next_step() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    host.write("other.toml", format!("[host]\ndata = \"other\"\nlisten = \"{}\"\n{CONFIG}", host.address));
+    let (code, said) = told(&host.cli(&["--config", "other.toml", "run"]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot listen on") && said.contains("help: "), "{said}");
+    assert!(!SECRET.is_empty() && !said.contains(SECRET));
+}
