@@ -114,7 +114,8 @@ impl Kit {
 /// Makes the data folder, and notes where it cannot be written.
 pub fn data_folder(config: &Config, report: &mut Report) {
     let data = &config.host.data;
-    let probe = data.join(".writable");
+    // Several commands may look at once.
+    let probe = data.join(format!(".writable-{}", std::process::id()));
     let tried = std::fs::create_dir_all(data).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
     if let Err(error) = tried {
         let message = format!("cannot write to the data folder `{}`: {error}", data.display());
