@@ -29,7 +29,7 @@ use batches::{Asked, Failed, Pass, Told};
 
 /// Entries read in one turn.
 const ENTRIES_MAX: usize = 512;
-/// Calls to one analyzer at once; more would only queue for its instances while their time runs.
+/// Calls to one analyzer at once: its two instances at work, and the next two ready.
 const CALLS_MAX: usize = 4;
 /// An analyzer that answers nothing in so many turns on end is left alone for a while, longer each time.
 const SILENT_TURNS_MAX: u32 = 2;
@@ -69,11 +69,6 @@ impl Analyzers {
     /// Puts these in force.
     pub fn new(analyzers: Vec<Analyzer>) -> Self {
         Self(ArcSwap::from_pointee(in_order(analyzers)))
-    }
-
-    /// Puts others in force; batches under way end with those they began with.
-    pub fn set(&self, analyzers: Vec<Analyzer>) {
-        self.0.store(Arc::new(in_order(analyzers)));
     }
 
     fn current(&self) -> Arc<Vec<Analyzer>> {

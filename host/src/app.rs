@@ -9,6 +9,7 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +34,7 @@ use crate::plugin::{Engine, EngineConfig, PluginError};
 use crate::rules::{Rules, Timers};
 use crate::sinks::Sink;
 use crate::stage::{self, Journal, Work};
-use crate::store::{SledStore, Store, StoreError};
+use crate::store::{Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
@@ -41,8 +42,8 @@ pub use prepare::{Prepared, PreparedChannel, prepare, sections_of};
 
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
-/// Stages are given so long to end the turn they are in.
-const STOP_WAIT: Duration = Duration::from_secs(40);
+/// Stages are given so long to end the turn they are in: longer than the longest call, so that no send is cut off.
+const STOP_WAIT: Duration = Duration::from_secs(130);
 
 /// Another command may hold the store for a moment; a start tries so often for about five seconds.
 const STORE_TRIES: u32 = 50;
@@ -194,6 +195,8 @@ pub struct App {
 struct Running {
     stop: CancellationToken,
     stages: JoinSet<()>,
+    /// Which task is which stage of which channel.
+    names: HashMap<tokio::task::Id, String>,
 }
 
 impl App {
@@ -239,6 +242,7 @@ impl App {
             stop: CancellationToken::new(),
             addresses,
         };
+        app.begin_sinks(&prepared).await?;
         app.put_in_force(&config, prepared);
         app.serve(listeners);
         app.keep_house();
@@ -266,6 +270,7 @@ impl App {
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem.clone_from(&config.host.ca_pem);
         *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = kit;
+        self.begin_sinks(&prepared).await?;
         self.put_in_force(&config, prepared);
         info!("The configuration was read again and is in force.");
         Ok(())
@@ -301,7 +306,7 @@ impl App {
     pub async fn stop(self) {
         self.stop.cancel();
         let servers = std::mem::take(&mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner));
-        end(servers).await;
+        end(servers, HashMap::new()).await;
         self.halt().await;
         if let Err(failure) = self.journal.store.close().await {
             error!(error = %chain(&failure), "The store did not close well.");
@@ -312,7 +317,24 @@ impl App {
     async fn halt(&self) {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
         running.stop.cancel();
-        end(running.stages).await;
+        end(running.stages, running.names).await;
+    }
+
+    /// A sink that is new to a channel is told what comes from now on, not what lies in the log.
+    async fn begin_sinks(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        for channel in &prepared.channels {
+            let name = ChannelName::from(channel.name.as_str());
+            let record = self.journal.store.channel(&name).await?;
+            let readers = prepared.sinks.iter().map(|sink| Reader::Sink(sink.name.clone()));
+            let new: Vec<Reader> = readers.filter(|reader| !record.positions.contains_key(reader)).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let mut commit = self.journal.begin(&name);
+            commit.positions.extend(new.into_iter().map(|reader| (reader, record.position(&Reader::Rules))));
+            self.journal.commit(commit).await?;
+        }
+        Ok(())
     }
 
     fn put_in_force(&self, config: &Config, prepared: Prepared) {
@@ -361,11 +383,12 @@ impl App {
         self.ingress.set(hooks);
         self.intakes.store(Arc::new(intakes));
         self.desk.sections.store(Arc::new(sections));
-        let mut stages = JoinSet::new();
+        let (mut stages, mut names) = (JoinSet::new(), HashMap::new());
         for work in works {
-            stages.spawn(stage::run(work, self.journal.clone(), stop.clone()));
+            let name = format!("{} of {}", work.stage(), work.channel());
+            names.insert(stages.spawn(stage::run(work, self.journal.clone(), stop.clone())).id(), name);
         }
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running { stop, stages };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running { stop, stages, names };
     }
 
     fn serve(&self, listeners: Vec<TcpListener>) {
@@ -440,17 +463,20 @@ fn poll_by(intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>) -> console::PollNow {
     })
 }
 
-/// Waits for tasks, within a bound; who is late is ended.
-async fn end(mut tasks: JoinSet<()>) {
+/// Waits for tasks, within a bound; who is late is named and ended.
+async fn end(mut tasks: JoinSet<()>, mut names: HashMap<tokio::task::Id, String>) {
     let all = async {
-        while let Some(ended) = tasks.join_next().await {
+        while let Some(ended) = tasks.join_next_with_id().await {
+            let id = ended.as_ref().map_or_else(|failure| failure.id(), |(id, ())| *id);
+            let name = names.remove(&id).unwrap_or_default();
             if let Err(failure) = ended {
-                error!(error = %failure, "A task ended badly.");
+                error!(error = %failure, name, "A task ended badly.");
             }
         }
     };
     if tokio::time::timeout(STOP_WAIT, all).await.is_err() {
-        warn!("Tasks did not end in time and were stopped.");
+        let late = names.into_values().collect::<Vec<_>>().join(", ");
+        warn!(late, "Tasks did not end in time and were stopped.");
         tasks.shutdown().await;
     }
 }

@@ -227,7 +227,7 @@ enum OutboxCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Let a draft go out.
+    /// Let a draft go out; of one that needs a person (`human`): it is there on the network.
     Approve {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -242,7 +242,7 @@ enum OutboxCommand {
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<String>,
     },
-    /// Keep a draft from going out.
+    /// Keep a draft from going out; of one that needs a person (`human`): it is not there, and need not be.
     Reject {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]

@@ -23,6 +23,8 @@ use crate::store::{ChannelRecord, ChannelStatus, Reader, StoreError};
 
 use batch::Batch;
 
+/// What was understood in about this is committed before more is.
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Raw items understood in one turn.
 const RAW_ITEMS_MAX: usize = 256;
 /// Units: bytes.
@@ -185,8 +187,11 @@ impl Intake {
         // What the calls wrote so far: seen by the next call, kept once it is committed.
         let (mut state, mut changed) = (self.state(memory).await?, BTreeMap::new());
         let (mut position, mut held) = (from - 1, None);
-        let generation = self.plugin.current();
+        let (generation, watch) = (self.plugin.current(), self.journal.clock.stopwatch());
         for raw in raws {
+            if position >= from && watch.elapsed() > TURN_MAX {
+                break;
+            }
             match self.receive(&generation, &state, &raw).await {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });

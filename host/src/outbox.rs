@@ -14,6 +14,8 @@ use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slo
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Link, Resolved, StoreError, view};
 
+/// A rush is sent in turns of about this, so that a pause and a stop are heard.
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Read at once.
 const ACTIONS_MAX: usize = 64;
 /// Calls for one action before it becomes a dead letter.
@@ -75,7 +77,7 @@ impl Work for Outbox {
             return Ok(Turn::Idle);
         }
         let now = self.journal.clock.now();
-        let (mut after, mut has_worked) = (None, false);
+        let (mut after, mut has_worked, watch) = (None, false, self.journal.clock.stopwatch());
         // To the end of what is due: those that wait for others of their exchange must not hide the rest.
         loop {
             let due = self.journal.store.actions_due(&self.channel, now, after, ACTIONS_MAX).await?;
@@ -86,6 +88,9 @@ impl Work for Outbox {
                     return Ok(Turn::Until(held_until));
                 }
                 has_worked |= self.work_on(action).await?;
+                if watch.elapsed() > TURN_MAX {
+                    return Ok(Turn::Worked);
+                }
             }
             after = Some(last);
         }

@@ -28,8 +28,8 @@ pub use timers::Timers;
 const ENTRIES_MAX: usize = 256;
 /// Events in one call of a rule.
 const EVENTS_MAX: usize = 64;
-/// Turns in a row that a fault which time may mend holds the channel; then the item goes on without that rule.
-const STRIKES_MAX: u32 = 5;
+/// Turns in a row that a fault which time may mend holds the channel, about three minutes; then the item goes on without that rule.
+const STRIKES_MAX: u32 = 12;
 
 /// One configured rule.
 pub struct Rule {

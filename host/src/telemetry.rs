@@ -1,4 +1,4 @@
-//! Names of log fields, and how an error's causes are written on one line. Never text, names, addresses or secrets.
+//! How an error's causes are written on one line.
 
 use std::error::Error;
 use std::fmt;

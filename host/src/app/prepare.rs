@@ -207,7 +207,19 @@ impl Preparing<'_> {
             let message = format!("`{}` has `ingress`, but its plugin `{}` takes no webhooks", section.name, section.plugin);
             self.report.error(section.places.section(), message, "leave `ingress` out");
         }
-        missing.is_empty() && !takes_none
+        missing.is_empty() && !takes_none && self.check_webhook_secrets(section, verify)
+    }
+
+    /// One that only looks like a secret of Standard Webhooks would be believed by nobody, or by everybody.
+    fn check_webhook_secrets(&mut self, section: &Plugin, verify: Option<&str>) -> bool {
+        let secrets = section.secrets.get("webhook").map(Vec::as_slice).unwrap_or_default();
+        let is_broken = |secret: &str| secret.trim().starts_with("whsec_") && Secret::parse(secret).is_err();
+        if verify != Some("standard-webhooks") || !secrets.iter().any(|secret| is_broken(secret.expose())) {
+            return true;
+        }
+        let message = format!("`{}`: its secret `webhook` begins with `whsec_` and is none", section.name);
+        self.report.error(section.places.section(), message, "after `whsec_` comes base64 of 24 to 64 bytes: copy it again, whole");
+        false
     }
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.

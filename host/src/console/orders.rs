@@ -26,7 +26,7 @@ type Done = Result<Answer<Json>, Refusal>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    /// The team or person that orders.
+    /// The team that orders.
     by: Option<String>,
     /// An approval's edited text.
     text: Option<String>,
@@ -125,6 +125,9 @@ pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<Str
 /// Lets a draft go out; by one of the reviewing teams where the rule names some.
 pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
+    if action.state == ActionState::Human {
+        return seen(&desk, action).await;
+    }
     waits(&action)?;
     let by = order.by();
     if !action.review.is_empty() && !action.review.contains(&by) {
@@ -154,10 +157,23 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
     Ok(Answer(shown::action(&approved)))
 }
 
-/// Keeps a draft from going out.
+/// A person saw an uncertain one on the network: it went out.
+async fn seen(desk: &Desk, action: Action) -> Done {
+    let mut commit = desk.journal.begin(&action.channel);
+    let sent = Action { state: ActionState::Sent, revision: action.revision + 1, error: None, ..action };
+    commit.replied.push((sent.exchange, sent.is_automatic));
+    commit.entries.push(about(&sent, Fact::ActionSettled { action: sent.id, state: ActionState::Sent, native: None }));
+    commit.actions.push(sent.clone());
+    desk.journal.commit(commit).await?;
+    Ok(Answer(shown::action(&sent)))
+}
+
+/// Keeps a draft from going out, or says of an uncertain one that it is settled without: its exchange goes on.
 pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
-    waits(&action)?;
+    if action.state != ActionState::Human {
+        waits(&action)?;
+    }
     let mut commit = desk.journal.begin(&action.channel);
     let error = Some(order.reason.clone().unwrap_or_else(|| format!("rejected by {}", order.by())));
     let rejected = Action { state: ActionState::Rejected, revision: action.revision + 1, error, ..action };
@@ -173,24 +189,29 @@ fn waits(action: &Action) -> Result<(), Refusal> {
     }
     Err(Refusal::conflict(
         format!("action `{}` is {}", action.id, action.state.word()),
-        "only drafts that await approval can be approved or rejected",
+        "only drafts that await approval, and `human` ones, can be approved or rejected",
     ))
 }
 
 /// Sends again what a person looked at: dead, or uncertain and surely not out.
 pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
     let action = find_action(&desk, &id).await?;
-    if !matches!(action.state, ActionState::Dead | ActionState::Human | ActionState::Retry) {
-        return Err(Refusal::conflict(
-            format!("action `{id}` is {}", action.state.word()),
-            "only `dead`, `human` and `retry` actions can be tried again",
-        ));
-    }
+    may_be_tried_again(&action)?;
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
     let again = tried_again(action, &mut commit);
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&again)))
+}
+
+fn may_be_tried_again(action: &Action) -> Result<(), Refusal> {
+    if matches!(action.state, ActionState::Dead | ActionState::Human | ActionState::Retry) {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        format!("action `{}` is {}", action.id, action.state.word()),
+        "only `dead`, `human` and `retry` actions can be tried again",
+    ))
 }
 
 fn tried_again(action: Action, commit: &mut Commit) -> Action {
@@ -218,6 +239,7 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
         }
         DeadSubject::Action(action) => {
             let action = find_action(&desk, &action.to_string()).await?;
+            may_be_tried_again(&action)?;
             tried_again(action, &mut commit);
         }
         DeadSubject::Event { seq, event, id } => {

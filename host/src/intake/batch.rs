@@ -31,8 +31,6 @@ pub(super) struct Batch<'a> {
     pub(super) commit: Commit,
     /// When the raw item was received that is being taken in; none for a poll's page.
     pub(super) received: Option<Timestamp>,
-    /// Interactions that were there already, unchanged.
-    pub(super) n_repeats: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -52,7 +50,6 @@ impl<'a> Batch<'a> {
             placed: HashMap::new(),
             commit: journal.begin(channel),
             received: None,
-            n_repeats: 0,
         }
     }
 
@@ -86,7 +83,6 @@ impl<'a> Batch<'a> {
             return self.revise(known, interaction).await;
         }
         if interaction.is_ours() && self.settle_by_echo(&interaction).await? {
-            self.n_repeats += 1;
             return Ok(());
         }
         let conversation = self.thread(id, &interaction).await?;
@@ -170,7 +166,6 @@ impl<'a> Batch<'a> {
         let is_older = interaction.edited.is_some() && interaction.edited < known.edited;
         let is_repeat = fingerprint.is_repeat_of(known.fingerprint) && !known.is_gone;
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
-            self.n_repeats += 1;
             return Ok(());
         }
         let Placed { identity, exchange } = self.place_of(&known).await?;

@@ -31,11 +31,6 @@ impl Slot {
     pub fn current(&self) -> Arc<Generation> {
         self.0.load_full()
     }
-
-    /// Puts another build in force and gives back the one before; calls under way end where they began.
-    pub fn swap(&self, generation: Arc<Generation>) -> Arc<Generation> {
-        self.0.swap(generation)
-    }
 }
 
 /// One loaded build of a plugin with its configuration.

@@ -168,14 +168,17 @@ impl Round<'_, '_> {
         }
         if !self.subject.can_reply {
             *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
-            return Err("this channel cannot carry a reply; the text went to the task".to_owned());
+            return Err("this channel cannot carry a reply; its text goes with the task".to_owned());
         }
         let is_machine = self.subject.content.automated != "no";
         if is_machine && body.mode == ReplyMode::Send {
             return Err(format!("nothing automatic answers what a machine wrote (`{}`)", self.subject.content.automated));
         }
-        self.reply_by = Some(mine);
         let id = self.subject.key.action(self.subject.interaction, rule, &wanted.key);
+        if self.kept_actions.contains(&id) {
+            return Err(format!("a second reply with the key `{}`", wanted.key));
+        }
+        self.reply_by = Some(mine);
         self.kept_actions.push(id);
         let mode = self.mode(&body, reasons);
         match self.subject.actions.iter().find(|action| action.id == id) {

@@ -42,7 +42,7 @@ impl Work for Timers {
 }
 
 impl Timers {
-    /// A task closed meanwhile, or a deadline that a reply met, only loses its timer.
+    /// A task closed meanwhile, or a deadline that a person's reply met, only loses its timer: an automatic one promises an answer.
     async fn fire(&self, timer: Timer, commit: &mut Commit) -> Result<(), StageError> {
         let store = &self.journal.store;
         let task = store.task(&self.channel, timer.task).await?.filter(|task| matches!(task.state, TaskState::Open | TaskState::Waiting));
@@ -58,7 +58,7 @@ impl Timers {
             }
             TimerKind::Deadline => {
                 let actions = store.actions_about(&self.channel, task.interaction).await?;
-                if task.is_overdue || actions.iter().any(|action| action.state == ActionState::Sent) {
+                if task.is_overdue || actions.iter().any(|action| action.state == ActionState::Sent && !action.is_automatic) {
                     return Ok(());
                 }
                 // Compared and set, so that a task that is closed or decided anew meanwhile is not told as overdue.

@@ -1,5 +1,6 @@
 //! What a guest returned, on its way into the model. Nothing of it is trusted: sizes, counts and numbers are checked here.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::model::{
@@ -138,8 +139,13 @@ fn decision(decision: decide::Decision) -> Checked<RuleDecision> {
         let kind = within("kind of an action", action.kind, 64)?;
         Ok(Wanted { key, kind, body: checked_json("body of an action", action.body, BODY_MAX)? })
     });
+    let actions = actions.collect::<Checked<Vec<Wanted>>>()?;
+    let mut keys = HashSet::new();
+    if let Some(twice) = actions.iter().find(|wanted| !keys.insert(wanted.key.as_str())) {
+        return Err(format!("two actions of one decision have the key `{}`", shown(&twice.key, 60)));
+    }
     Ok(RuleDecision {
-        actions: actions.collect::<Checked<_>>()?,
+        actions,
         row: decision.row.map(|row| shown(&row, 200)),
         reasons: decision.reasons.iter().take(REASONS_MAX).map(|reason| shown(reason, MESSAGE_MAX)).collect(),
     })
