@@ -1,61 +1,94 @@
-//! Word lists, read once.
+//! Word lists, read once into one table a language: a word is looked up once, for all that it may be.
 
 use std::sync::OnceLock;
 
 use rustc_hash::FxHashMap;
 
-/// Words by weight.
-pub(crate) type Words = FxHashMap<&'static str, f64>;
-
-static ENGLISH: OnceLock<Words> = OnceLock::new();
-static ITALIAN: OnceLock<Words> = OnceLock::new();
-static EMOJI: OnceLock<Words> = OnceLock::new();
-
-fn read(text: &'static str) -> Words {
-    text.lines().filter_map(|line| line.split_once('\t')).filter_map(|(word, weight)| Some((word, weight.parse().ok()?))).collect()
-}
-
-pub(crate) fn english() -> &'static Words {
-    ENGLISH.get_or_init(|| read(include_str!("../data/en.tsv")))
-}
-
-pub(crate) fn italian() -> &'static Words {
-    ITALIAN.get_or_init(|| {
-        let mut words = read(include_str!("../data/it.tsv"));
-        // What customers say of companies, which a list for newspapers lacks or weighs otherwise.
-        words.extend(read(include_str!("../data/it-service.tsv")));
-        words
-    })
-}
-
-/// First words of Italian phrases of two.
-pub(crate) fn italian_firsts() -> &'static FxHashMap<&'static str, ()> {
-    static FIRSTS: OnceLock<FxHashMap<&'static str, ()>> = OnceLock::new();
-    FIRSTS.get_or_init(|| italian().keys().filter_map(|phrase| phrase.split_once(' ')).map(|(first, _)| (first, ())).collect())
-}
-
 /// Stems that are shorter say too little. Units: bytes.
-const STEM_MIN: usize = 4;
+pub(crate) const STEM_MIN: usize = 4;
 
-/// Italian words without their last vowel, each with the weight of its first form in the order of a dictionary.
-pub(crate) fn italian_stems() -> &'static Words {
-    static STEMS: OnceLock<Words> = OnceLock::new();
-    STEMS.get_or_init(|| {
-        let mut stems = Words::default();
+/// What is known of a word.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Entry {
+    /// How it feels.
+    pub(crate) weight: Option<f64>,
+    /// What it adds to what follows.
+    pub(crate) boost: f64,
+    pub(crate) negates: bool,
+    pub(crate) contrasts: bool,
+    /// A phrase of two in the list begins with it.
+    pub(crate) begins_phrase: bool,
+}
+
+/// The little words of a language.
+pub(crate) struct Roles {
+    pub(crate) more: &'static [&'static str],
+    pub(crate) less: &'static [&'static str],
+    pub(crate) negations: &'static [&'static str],
+    pub(crate) contrasts: &'static [&'static str],
+    /// See [`Entry::boost`].
+    pub(crate) boost: f64,
+}
+
+/// All that is known of a language.
+pub(crate) struct Lexicon {
+    pub(crate) words: FxHashMap<&'static str, Entry>,
+    /// Two words with a blank between.
+    pub(crate) phrases: FxHashMap<&'static str, f64>,
+    /// Words without their last vowel, each with the weight of its first form in the order of a dictionary; empty in English.
+    pub(crate) stems: FxHashMap<&'static str, f64>,
+}
+
+fn read(text: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
+    text.lines().filter_map(|line| line.split_once('\t')).filter_map(|(word, weight)| Some((word, weight.parse().ok()?)))
+}
+
+impl Lexicon {
+    fn of(lists: &[&'static str], roles: &Roles) -> Self {
+        let (mut words, mut phrases) = (FxHashMap::<&str, Entry>::default(), FxHashMap::default());
+        for (word, weight) in lists.iter().flat_map(|list| read(list)) {
+            match word.split_once(' ') {
+                Some((first, _)) => {
+                    words.entry(first).or_default().begins_phrase = true;
+                    phrases.insert(word, weight);
+                }
+                None => words.entry(word).or_default().weight = Some(weight),
+            }
+        }
+        roles.less.iter().for_each(|word| words.entry(word).or_default().boost = -roles.boost);
+        roles.more.iter().for_each(|word| words.entry(word).or_default().boost = roles.boost);
+        roles.negations.iter().for_each(|word| words.entry(word).or_default().negates = true);
+        roles.contrasts.iter().for_each(|word| words.entry(word).or_default().contrasts = true);
+        Self { words, phrases, stems: FxHashMap::default() }
+    }
+
+    fn with_stems(mut self) -> Self {
         for end in ['o', 'e', 'a', 'i'] {
-            for (word, weight) in italian() {
-                if let Some(stem) = word.strip_suffix(end).filter(|stem| stem.len() >= STEM_MIN && !stem.contains(' ')) {
-                    stems.entry(stem).or_insert(*weight);
+            for (word, entry) in &self.words {
+                if let (Some(stem), Some(weight)) = (word.strip_suffix(end).filter(|stem| stem.len() >= STEM_MIN), entry.weight) {
+                    self.stems.entry(stem).or_insert(weight);
                 }
             }
         }
-        stems
-    })
+        self
+    }
 }
 
-pub(crate) fn emoji() -> &'static Words {
+pub(crate) fn english(roles: &Roles) -> &'static Lexicon {
+    static ENGLISH: OnceLock<Lexicon> = OnceLock::new();
+    ENGLISH.get_or_init(|| Lexicon::of(&[include_str!("../data/en.tsv")], roles))
+}
+
+pub(crate) fn italian(roles: &Roles) -> &'static Lexicon {
+    static ITALIAN: OnceLock<Lexicon> = OnceLock::new();
+    // The second: what customers say of companies, which a list for newspapers lacks or weighs otherwise.
+    ITALIAN.get_or_init(|| Lexicon::of(&[include_str!("../data/it.tsv"), include_str!("../data/it-service.tsv")], roles).with_stems())
+}
+
+pub(crate) fn emoji() -> &'static FxHashMap<&'static str, f64> {
+    static EMOJI: OnceLock<FxHashMap<&'static str, f64>> = OnceLock::new();
     EMOJI.get_or_init(|| {
-        let mut all = read(include_str!("../data/emoji.tsv"));
+        let mut all: FxHashMap<_, _> = read(include_str!("../data/emoji.tsv")).collect();
         // Their descriptions say "pouting" and "symbols on mouth", which no list weighs; others are newer.
         all.extend([("😡", -2.5), ("🤬", -3.0), ("😤", -1.8), ("😠", -2.3), ("🤢", -2.5), ("🤮", -3.0), ("🙄", -1.5), ("👎", -2.0)]);
         all.extend([("👍", 1.8), ("🙏", 0.8), ("💪", 1.2), ("🔥", 1.0), ("🥰", 2.8), ("🎉", 1.8)]);

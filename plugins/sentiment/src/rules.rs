@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::guess::{Guess, guess};
-use crate::lexicon::{Words, emoji, english, italian, italian_firsts, italian_stems};
+use crate::lexicon::{Entry, Lexicon, Roles, STEM_MIN, emoji, english, italian};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
 const BOOST: f64 = 0.293;
@@ -43,7 +43,7 @@ impl Language {
             Guess::English => Some(Self::English),
             Guess::Other => None,
             Guess::Unclear => {
-                let n_known = |language| text.split_whitespace().filter(|shown| known(language, &word_of(language, shown).lower).is_some()).count();
+                let n_known = |language| text.split_whitespace().filter(|shown| word_of(language, shown).known.is_some()).count();
                 match n_known(Self::Italian).cmp(&n_known(Self::English)) {
                     Ordering::Greater => Some(Self::Italian),
                     Ordering::Less => Some(Self::English),
@@ -53,42 +53,15 @@ impl Language {
         }
     }
 
-    fn lexicon(self) -> &'static Words {
+    fn lexicon(self) -> &'static Lexicon {
         match self {
-            Self::English => english(),
-            Self::Italian => italian(),
-        }
-    }
-
-    fn is_negation(self, word: &str) -> bool {
-        match self {
-            Self::English => NEGATIONS_EN.contains(&word) || word.contains("n't"),
-            Self::Italian => NEGATIONS_IT.contains(&word),
-        }
-    }
-
-    fn boost(self, word: &str) -> f64 {
-        let (more, less): (&[&str], &[&str]) = match self {
-            Self::English => (&MORE_EN, &LESS_EN),
-            Self::Italian => (&MORE_IT, &LESS_IT),
-        };
-        if more.contains(&word) {
-            BOOST
-        } else if less.contains(&word) {
-            -BOOST
-        } else {
-            0.0
-        }
-    }
-
-    fn is_contrast(self, word: &str) -> bool {
-        match self {
-            Self::English => word == "but",
-            Self::Italian => matches!(word, "ma" | "però" | "tuttavia" | "purtroppo"),
+            Self::English => english(&Roles { more: &MORE_EN, less: &LESS_EN, negations: &NEGATIONS_EN, contrasts: &["but"], boost: BOOST }),
+            Self::Italian => italian(&Roles { more: &MORE_IT, less: &LESS_IT, negations: &NEGATIONS_IT, contrasts: &CONTRASTS_IT, boost: BOOST }),
         }
     }
 }
 
+const CONTRASTS_IT: [&str; 4] = ["ma", "però", "tuttavia", "purtroppo"];
 const NEGATIONS_EN: [&str; 30] = [
     "aint", "arent", "cannot", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt", "havent", "isnt", "mustnt", "neither", "never",
     "none", "nope", "nor", "not", "nothing", "nowhere", "shouldnt", "wasnt", "werent", "without", "wont", "wouldnt", "rarely", "seldom", "despite",
@@ -185,7 +158,9 @@ const LESS_IT: [&str; 8] = ["poco", "abbastanza", "quasi", "leggermente", "appen
 struct Word<'t> {
     shown: &'t str,
     lower: Cow<'t, str>,
-    boost: f64,
+    is: Entry,
+    /// Its own weight, in any of its forms.
+    known: Option<f64>,
     ends_sentence: bool,
 }
 
@@ -198,7 +173,7 @@ pub fn score(language: Language, text: &str) -> Option<f64> {
     let n_capitals = words.iter().filter(|word| is_capitals(word.shown)).count();
     let is_mixed = n_capitals > 0 && n_capitals < words.len();
     let mut weights: Vec<f64> = (0..words.len()).map(|n| weight(language, &words, n, is_mixed)).collect();
-    contrast(language, &words, &mut weights);
+    contrast(&words, &mut weights);
     let emojis = emojis(text);
     let sum: f64 = weights.iter().sum::<f64>() + emojis;
     let emphasis = emphasis(text);
@@ -214,13 +189,16 @@ pub fn score(language: Language, text: &str) -> Option<f64> {
 
 /// Punctuation around a word goes, but an emoticon stays as it is.
 fn word_of(language: Language, shown: &str) -> Word<'_> {
-    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || "«»“”‘’…".contains(c));
-    let kept = if bare.chars().count() <= 2 && !bare.chars().any(char::is_alphanumeric) { shown } else { bare };
+    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || matches!(c, '«' | '»' | '“' | '”' | '‘' | '’' | '…'));
+    let kept = if bare.chars().nth(2).is_none() && !bare.chars().any(char::is_alphanumeric) { shown } else { bare };
     let kept = if kept.is_empty() { shown } else { kept };
-    let is_lower = kept.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-    let lower = if is_lower { Cow::Borrowed(kept) } else { Cow::Owned(kept.to_lowercase().replace('’', "'")) };
-    let boost = language.boost(&lower);
-    Word { shown: kept, lower, boost, ends_sentence: shown.ends_with(['.', '!', '?', '…']) }
+    let is_plain = kept.chars().all(|c| !c.is_uppercase() && c != '’');
+    let lower = if is_plain { Cow::Borrowed(kept) } else { Cow::Owned(kept.to_lowercase().replace('’', "'")) };
+    let lexicon = language.lexicon();
+    let mut is = lexicon.words.get(&*lower).copied().unwrap_or_default();
+    is.negates |= language == Language::English && lower.contains("n't");
+    let known = is.weight.or_else(|| if language == Language::Italian { of_form(lexicon, &lower) } else { None });
+    Word { shown: kept, lower, is, known, ends_sentence: shown.ends_with(['.', '!', '?', '…']) }
 }
 
 fn is_capitals(word: &str) -> bool {
@@ -229,18 +207,14 @@ fn is_capitals(word: &str) -> bool {
 
 fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f64 {
     let Some(word) = words.get(n) else { return 0.0 };
-    if word.boost != 0.0 && language == Language::English {
+    if word.is.boost != 0.0 && language == Language::English {
         return 0.0;
     }
-    let lexicon = language.lexicon();
-    let before = n
-        .checked_sub(1)
-        .and_then(|before| words.get(before))
-        .filter(|before| language == Language::Italian && italian_firsts().contains_key(&*before.lower));
-    let of_pair = before.and_then(|before| lexicon.get(format!("{} {}", before.lower, word.lower).as_str()));
-    let Some(weight) = of_pair.copied().or_else(|| known(language, &word.lower)) else { return 0.0 };
+    let before = n.checked_sub(1).and_then(|before| words.get(before)).filter(|before| before.is.begins_phrase);
+    let of_pair = before.and_then(|before| language.lexicon().phrases.get(format!("{} {}", before.lower, word.lower).as_str()));
+    let Some(weight) = of_pair.copied().or(word.known) else { return 0.0 };
     // A negation that is itself in the list counts by what it negates.
-    if language.is_negation(&word.lower) && language == Language::Italian {
+    if word.is.negates && language == Language::Italian {
         return 0.0;
     }
     let mut weight = weight;
@@ -255,15 +229,15 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
         if language == Language::Italian && before.ends_sentence {
             break;
         }
-        if language == Language::English && before.boost == 0.0 && lexicon.contains_key(&*before.lower) && !language.is_negation(&before.lower) {
+        if language == Language::English && before.is.boost == 0.0 && before.known.is_some() && !before.is.negates {
             continue;
         }
-        let mut boost = before.boost;
+        let mut boost = before.is.boost;
         if boost != 0.0 && is_mixed && is_capitals(before.shown) {
             boost += CAPITALS.copysign(boost);
         }
         weight += (boost * damping).copysign(boost * weight);
-        if language.is_negation(&before.lower) && !(is_negated && language == Language::Italian) {
+        if before.is.negates && !(is_negated && language == Language::Italian) {
             weight *= NEGATION;
             is_negated = true;
         }
@@ -271,29 +245,24 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     weight
 }
 
-/// The weight of a word, in Italian of any of its endings: the list has most words once.
-fn known(language: Language, word: &str) -> Option<f64> {
-    let lexicon = language.lexicon();
-    if language == Language::English {
-        return lexicon.get(word).copied();
-    }
-    let elided = word.split_once('\'').map(|(_, rest)| rest);
-    let alone = |word: &str| lexicon.get(word).copied();
-    alone(word).or_else(|| elided.and_then(alone)).or_else(|| inflected(elided.unwrap_or(word)))
+/// The weight of an Italian word that the list has in another form: most stand there once.
+fn of_form(lexicon: &Lexicon, word: &str) -> Option<f64> {
+    let bare = word.split_once('\'').map_or(word, |(_, rest)| rest);
+    let elided = || lexicon.words.get(bare).filter(|_| bare.len() < word.len()).and_then(|entry| entry.weight);
+    elided().or_else(|| inflected(lexicon, bare))
 }
 
-fn inflected(word: &str) -> Option<f64> {
-    let stems = italian_stems();
-    let bare = word.strip_suffix(['o', 'a', 'i', 'e'])?;
+fn inflected(lexicon: &Lexicon, word: &str) -> Option<f64> {
+    let bare = word.strip_suffix(['o', 'a', 'i', 'e']).filter(|bare| bare.len() >= STEM_MIN)?;
     // `sporco`, but `sporche`.
     let stem = bare.strip_suffix('h').unwrap_or(bare);
-    let superlative = || stem.strip_suffix("issim").and_then(|stem| stems.get(stem)).map(|weight| weight * SUPERLATIVE);
-    stems.get(stem).copied().or_else(superlative)
+    let superlative = || stem.strip_suffix("issim").and_then(|stem| lexicon.stems.get(stem)).map(|weight| weight * SUPERLATIVE);
+    lexicon.stems.get(stem).copied().or_else(superlative)
 }
 
 /// What stands before a contrast counts half, what comes after half as much again.
-fn contrast(language: Language, words: &[Word<'_>], weights: &mut [f64]) {
-    let Some(at) = words.iter().position(|word| language.is_contrast(&word.lower)) else { return };
+fn contrast(words: &[Word<'_>], weights: &mut [f64]) {
+    let Some(at) = words.iter().position(|word| word.is.contrasts) else { return };
     for (n, weight) in weights.iter_mut().enumerate() {
         if n != at {
             *weight *= if n < at { 0.5 } else { 1.5 };
