@@ -576,3 +576,27 @@ async fn an_automatic_reply_does_not_meet_the_deadline_and_a_person_s_does() {
         assert_eq!(world.n_facts(|fact| matches!(fact, Fact::TaskOverdue { .. })).await, n_overdue, "{mode}");
     }
 }
+
+#[tokio::test]
+async fn another_assignment_opens_a_closed_task_again_and_the_same_does_not() {
+    let world = World::new(SendClass::None);
+    world.decide(|event| {
+        let team = if event.interaction.as_ref().is_some_and(|about| about.text.contains("vergogna")) { "lead" } else { "support" };
+        Ok(wants(&[("assign", json!({ "team": team }))]))
+    });
+    world.says("1", None, "grazie").await;
+    world.settle().await;
+    let task = world.task("1").await;
+    let mut commit = world.journal.begin(&world.channel);
+    commit.tasks.push(Task { state: TaskState::Done, revision: task.revision + 1, ..task });
+    world.journal.commit(commit).await.unwrap();
+
+    world.append("1", None, EntryBody::Edited(Box::new(said("1", None, "grazie!")))).await;
+    world.settle().await;
+    assert_eq!(world.task("1").await.state, TaskState::Done);
+
+    world.append("1", None, EntryBody::Edited(Box::new(said("1", None, "che vergogna")))).await;
+    world.settle().await;
+    let task = world.task("1").await;
+    assert_eq!((task.state, task.assignment.team.as_str()), (TaskState::Open, "lead"));
+}

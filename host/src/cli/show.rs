@@ -10,7 +10,7 @@ const CELL_MAX: usize = 60;
 
 type Shown = Result<(), Failure>;
 
-/// Columns by JSON pointer.
+/// Columns by JSON pointer, in which `-` is the last item of a list.
 pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) -> Shown {
     if rows.is_empty() {
         return put("nothing");
@@ -20,9 +20,16 @@ pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) -> Shown {
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(title, _)| Cell::new(title)));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(row.pointer(pointer)))));
+        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(found(row, pointer)))));
     }
     table.to_string().lines().try_for_each(|line| put(line.trim_end()))
+}
+
+fn found<'j>(row: &'j Json, pointer: &str) -> Option<&'j Json> {
+    match pointer.split_once("/-") {
+        None => row.pointer(pointer),
+        Some((list, rest)) => row.pointer(list).and_then(Json::as_array).and_then(|items| items.last()).and_then(|last| last.pointer(rest)),
+    }
 }
 
 fn cell(value: Option<&Json>) -> String {
@@ -42,7 +49,12 @@ fn word(value: &Json) -> String {
         Json::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => items.iter().map(word).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c }).collect()
+}
+
+/// Characters that turn the direction of what follows, and so what a line seems to say.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Keys and values, nested ones indented.

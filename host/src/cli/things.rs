@@ -33,7 +33,7 @@ const INTERACTIONS: Columns = &[
     ("KIND", "/kind"),
     ("AUTHOR", "/author/name"),
     ("RECEIVED", "/received_at"),
-    ("ROW", "/decisions/0/row"),
+    ("ROW", "/decisions/-/row"),
     ("TEXT", "/text"),
 ];
 const TASKS: Columns = &[

@@ -52,7 +52,8 @@ fn refusal(tokens: &[Token], headers: &HeaderMap) -> Option<Refusal> {
         return (!is_known).then(|| Refusal::unauthorized("send `Authorization: Bearer` with the `admin_token` of membrana.toml"));
     }
     let host = header(HOST).unwrap_or_default();
-    let is_own_page = header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
+    let is_other_site = headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"cross-site");
+    let is_own_page = !is_other_site && header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
     (!is_local(host) || !is_own_page)
         .then(|| Refusal::forbidden("call it by its loopback address, or set `admin_token` in `[host]` and send it as a bearer token"))
 }

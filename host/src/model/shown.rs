@@ -80,8 +80,11 @@ impl InteractionView {
         content.language.as_deref().or(told)
     }
 
+    /// What the latest decision of a rule asked for is shown as it stands now, what an earlier one did as it was asked.
     fn decision(&self, decision: &Decision) -> Json {
+        let is_latest = !self.decisions.iter().any(|other| other.rule == decision.rule && other.seq > decision.seq);
         let live = |kind: &str, key: &str| match kind {
+            _ if !is_latest => None,
             "reply" => self.actions.iter().find(|a| a.rule == decision.rule && a.wanted.key == key).map(action),
             "assign" => self.tasks.iter().find(|t| t.rule == decision.rule).map(task),
             _ => None,

@@ -283,7 +283,8 @@ impl Round<'_, '_> {
         let id = subject.key.task(subject.key.action(subject.interaction, rule, &wanted.key));
         self.kept_tasks.push(id);
         let old = subject.tasks.iter().find(|task| task.id == id);
-        if old.is_some_and(|task| task.state == TaskState::Done || (task.state == TaskState::Open && task.assignment == assignment)) {
+        // A closed task is opened again by another assignment only: what was asked for then is done.
+        if old.is_some_and(|task| task.state != TaskState::Withdrawn && task.assignment == assignment) {
             return;
         }
         let live = old.filter(|task| task.state == TaskState::Open);

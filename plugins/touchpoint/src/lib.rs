@@ -19,7 +19,7 @@ const ITEMS_MAX: usize = 256;
 /// Units: bytes.
 const ID_MAX: usize = 1000;
 const WORD_MAX: usize = 1000;
-const TEXT_MAX: usize = 256 << 10;
+const TEXT_MAX: usize = 1 << 20;
 /// Of an event that cannot be read, what an admin sees of it.
 const HEAD_MAX: usize = 1 << 10;
 
