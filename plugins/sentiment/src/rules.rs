@@ -43,7 +43,8 @@ impl Language {
             Guess::English => Some(Self::English),
             Guess::Other => None,
             Guess::Unclear => {
-                let n_known = |language| text.split_whitespace().filter(|shown| word_of(language, shown).known.is_some()).count();
+                let lower = text.to_ascii_lowercase();
+                let n_known = |language| Reading::of(language, text, &lower).words.iter().filter(|word| word.known.is_some()).count();
                 match n_known(Self::Italian).cmp(&n_known(Self::English)) {
                     Ordering::Greater => Some(Self::Italian),
                     Ordering::Less => Some(Self::English),
@@ -155,50 +156,168 @@ const MORE_IT: [&str; 18] = [
 ];
 const LESS_IT: [&str; 8] = ["poco", "abbastanza", "quasi", "leggermente", "appena", "meno", "piuttosto", "parzialmente"];
 
+/// A word that no list has.
+static UNKNOWN: Entry = Entry { weight: None, boost: 0.0, negates: false, contrasts: false, begins_phrase: false };
+
 struct Word<'t> {
-    shown: &'t str,
     lower: Cow<'t, str>,
-    is: Entry,
+    is: &'static Entry,
+    negates: bool,
+    is_capitals: bool,
     /// Its own weight, in any of its forms.
     known: Option<f64>,
     ends_sentence: bool,
 }
 
+const LETTER: u8 = 1;
+const BLANK: u8 = 2;
+const CAPITAL: u8 = 3;
+const EXCLAMATION: u8 = 4;
+const QUESTION: u8 = 5;
+/// The first byte of a character that is not ASCII; those that follow it say nothing.
+const WIDE: u8 = 6;
+
+/// What a byte of a text is.
+static CLASSES: [u8; 256] = classes();
+
+#[expect(clippy::indexing_slicing, reason = "every byte is below 256, and it runs when it is compiled")]
+const fn classes() -> [u8; 256] {
+    let mut all = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        all[byte] = match byte {
+            0x09..=0x0d | 0x20 => BLANK,
+            0x41..=0x5a => CAPITAL,
+            0x30..=0x39 | 0x61..=0x7a => LETTER,
+            0x21 => EXCLAMATION,
+            0x3f => QUESTION,
+            0xc0..=0xff => WIDE,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    all
+}
+
+/// What one pass over a text's bytes finds: each further pass costs as much again, inside Wasm more than elsewhere.
+#[derive(Default)]
+struct Reading<'t> {
+    words: Vec<Word<'t>>,
+    emojis: f64,
+    n_exclamations: u32,
+    n_questions: u32,
+    /// A letter, a digit, or a sign that may be an emoji.
+    says_something: bool,
+}
+
+impl<'t> Reading<'t> {
+    /// `lower` is `shown` in ASCII's lower case: the same bytes at the same places.
+    fn of(language: Language, shown: &'t str, lower: &'t str) -> Self {
+        // About as many as there will be: growing piece by piece costs more than the room.
+        let mut reading = Self { words: Vec::with_capacity(shown.len() / 6 + 4), ..Self::default() };
+        let (mut start, mut case) = (0, Case::Lower);
+        for (at, byte) in shown.bytes().enumerate() {
+            let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(0);
+            reading.says_something |= class == LETTER || class == CAPITAL;
+            match class {
+                LETTER | 0 => {}
+                BLANK => {
+                    reading.word(language, shown.get(start..at), lower.get(start..at), case);
+                    (start, case) = (at + 1, Case::Lower);
+                }
+                CAPITAL => case = case.max(Case::Ascii),
+                EXCLAMATION => reading.n_exclamations += 1,
+                QUESTION => reading.n_questions += 1,
+                _ => {
+                    let Some(c) = shown.get(at..).and_then(|rest| rest.chars().next()) else { continue };
+                    if c.is_whitespace() {
+                        reading.word(language, shown.get(start..at), lower.get(start..at), case);
+                        (start, case) = (at + c.len_utf8(), Case::Lower);
+                    } else {
+                        case = if c.is_uppercase() || c == '’' { Case::Wide } else { case };
+                        reading.emojis += if c > '\u{2000}' { emoji_weight(c) } else { 0.0 };
+                        reading.says_something |= c > '\u{2000}' || c.is_alphanumeric();
+                    }
+                }
+            }
+        }
+        reading.word(language, shown.get(start..), lower.get(start..), case);
+        reading
+    }
+
+    fn word(&mut self, language: Language, shown: Option<&'t str>, lower: Option<&'t str>, case: Case) {
+        if let (Some(shown), Some(lower)) = (shown.filter(|shown| !shown.is_empty()), lower) {
+            self.words.push(word_of(language, shown, lower, case));
+        }
+    }
+
+    fn emphasis(&self) -> f64 {
+        let questions = match self.n_questions {
+            0 | 1 => 0.0,
+            2 => 0.36,
+            3 => 0.54,
+            _ => 0.96,
+        };
+        f64::from(self.n_exclamations.min(4)) * 0.292 + questions
+    }
+}
+
 /// How a text feels; `None` where it has no word at all.
 pub fn score(language: Language, text: &str) -> Option<f64> {
-    let words: Vec<Word<'_>> = text.split_whitespace().map(|shown| word_of(language, shown)).collect();
-    if !text.chars().any(char::is_alphanumeric) && !text.chars().any(|c| u32::from(c) > 0x2000) {
+    // Once for the whole text: a text of its own for each word that has a capital costs more than all the rest.
+    let lower = text.to_ascii_lowercase();
+    let reading = Reading::of(language, text, &lower);
+    if !reading.says_something {
         return None;
     }
-    let n_capitals = words.iter().filter(|word| is_capitals(word.shown)).count();
+    let words = &reading.words;
+    let n_capitals = words.iter().filter(|word| word.is_capitals).count();
     let is_mixed = n_capitals > 0 && n_capitals < words.len();
-    let mut weights: Vec<f64> = (0..words.len()).map(|n| weight(language, &words, n, is_mixed)).collect();
-    contrast(&words, &mut weights);
-    let emojis = emojis(text);
-    let sum: f64 = weights.iter().sum::<f64>() + emojis;
-    let emphasis = emphasis(text);
+    let mut weights: Vec<f64> = (0..words.len()).map(|n| weight(language, words, n, is_mixed)).collect();
+    contrast(words, &mut weights);
+    let sum: f64 = weights.iter().sum::<f64>() + reading.emojis;
     let sum = if sum > 0.0 {
-        sum + emphasis
+        sum + reading.emphasis()
     } else if sum < 0.0 {
-        sum - emphasis
+        sum - reading.emphasis()
     } else {
         0.0
     };
     Some((sum / (sum * sum + ALPHA).sqrt()).clamp(-1.0, 1.0))
 }
 
+/// What letters a word has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Case {
+    Lower,
+    /// Capitals, of ASCII alone.
+    Ascii,
+    /// Others, or an apostrophe that is not ASCII's.
+    Wide,
+}
+
 /// Punctuation around a word goes, but an emoticon stays as it is.
-fn word_of(language: Language, shown: &str) -> Word<'_> {
-    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || matches!(c, '«' | '»' | '“' | '”' | '‘' | '’' | '…'));
-    let kept = if bare.chars().nth(2).is_none() && !bare.chars().any(char::is_alphanumeric) { shown } else { bare };
-    let kept = if kept.is_empty() { shown } else { kept };
-    let is_plain = kept.chars().all(|c| !c.is_uppercase() && c != '’');
-    let lower = if is_plain { Cow::Borrowed(kept) } else { Cow::Owned(kept.to_lowercase().replace('’', "'")) };
+fn word_of<'t>(language: Language, shown: &'t str, lower: &'t str, case: Case) -> Word<'t> {
+    let (kept, ends_sentence) = if is_bare(lower) { (lower, false) } else { (bared(lower), shown.ends_with(['.', '!', '?', '…'])) };
+    let lower = if case == Case::Wide { Cow::Owned(kept.to_lowercase().replace('’', "'")) } else { Cow::Borrowed(kept) };
     let lexicon = language.lexicon();
-    let mut is = lexicon.words.get(&*lower).copied().unwrap_or_default();
-    is.negates |= language == Language::English && lower.contains("n't");
+    let is = lexicon.words.get(&*lower).unwrap_or(&UNKNOWN);
+    // A search for a text is dear inside Wasm, and few words have an apostrophe.
+    let is_not = || language == Language::English && lower.as_bytes().contains(&b'\'') && lower.contains("n't");
+    let negates = is.negates || is_not();
     let known = is.weight.or_else(|| if language == Language::Italian { of_form(lexicon, &lower) } else { None });
-    Word { shown: kept, lower, is, known, ends_sentence: shown.ends_with(['.', '!', '?', '…']) }
+    Word { is_capitals: case != Case::Lower && is_capitals(shown), lower, is, negates, known, ends_sentence }
+}
+
+/// Most words have no punctuation to lose.
+fn is_bare(shown: &str) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    is_letter(shown.as_bytes().first()) && is_letter(shown.as_bytes().last())
+}
+
+fn bared(shown: &str) -> &str {
+    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || matches!(c, '«' | '»' | '“' | '”' | '‘' | '’' | '…'));
+    if bare.chars().nth(2).is_none() && !bare.chars().any(char::is_alphanumeric) { shown } else { bare }
 }
 
 fn is_capitals(word: &str) -> bool {
@@ -214,11 +333,11 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
     let of_pair = before.and_then(|before| language.lexicon().phrases.get(format!("{} {}", before.lower, word.lower).as_str()));
     let Some(weight) = of_pair.copied().or(word.known) else { return 0.0 };
     // A negation that is itself in the list counts by what it negates.
-    if word.is.negates && language == Language::Italian {
+    if word.negates && language == Language::Italian {
         return 0.0;
     }
     let mut weight = weight;
-    if is_mixed && is_capitals(word.shown) {
+    if is_mixed && word.is_capitals {
         weight += CAPITALS.copysign(weight);
     }
     // A phrase of two was weighed with its negation; in Italian two negations are one: "non è mai stato gentile".
@@ -229,15 +348,15 @@ fn weight(language: Language, words: &[Word<'_>], n: usize, is_mixed: bool) -> f
         if language == Language::Italian && before.ends_sentence {
             break;
         }
-        if language == Language::English && before.is.boost == 0.0 && before.known.is_some() && !before.is.negates {
+        if language == Language::English && before.is.boost == 0.0 && before.known.is_some() && !before.negates {
             continue;
         }
         let mut boost = before.is.boost;
-        if boost != 0.0 && is_mixed && is_capitals(before.shown) {
+        if boost != 0.0 && is_mixed && before.is_capitals {
             boost += CAPITALS.copysign(boost);
         }
         weight += (boost * damping).copysign(boost * weight);
-        if before.is.negates && !(is_negated && language == Language::Italian) {
+        if before.negates && !(is_negated && language == Language::Italian) {
             weight *= NEGATION;
             is_negated = true;
         }
@@ -270,20 +389,7 @@ fn contrast(words: &[Word<'_>], weights: &mut [f64]) {
     }
 }
 
-fn emojis(text: &str) -> f64 {
-    let known = emoji();
+fn emoji_weight(c: char) -> f64 {
     let mut buffer = [0; 4];
-    text.chars().filter(|c| u32::from(*c) > 0x2000).filter_map(|c| known.get(&*c.encode_utf8(&mut buffer))).sum()
-}
-
-fn emphasis(text: &str) -> f64 {
-    let n_exclamations = u8::try_from(text.matches('!').count().min(4)).unwrap_or(4);
-    let n_questions = text.matches('?').count();
-    let questions = match n_questions {
-        0 | 1 => 0.0,
-        2 => 0.36,
-        3 => 0.54,
-        _ => 0.96,
-    };
-    f64::from(n_exclamations) * 0.292 + questions
+    emoji().get(&*c.encode_utf8(&mut buffer)).copied().unwrap_or(0.0)
 }

@@ -1,9 +1,11 @@
 //! The price of the sandbox: one analyzer (lexicon sentiment), the same batches of 64, native and through Wasm, limits on.
 //!
-//! A round is many short runs, of which the one at the fastest tenth counts: what else the machine does only ever adds, and a
+//! All of it runs on one guest thread, two calls in flight as the analysis keeps them, so that no time is counted in which that
+//! thread waits for the next call; the native code runs on one thread likewise. A round is many short runs, of which the one at the fastest tenth counts: what else the machine does only ever adds, and a
 //! call that changes threads meets it more often than one that does not. Over the rounds medians count, as everywhere.
 //! The plan aims at 2.0 and fails over 2.3.
 
+use futures_util::stream::{self, StreamExt as _};
 use membrana_sdk::Analyzer as _;
 use membrana_sentiment::Sentiment;
 
@@ -20,6 +22,8 @@ use super::{Figure, failed};
 const ITEMS: usize = 64;
 /// Batches in one run: a few milliseconds.
 const BATCHES: usize = 25;
+/// Calls at once.
+const IN_FLIGHT: usize = 2;
 /// Runs in one round.
 const RUNS: usize = 60;
 const ROUNDS_MAX: usize = 9;
@@ -65,8 +69,10 @@ async fn through_wasm(clock: &Clock, generation: &Generation, items: &AnalyzeBat
     let mut runs = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
         let watch = clock.stopwatch();
-        for _ in 0..BATCHES {
-            std::hint::black_box(generation.analyze(items).await.map_err(failed)?);
+        let calls = stream::iter(0..BATCHES).map(|_| generation.analyze(items)).buffered(IN_FLIGHT);
+        let answers: Vec<_> = calls.collect().await;
+        for answer in answers {
+            std::hint::black_box(answer.map_err(failed)?);
         }
         runs.push(each(watch));
     }
@@ -75,7 +81,7 @@ async fn through_wasm(clock: &Clock, generation: &Generation, items: &AnalyzeBat
 
 pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let clock = Clock::system();
-    let engine = Engine::new(EngineConfig { cache_dir: None, clock: clock.clone(), workers: 2 }).map_err(failed)?;
+    let engine = Engine::new(EngineConfig { cache_dir: None, clock: clock.clone(), workers: 1 }).map_err(failed)?;
     let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
     let load = Load { name: "sentiment".to_owned(), bytes: found.bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer) };
     let generation = engine.load(load).await.map_err(failed)?;
