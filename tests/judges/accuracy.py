@@ -4,8 +4,8 @@
     python3 tests/judges/accuracy.py [--json]
 
 Fetches what is not committed: VADER and its tweets (vaderSentiment 3.3.2, by pip) and lingua's test sentences (by cargo).
-The labelled Italian and intent sets lie in the repository; they are small, and were written and labelled by the authors
-before the word lists were looked at. Odd lines were then used to tune the lists, even lines were not; both halves come
+The labelled Italian and intent sets lie in the repository; they are small, and were written and labelled by the authors,
+who knew some of the words that were listed then. Odd lines were then used to tune the lists, even lines were not; both halves come
 from the same hands, so that strangers' messages will do worse. A set that is missing or too small fails.
 """
 import collections, json, pathlib, subprocess, sys, tarfile, tempfile
