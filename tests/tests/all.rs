@@ -4,18 +4,18 @@
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "what is not as wanted fails the test")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
-#[path = "all/bench.rs"]
-mod bench;
 #[path = "all/bad_input.rs"]
 mod bad_input;
+#[path = "all/bench.rs"]
+mod bench;
 #[path = "all/check.rs"]
 mod check;
 #[path = "all/demo.rs"]
 mod demo;
-#[path = "all/examples.rs"]
-mod examples;
 #[path = "all/engine.rs"]
 mod engine;
+#[path = "all/examples.rs"]
+mod examples;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]
@@ -26,12 +26,12 @@ mod hostile;
 mod kill;
 #[path = "all/letters.rs"]
 mod letters;
-#[path = "all/replies.rs"]
-mod replies;
 #[path = "all/load.rs"]
 mod load;
 #[path = "all/real.rs"]
 mod real;
+#[path = "all/replies.rs"]
+mod replies;
 #[path = "all/servers.rs"]
 mod servers;
 #[path = "all/story.rs"]
