@@ -8,15 +8,13 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::model::{
-    Action, Author, ChannelName, Detail, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NativeId, NewEntry, Ours, Seq, Task, Timestamp,
-    Wanted,
-};
+use crate::model::{Action, ChannelName, Detail, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NewEntry, Seq, Task, Timestamp, Wanted};
 use crate::outbox::{Outbox, SendClass};
 use crate::plugin::{Generation, Manifest, Message, Native, Receipt, RuleDecision, RuleEvent, Sent, Slot};
 use crate::rules::{Rule, Rules, RulesInForce, Timers};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{MemoryStore, Reader};
+use crate::testing::{self, native};
 
 pub(super) type Decide = dyn Fn(&RuleEvent) -> Result<RuleDecision, Fault> + Send + Sync;
 
@@ -59,10 +57,6 @@ impl Native for Network {
 
 pub(super) fn receipt(key: &str) -> Receipt {
     Receipt { native: native(&format!("post-{key}")), aka: Vec::new() }
-}
-
-pub(super) fn native(id: &str) -> NativeId {
-    NativeId { scope: String::new(), id: id.to_owned() }
 }
 
 pub(super) fn fault(code: &str) -> Detail {
@@ -199,41 +193,7 @@ impl World {
 }
 
 pub(super) fn said(name: &str, parent: Option<&str>, text: &str) -> Interaction {
-    Interaction {
-        native: native(name),
-        aka: Vec::new(),
-        kind: "mention".to_owned(),
-        visibility: "public".to_owned(),
-        author: Some(Author {
-            native: native("anna"),
-            handle: None,
-            name: Some("Anna".to_owned()),
-            url: None,
-            email: None,
-            phone: None,
-            assurance: None,
-            automated: false,
-            metrics: Vec::new(),
-        }),
-        ours: Ours::No,
-        automated: "no".to_owned(),
-        conversation: None,
-        parent: parent.map(native),
-        refs: Vec::new(),
-        subject: None,
-        text: text.to_owned(),
-        quoted: None,
-        language: None,
-        url: None,
-        attachments: Vec::new(),
-        place: None,
-        side: None,
-        campaign: None,
-        occurred: Timestamp(1),
-        edited: None,
-        reply_context: None,
-        attrs: Vec::new(),
-    }
+    Interaction { kind: "mention".to_owned(), parent: parent.map(native), ..testing::said(name, text) }
 }
 
 pub(super) fn nothing() -> RuleDecision {
