@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracing::warn;
 
-use crate::model::{Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, Fault, Interaction, NativeId, NewEntry, Timestamp};
+use crate::model::{Action, ActionState, ChannelName, DeadLetter, DeadSubject, Fact, Fault, Interaction, NativeId, NewEntry, Timestamp};
 use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slot, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Link, Resolved, StoreError, view};
@@ -162,7 +162,7 @@ impl Outbox {
     /// Puts the question back to the rules: somebody spoke since it was decided.
     async fn ask_again(&self, action: Action) -> Result<(), StageError> {
         let mut commit = self.journal.begin(&self.channel);
-        commit.entries.push(about(&action, Fact::ExchangeMoved { action: action.id }));
+        commit.entries.push(NewEntry::about(&action, Fact::ExchangeMoved { action: action.id }));
         let due = commit.at.plus(MOVED_WAIT);
         commit.actions.push(Action { due, revision: action.revision + 1, ..action });
         self.journal.commit(commit).await?;
@@ -346,7 +346,7 @@ impl Outbox {
         if state == ActionState::Sent {
             commit.replied.push((settled.exchange, settled.is_automatic));
         }
-        commit.entries.push(about(&settled, Fact::ActionSettled { action: settled.id, state, native }));
+        commit.entries.push(NewEntry::about(&settled, Fact::ActionSettled { action: settled.id, state, native }));
         commit.actions.push(settled);
     }
 
@@ -384,15 +384,4 @@ fn doubled(first: Duration, n: u32) -> Duration {
 fn claimed_back(action: Action) -> Action {
     // The claim was not written: the stored revision is one less.
     Action { revision: action.revision - 1, ..action }
-}
-
-fn about(action: &Action, fact: Fact) -> NewEntry {
-    NewEntry {
-        interaction: Some(action.interaction),
-        identity: action.identity,
-        conversation: Some(action.conversation),
-        exchange: Some(action.exchange),
-        is_backfill: false,
-        body: EntryBody::Fact(fact),
-    }
 }

@@ -151,7 +151,7 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
         revision: action.revision + 1,
         ..action
     };
-    commit.entries.push(about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
+    commit.entries.push(NewEntry::about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
     commit.actions.push(approved.clone());
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&approved)))
@@ -162,7 +162,7 @@ async fn seen(desk: &Desk, action: Action) -> Done {
     let mut commit = desk.journal.begin(&action.channel);
     let sent = Action { state: ActionState::Sent, revision: action.revision + 1, error: None, ..action };
     commit.replied.push((sent.exchange, sent.is_automatic));
-    commit.entries.push(about(&sent, Fact::ActionSettled { action: sent.id, state: ActionState::Sent, native: None }));
+    commit.entries.push(NewEntry::about(&sent, Fact::ActionSettled { action: sent.id, state: ActionState::Sent, native: None }));
     commit.actions.push(sent.clone());
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&sent)))
@@ -177,7 +177,7 @@ pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>
     let mut commit = desk.journal.begin(&action.channel);
     let error = Some(order.reason.clone().unwrap_or_else(|| format!("rejected by {}", order.by())));
     let rejected = Action { state: ActionState::Rejected, revision: action.revision + 1, error, ..action };
-    commit.entries.push(about(&rejected, Fact::ActionSettled { action: rejected.id, state: ActionState::Rejected, native: None }));
+    commit.entries.push(NewEntry::about(&rejected, Fact::ActionSettled { action: rejected.id, state: ActionState::Rejected, native: None }));
     commit.actions.push(rejected.clone());
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&rejected)))
@@ -277,15 +277,4 @@ async fn fact(desk: &Desk, channel: &ChannelName, interaction: InteractionId, fa
         is_backfill: false,
         body: EntryBody::Fact(fact),
     })
-}
-
-fn about(action: &Action, fact: Fact) -> NewEntry {
-    NewEntry {
-        interaction: Some(action.interaction),
-        identity: action.identity,
-        conversation: Some(action.conversation),
-        exchange: Some(action.exchange),
-        is_backfill: false,
-        body: EntryBody::Fact(fact),
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionId, ActionState, ConversationId, ExchangeId, IdentityId, Interaction, InteractionId, NativeId, Seq, TaskId, Timestamp};
+use super::{Action, ActionId, ActionState, ConversationId, ExchangeId, IdentityId, Interaction, InteractionId, NativeId, Seq, TaskId, Timestamp};
 
 /// One record of a channel's log. Immutable once committed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,20 @@ pub struct NewEntry {
     pub is_backfill: bool,
     /// What happened.
     pub body: EntryBody,
+}
+
+impl NewEntry {
+    /// A fact about what an action answers.
+    pub fn about(action: &Action, fact: Fact) -> Self {
+        Self {
+            interaction: Some(action.interaction),
+            identity: action.identity,
+            conversation: Some(action.conversation),
+            exchange: Some(action.exchange),
+            is_backfill: false,
+            body: EntryBody::Fact(fact),
+        }
+    }
 }
 
 /// What happened.
