@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) contrasts: bool,
     /// A phrase of two in the list begins with it.
     pub(crate) begins_phrase: bool,
+    /// A phrase of two in the list ends with it.
+    pub(crate) ends_phrase: bool,
 }
 
 /// The little words of a language.
@@ -48,8 +50,9 @@ impl Lexicon {
         let (mut words, mut phrases) = (FxHashMap::<&str, Entry>::default(), FxHashMap::default());
         for (word, weight) in lists.iter().flat_map(|list| read(list)) {
             match word.split_once(' ') {
-                Some((first, _)) => {
+                Some((first, second)) => {
                     words.entry(first).or_default().begins_phrase = true;
+                    words.entry(second).or_default().ends_phrase = true;
                     phrases.insert(word, weight);
                 }
                 None => words.entry(word).or_default().weight = Some(weight),

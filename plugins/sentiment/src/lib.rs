@@ -8,6 +8,7 @@ use std::borrow::Cow;
 #[path = "../../language/src/guess.rs"]
 mod guess;
 mod lexicon;
+mod reading;
 mod rules;
 
 use membrana_sdk::analyzer::{Batch, Item};

@@ -1,0 +1,220 @@
+//! A text as the words that the rules weigh.
+
+use std::borrow::Cow;
+
+use crate::lexicon::{Entry, Lexicon, STEM_MIN, emoji};
+use crate::rules::Language;
+
+/// `-issimo`.
+const SUPERLATIVE: f64 = 1.3;
+
+/// A word that no list has.
+static UNKNOWN: Entry = Entry { weight: None, boost: 0.0, negates: false, contrasts: false, begins_phrase: false, ends_phrase: false };
+
+/// A word as it stands in a text.
+pub(crate) struct Word<'t> {
+    /// Without the punctuation around it, as written.
+    text: &'t str,
+    case: Case,
+    pub(crate) is: &'static Entry,
+    pub(crate) negates: bool,
+    pub(crate) is_capitals: bool,
+    /// Its own weight, in any of its forms.
+    pub(crate) known: Option<f64>,
+    pub(crate) ends_sentence: bool,
+}
+
+/// What letters a word has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Case {
+    Lower,
+    /// Capitals, of ASCII alone.
+    Ascii,
+    /// Others, or an apostrophe that is not ASCII's.
+    Wide,
+}
+
+impl Case {
+    /// As the word lists write it.
+    fn folded(self, word: &str) -> Cow<'_, str> {
+        match self {
+            Self::Lower => Cow::Borrowed(word),
+            Self::Ascii => Cow::Owned(word.to_ascii_lowercase()),
+            Self::Wide => Cow::Owned(word.to_lowercase().replace('’', "'")),
+        }
+    }
+}
+
+impl Word<'_> {
+    /// As the word lists write it.
+    pub(crate) fn folded(&self) -> Cow<'_, str> {
+        self.case.folded(self.text)
+    }
+}
+
+/// Eight times this byte.
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// Which of eight bytes do more than to go on with a word: the top bit of each that does. Those are blanks and all below, `!`, `?`, `'`,
+/// capitals, and what is not ASCII. No sum carries over into the next byte, for none is over 0xff.
+const fn telling(eight: u64) -> u64 {
+    let low = eight & each(0x7f);
+    let is_letter = low + each(0x80 - b'!' - 1);
+    let is_no_question = (low ^ each(b'?')) + each(0x7f);
+    let is_no_apostrophe = (low ^ each(b'\'')) + each(0x7f);
+    let is_capital = (low + each(0x80 - b'A')) & !(low + each(0x80 - b'Z' - 1));
+    (eight | is_capital | !(is_letter & is_no_question & is_no_apostrophe)) & each(0x80)
+}
+
+/// What one pass over a text finds, eight bytes at a time: each further pass costs as much again, inside Wasm more than elsewhere, where
+/// each turn of a loop is counted.
+pub(crate) struct Reading<'t> {
+    pub(crate) language: Language,
+    pub(crate) lexicon: &'static Lexicon,
+    text: &'t str,
+    pub(crate) words: Vec<Word<'t>>,
+    pub(crate) n_capitals: usize,
+    /// The first word of contrast.
+    pub(crate) contrast: Option<usize>,
+    pub(crate) emojis: f64,
+    pub(crate) n_exclamations: u32,
+    pub(crate) n_questions: u32,
+    /// A letter, a digit, or a sign that may be an emoji.
+    pub(crate) says_something: bool,
+    /// Of the word that is being read.
+    start: usize,
+    case: Case,
+    has_apostrophe: bool,
+}
+
+impl<'t> Reading<'t> {
+    /// Reads all of it.
+    pub(crate) fn of(language: Language, text: &'t str) -> Self {
+        let mut reading = Self {
+            language,
+            lexicon: language.lexicon(),
+            text,
+            // About as many as there will be: growing piece by piece costs more than the room.
+            words: Vec::with_capacity(text.len() / 6 + 4),
+            n_capitals: 0,
+            contrast: None,
+            emojis: 0.0,
+            n_exclamations: 0,
+            n_questions: 0,
+            says_something: false,
+            start: 0,
+            case: Case::Lower,
+            has_apostrophe: false,
+        };
+        let (eights, rest) = text.as_bytes().as_chunks::<8>();
+        let mut last = [b'.'; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        for (n, eight) in eights.iter().chain([&last]).enumerate() {
+            let mut telling = telling(u64::from_le_bytes(*eight));
+            while telling != 0 {
+                reading.byte(n * 8 + telling.trailing_zeros() as usize / 8);
+                telling &= telling - 1;
+            }
+        }
+        reading.word(text.len());
+        reading
+    }
+
+    fn byte(&mut self, at: usize) {
+        match self.text.as_bytes().get(at).copied().unwrap_or_default() {
+            b'\t'..=b'\r' | b' ' => {
+                self.word(at);
+                self.start = at + 1;
+            }
+            b'A'..=b'Z' => self.case = self.case.max(Case::Ascii),
+            b'!' => self.n_exclamations += 1,
+            b'?' => self.n_questions += 1,
+            b'\'' => self.has_apostrophe = true,
+            0x80.. => self.wide(at),
+            _ => {}
+        }
+    }
+
+    /// A character that is not ASCII, where its first byte is.
+    fn wide(&mut self, at: usize) {
+        let Some(c) = self.text.get(at..).and_then(|rest| rest.chars().next()) else { return };
+        if c.is_whitespace() {
+            self.word(at);
+            self.start = at + c.len_utf8();
+            return;
+        }
+        if c.is_uppercase() || c == '’' {
+            self.case = Case::Wide;
+        }
+        self.has_apostrophe |= c == '’';
+        if c > '\u{2000}' {
+            self.emojis += emoji_weight(c);
+            self.says_something = true;
+        }
+    }
+
+    /// A word ends here.
+    fn word(&mut self, end: usize) {
+        if let Some(shown) = self.text.get(self.start..end).filter(|shown| !shown.is_empty()) {
+            let word = self.word_of(shown);
+            self.n_capitals += usize::from(word.is_capitals);
+            if word.is.contrasts && self.contrast.is_none() {
+                self.contrast = Some(self.words.len());
+            }
+            self.words.push(word);
+        }
+        (self.case, self.has_apostrophe) = (Case::Lower, false);
+    }
+
+    fn word_of(&mut self, shown: &'t str) -> Word<'t> {
+        let (text, ends_sentence) = if is_bare(shown) { (shown, false) } else { (bared(shown), shown.ends_with(['.', '!', '?', '…'])) };
+        self.says_something = self.says_something || text.chars().any(char::is_alphanumeric);
+        let (case, lexicon) = (self.case, self.lexicon);
+        let folded = case.folded(text);
+        let is = lexicon.words.get(&*folded).unwrap_or(&UNKNOWN);
+        let negates = is.negates || self.has_apostrophe && self.language == Language::English && folded.contains("n't");
+        let known = match self.language {
+            Language::Italian if is.weight.is_none() => of_form(lexicon, &folded, self.has_apostrophe),
+            _ => is.weight,
+        };
+        Word { text, case, is, negates, is_capitals: case != Case::Lower && is_capitals(shown), known, ends_sentence }
+    }
+}
+
+/// Most words have no punctuation to lose.
+fn is_bare(shown: &str) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    is_letter(shown.as_bytes().first()) && is_letter(shown.as_bytes().last())
+}
+
+fn bared(shown: &str) -> &str {
+    let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || matches!(c, '«' | '»' | '“' | '”' | '‘' | '’' | '…'));
+    if bare.chars().nth(2).is_none() && !bare.chars().any(char::is_alphanumeric) { shown } else { bare }
+}
+
+fn is_capitals(word: &str) -> bool {
+    word.chars().any(char::is_alphabetic) && !word.chars().any(char::is_lowercase)
+}
+
+/// The weight of an Italian word that the list has in another form: most stand there once.
+fn of_form(lexicon: &Lexicon, word: &str, has_apostrophe: bool) -> Option<f64> {
+    let elided = if has_apostrophe { word.split_once('\'') } else { None };
+    let Some((_, rest)) = elided else { return inflected(lexicon, word) };
+    lexicon.words.get(rest).and_then(|entry| entry.weight).or_else(|| inflected(lexicon, rest))
+}
+
+fn inflected(lexicon: &Lexicon, word: &str) -> Option<f64> {
+    let (b'o' | b'a' | b'i' | b'e') = word.as_bytes().last()? else { return None };
+    let bare = word.get(..word.len() - 1).filter(|bare| bare.len() >= STEM_MIN)?;
+    // `sporco`, but `sporche`.
+    let stem = bare.strip_suffix('h').unwrap_or(bare);
+    let superlative = || stem.strip_suffix("issim").and_then(|stem| lexicon.stems.get(stem)).map(|weight| weight * SUPERLATIVE);
+    lexicon.stems.get(stem).copied().or_else(superlative)
+}
+
+fn emoji_weight(c: char) -> f64 {
+    let mut buffer = [0; 4];
+    emoji().get(&*c.encode_utf8(&mut buffer)).copied().unwrap_or(0.0)
+}
