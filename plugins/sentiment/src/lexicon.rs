@@ -34,11 +34,11 @@ pub(crate) struct Roles {
 
 /// All that is known of a language.
 pub(crate) struct Lexicon {
-    pub(crate) words: FxHashMap<&'static str, Entry>,
+    pub(crate) words: FxHashMap<&'static [u8], Entry>,
     /// Two words with a blank between.
-    pub(crate) phrases: FxHashMap<&'static str, f64>,
+    pub(crate) phrases: FxHashMap<&'static [u8], f64>,
     /// Words without their last vowel, each with the weight of its first form in the order of a dictionary; empty in English.
-    pub(crate) stems: FxHashMap<&'static str, f64>,
+    pub(crate) stems: FxHashMap<&'static [u8], f64>,
 }
 
 fn read(text: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
@@ -47,26 +47,26 @@ fn read(text: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
 
 impl Lexicon {
     fn of(lists: &[&'static str], roles: &Roles) -> Self {
-        let (mut words, mut phrases) = (FxHashMap::<&str, Entry>::default(), FxHashMap::default());
+        let (mut words, mut phrases) = (FxHashMap::<&[u8], Entry>::default(), FxHashMap::default());
         for (word, weight) in lists.iter().flat_map(|list| read(list)) {
             match word.split_once(' ') {
                 Some((first, second)) => {
-                    words.entry(first).or_default().begins_phrase = true;
-                    words.entry(second).or_default().ends_phrase = true;
-                    phrases.insert(word, weight);
+                    words.entry(first.as_bytes()).or_default().begins_phrase = true;
+                    words.entry(second.as_bytes()).or_default().ends_phrase = true;
+                    phrases.insert(word.as_bytes(), weight);
                 }
-                None => words.entry(word).or_default().weight = Some(weight),
+                None => words.entry(word.as_bytes()).or_default().weight = Some(weight),
             }
         }
-        roles.less.iter().for_each(|word| words.entry(word).or_default().boost = -roles.boost);
-        roles.more.iter().for_each(|word| words.entry(word).or_default().boost = roles.boost);
-        roles.negations.iter().for_each(|word| words.entry(word).or_default().negates = true);
-        roles.contrasts.iter().for_each(|word| words.entry(word).or_default().contrasts = true);
+        roles.less.iter().for_each(|word| words.entry(word.as_bytes()).or_default().boost = -roles.boost);
+        roles.more.iter().for_each(|word| words.entry(word.as_bytes()).or_default().boost = roles.boost);
+        roles.negations.iter().for_each(|word| words.entry(word.as_bytes()).or_default().negates = true);
+        roles.contrasts.iter().for_each(|word| words.entry(word.as_bytes()).or_default().contrasts = true);
         Self { words, phrases, stems: FxHashMap::default() }
     }
 
     fn with_stems(mut self) -> Self {
-        for end in ['o', 'e', 'a', 'i'] {
+        for end in [b"o", b"e", b"a", b"i"] {
             for (word, entry) in &self.words {
                 if let (Some(stem), Some(weight)) = (word.strip_suffix(end).filter(|stem| stem.len() >= STEM_MIN), entry.weight) {
                     self.stems.entry(stem).or_insert(weight);

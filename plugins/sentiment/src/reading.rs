@@ -8,6 +8,9 @@ use crate::rules::Language;
 /// `-issimo`.
 const SUPERLATIVE: f64 = 1.3;
 
+/// Room for nearly every word. Units: bytes.
+const WORD_MAX: usize = 32;
+
 /// A word that no list has.
 static UNKNOWN: Entry = Entry { weight: None, boost: 0.0, negates: false, contrasts: false, begins_phrase: false, ends_phrase: false };
 
@@ -35,20 +38,28 @@ enum Case {
 }
 
 impl Case {
-    /// As the word lists write it.
-    fn folded(self, word: &str) -> Cow<'_, str> {
+    /// As the word lists write it. Most words are written so, and go no further.
+    #[inline]
+    fn folded<'w>(self, word: &'w str, room: &'w mut [u8; WORD_MAX]) -> Cow<'w, [u8]> {
         match self {
-            Self::Lower => Cow::Borrowed(word),
-            Self::Ascii => Cow::Owned(word.to_ascii_lowercase()),
-            Self::Wide => Cow::Owned(word.to_lowercase().replace('’', "'")),
+            Self::Lower => Cow::Borrowed(word.as_bytes()),
+            Self::Ascii => lowered(word, room).map_or_else(|| Cow::Owned(word.to_lowercase().into_bytes()), Cow::Borrowed),
+            Self::Wide => Cow::Owned(word.to_lowercase().replace('’', "'").into_bytes()),
         }
     }
 }
 
+/// In ASCII's lower case, where there is room.
+fn lowered<'r>(word: &str, room: &'r mut [u8; WORD_MAX]) -> Option<&'r [u8]> {
+    let room = room.get_mut(..word.len())?;
+    room.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
+    Some(room)
+}
+
 impl Word<'_> {
-    /// As the word lists write it.
-    pub(crate) fn folded(&self) -> Cow<'_, str> {
-        self.case.folded(self.text)
+    /// This word and another, as the word lists write a phrase.
+    pub(crate) fn with(&self, next: &Self) -> Vec<u8> {
+        [self, next].map(|word| word.case.folded(word.text, &mut [0; WORD_MAX]).into_owned()).join(&b' ')
     }
 }
 
@@ -57,15 +68,26 @@ const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// Which of eight bytes do more than to go on with a word: the top bit of each that does. Those are blanks and all below, `!`, `?`, `'`,
-/// capitals, and what is not ASCII. No sum carries over into the next byte, for none is over 0xff.
-const fn telling(eight: u64) -> u64 {
-    let low = eight & each(0x7f);
-    let is_letter = low + each(0x80 - b'!' - 1);
-    let is_no_question = (low ^ each(b'?')) + each(0x7f);
-    let is_no_apostrophe = (low ^ each(b'\'')) + each(0x7f);
-    let is_capital = (low + each(0x80 - b'A')) & !(low + each(0x80 - b'Z' - 1));
-    (eight | is_capital | !(is_letter & is_no_question & is_no_apostrophe)) & each(0x80)
+/// What eight bytes of a text tell: the top bit of each byte that does.
+#[derive(Clone, Copy)]
+struct Eight {
+    /// A blank, or any control character.
+    blanks: u64,
+    /// All that does more than to go on with a word: those, `!`, `?`, `'`, capitals, and what is not ASCII.
+    telling: u64,
+}
+
+impl Eight {
+    /// No sum carries over into the next byte, for none is over 0xff.
+    fn of(bytes: [u8; 8]) -> Self {
+        let eight = u64::from_le_bytes(bytes);
+        let low = eight & each(0x7f);
+        let is_over = |byte: u8| low + each(0x80 - byte - 1);
+        let is_not = |byte: u8| (low ^ each(byte)) + each(0x7f);
+        let is_capital = is_over(b'A' - 1) & !is_over(b'Z');
+        let is_plain = is_over(b'!') & is_not(b'?') & is_not(b'\'') & !is_capital & !eight;
+        Self { blanks: !(is_over(b' ') | eight) & each(0x80), telling: !is_plain & each(0x80) }
+    }
 }
 
 /// What one pass over a text finds, eight bytes at a time: each further pass costs as much again, inside Wasm more than elsewhere, where
@@ -87,6 +109,8 @@ pub(crate) struct Reading<'t> {
     start: usize,
     case: Case,
     has_apostrophe: bool,
+    /// One for all words: one each costs more than all the rest.
+    room: [u8; WORD_MAX],
 }
 
 impl<'t> Reading<'t> {
@@ -107,33 +131,36 @@ impl<'t> Reading<'t> {
             start: 0,
             case: Case::Lower,
             has_apostrophe: false,
+            room: [0; WORD_MAX],
         };
         let (eights, rest) = text.as_bytes().as_chunks::<8>();
         let mut last = [b'.'; 8];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         for (n, eight) in eights.iter().chain([&last]).enumerate() {
-            let mut telling = telling(u64::from_le_bytes(*eight));
+            let Eight { blanks, mut telling } = Eight::of(*eight);
             while telling != 0 {
-                reading.byte(n * 8 + telling.trailing_zeros() as usize / 8);
-                telling &= telling - 1;
+                let at = n * 8 + telling.trailing_zeros() as usize / 8;
+                let others = telling & (telling - 1);
+                if blanks & (telling ^ others) != 0 {
+                    reading.word(at);
+                    reading.start = at + 1;
+                } else {
+                    reading.sign(at);
+                }
+                telling = others;
             }
         }
         reading.word(text.len());
         reading
     }
 
-    fn byte(&mut self, at: usize) {
+    fn sign(&mut self, at: usize) {
         match self.text.as_bytes().get(at).copied().unwrap_or_default() {
-            b'\t'..=b'\r' | b' ' => {
-                self.word(at);
-                self.start = at + 1;
-            }
             b'A'..=b'Z' => self.case = self.case.max(Case::Ascii),
             b'!' => self.n_exclamations += 1,
             b'?' => self.n_questions += 1,
             b'\'' => self.has_apostrophe = true,
-            0x80.. => self.wide(at),
-            _ => {}
+            _ => self.wide(at),
         }
     }
 
@@ -172,9 +199,9 @@ impl<'t> Reading<'t> {
         let (text, ends_sentence) = if is_bare(shown) { (shown, false) } else { (bared(shown), shown.ends_with(['.', '!', '?', '…'])) };
         self.says_something = self.says_something || text.chars().any(char::is_alphanumeric);
         let (case, lexicon) = (self.case, self.lexicon);
-        let folded = case.folded(text);
+        let folded = case.folded(text, &mut self.room);
         let is = lexicon.words.get(&*folded).unwrap_or(&UNKNOWN);
-        let negates = is.negates || self.has_apostrophe && self.language == Language::English && folded.contains("n't");
+        let negates = is.negates || self.has_apostrophe && self.language == Language::English && folded.windows(3).any(|three| three == b"n't");
         let known = match self.language {
             Language::Italian if is.weight.is_none() => of_form(lexicon, &folded, self.has_apostrophe),
             _ => is.weight,
@@ -199,18 +226,20 @@ fn is_capitals(word: &str) -> bool {
 }
 
 /// The weight of an Italian word that the list has in another form: most stand there once.
-fn of_form(lexicon: &Lexicon, word: &str, has_apostrophe: bool) -> Option<f64> {
-    let elided = if has_apostrophe { word.split_once('\'') } else { None };
-    let Some((_, rest)) = elided else { return inflected(lexicon, word) };
+fn of_form(lexicon: &Lexicon, word: &[u8], has_apostrophe: bool) -> Option<f64> {
+    let elided = if has_apostrophe { word.iter().position(|byte| *byte == b'\'').and_then(|at| word.get(at + 1..)) } else { None };
+    let Some(rest) = elided else { return inflected(lexicon, word) };
     lexicon.words.get(rest).and_then(|entry| entry.weight).or_else(|| inflected(lexicon, rest))
 }
 
-fn inflected(lexicon: &Lexicon, word: &str) -> Option<f64> {
-    let (b'o' | b'a' | b'i' | b'e') = word.as_bytes().last()? else { return None };
-    let bare = word.get(..word.len() - 1).filter(|bare| bare.len() >= STEM_MIN)?;
+fn inflected(lexicon: &Lexicon, word: &[u8]) -> Option<f64> {
+    let (b'o' | b'a' | b'i' | b'e', bare) = word.split_last()? else { return None };
+    if bare.len() < STEM_MIN {
+        return None;
+    }
     // `sporco`, but `sporche`.
-    let stem = bare.strip_suffix('h').unwrap_or(bare);
-    let superlative = || stem.strip_suffix("issim").and_then(|stem| lexicon.stems.get(stem)).map(|weight| weight * SUPERLATIVE);
+    let stem = bare.strip_suffix(b"h").unwrap_or(bare);
+    let superlative = || stem.strip_suffix(b"issim").and_then(|stem| lexicon.stems.get(stem)).map(|weight| weight * SUPERLATIVE);
     lexicon.stems.get(stem).copied().or_else(superlative)
 }
 

@@ -27,11 +27,11 @@ pub enum Language {
 impl Language {
     /// By BCP 47 tag.
     pub fn of(tag: &str) -> Option<Self> {
-        match tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "en" => Some(Self::English),
-            "it" => Some(Self::Italian),
-            _ => None,
-        }
+        let primary = tag.split(['-', '_']).next()?;
+        [("en", Self::English), ("it", Self::Italian)]
+            .into_iter()
+            .find(|(known, _)| primary.eq_ignore_ascii_case(known))
+            .map(|(_, language)| language)
     }
 
     /// Where nobody told it.
@@ -232,6 +232,5 @@ fn weight(reading: &Reading<'_>, n: usize) -> f64 {
 /// The weight of a word together with the one before it.
 fn of_pair(reading: &Reading<'_>, n: usize) -> Option<f64> {
     let before = n.checked_sub(1).and_then(|before| reading.words.get(before)).filter(|before| before.is.begins_phrase)?;
-    let pair = [before.folded(), reading.words.get(n)?.folded()].join(" ");
-    reading.lexicon.phrases.get(pair.as_str()).copied()
+    reading.lexicon.phrases.get(before.with(reading.words.get(n)?).as_slice()).copied()
 }
