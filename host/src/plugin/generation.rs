@@ -289,10 +289,12 @@ impl Generation {
         let called = self.call_in("analyze", turn, PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Analyzer(plugin) = exports else { return Ok(Err(not_a("analyzer"))) };
-                plugin.membrana_plugin_analyzer().call_analyze(store, &batch).await
+                let lists = plugin.membrana_plugin_analyzer().call_analyze(store, &batch).await?;
+                // Given back, so that the guest's thread need not free what another one took.
+                Ok(lists.map(|lists| (lists, batch)))
             })
         });
-        checked(called.await, |lists| take::annotations(lists, n_items)).result
+        checked(called.await, |(lists, _batch)| take::annotations(lists, n_items)).result
     }
 
     /// One decision per event, same order.
