@@ -2,11 +2,11 @@
 
 use core::marker::PhantomData;
 
-use crate::analyzer::Batch;
+use crate::analyzer::{Batch, Item};
 use crate::bindings;
 use crate::connector::{Change, Message, Page, Raw, Receipt, Sent};
 use crate::rule::{Decision, Event};
-use crate::{Annotation, Fault, Finding, Result, Surroundings};
+use crate::{Annotation, Fault, Finding, Result, Surroundings, Value};
 
 /// Speaks to one network. Functions have no `self`: nothing lives between calls but [`crate::state`].
 pub trait Connector {
@@ -79,6 +79,13 @@ impl<T: Connector> bindings::connector::exports::membrana::plugin::connector::Gu
     }
     fn probe(key: String, message: Message) -> Result<(Sent, Option<Receipt>)> {
         T::probe(&key, &message)
+    }
+}
+
+impl Item {
+    /// What an analyzer named in `after` said under this key.
+    pub fn earlier(&self, key: &str) -> Option<&Value> {
+        self.context.as_ref()?.earlier.iter().find(|said| said.key == key).map(|said| &said.value)
     }
 }
 

@@ -30,7 +30,7 @@ pub mod connector {
 
 /// What analyzers take.
 pub mod analyzer {
-    pub use crate::bindings::analyzer::exports::membrana::plugin::analyzer::{Batch, Item};
+    pub use crate::bindings::analyzer::exports::membrana::plugin::analyzer::{Batch, Context, Item};
 }
 
 /// What rules take and give.

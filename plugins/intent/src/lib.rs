@@ -33,10 +33,10 @@ impl Analyzer for Intents {
 register_analyzer!(Intents);
 
 fn said(item: &Item) -> Option<Annotation> {
-    let sentiment = item.earlier.iter().find_map(|said| match said.value {
-        Value::Number(number) if said.key == "sentiment" => Some(number),
+    let sentiment = match item.earlier("sentiment") {
+        Some(Value::Number(number)) => Some(*number),
         _ => None,
-    });
+    };
     let whole = match &item.subject {
         Some(subject) => format!("{subject}. {}", item.text),
         None => item.text.clone(),
@@ -47,10 +47,10 @@ fn said(item: &Item) -> Option<Annotation> {
 
 /// As declared, else as an analyzer before this one told.
 fn language_of(item: &Item) -> Option<&str> {
-    let told = item.earlier.iter().find_map(|said| match &said.value {
-        Value::Text(tag) if said.key == "language" => Some(tag.as_str()),
+    let told = match item.earlier("language") {
+        Some(Value::Text(tag)) => Some(tag.as_str()),
         _ => None,
-    });
+    };
     item.language.as_deref().or(told)
 }
 

@@ -31,10 +31,10 @@ impl Analyzer for Sentiment {
 register_analyzer!(Sentiment);
 
 fn said(item: &Item) -> Option<Annotation> {
-    let told = item.earlier.iter().find_map(|said| match &said.value {
-        Value::Text(tag) if said.key == "language" => Some(tag.as_str()),
+    let told = match item.earlier("language") {
+        Some(Value::Text(tag)) => Some(tag.as_str()),
         _ => None,
-    });
+    };
     // What is wrong often stands in a mail's subject alone.
     let whole = match item.subject.as_deref().filter(|subject| !subject.trim().is_empty()) {
         Some(subject) => Cow::Owned(format!("{subject}. {}", item.text)),

@@ -43,17 +43,22 @@ impl Case {
     fn folded<'w>(self, word: &'w str, room: &'w mut [u8; WORD_MAX]) -> Cow<'w, [u8]> {
         match self {
             Self::Lower => Cow::Borrowed(word.as_bytes()),
-            Self::Ascii => lowered(word, room).map_or_else(|| Cow::Owned(word.to_lowercase().into_bytes()), Cow::Borrowed),
-            Self::Wide => Cow::Owned(word.to_lowercase().replace('’', "'").into_bytes()),
+            Self::Ascii => lowered(word, room),
+            Self::Wide => widely_lowered(word),
         }
     }
 }
 
-/// In ASCII's lower case, where there is room.
-fn lowered<'r>(word: &str, room: &'r mut [u8; WORD_MAX]) -> Option<&'r [u8]> {
-    let room = room.get_mut(..word.len())?;
+#[inline(never)]
+fn lowered<'r>(word: &str, room: &'r mut [u8; WORD_MAX]) -> Cow<'r, [u8]> {
+    let Some(room) = room.get_mut(..word.len()) else { return widely_lowered(word) };
     room.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
-    Some(room)
+    Cow::Borrowed(room)
+}
+
+#[inline(never)]
+fn widely_lowered<'w>(word: &str) -> Cow<'w, [u8]> {
+    Cow::Owned(word.to_lowercase().replace('’', "'").into_bytes())
 }
 
 impl Word<'_> {
@@ -216,11 +221,13 @@ fn is_bare(shown: &str) -> bool {
     is_letter(shown.as_bytes().first()) && is_letter(shown.as_bytes().last())
 }
 
+#[inline(never)]
 fn bared(shown: &str) -> &str {
     let bare = shown.trim_matches(|c: char| c.is_ascii_punctuation() || matches!(c, '«' | '»' | '“' | '”' | '‘' | '’' | '…'));
     if bare.chars().nth(2).is_none() && !bare.chars().any(char::is_alphanumeric) { shown } else { bare }
 }
 
+#[inline(never)]
 fn is_capitals(word: &str) -> bool {
     word.chars().any(char::is_alphabetic) && !word.chars().any(char::is_lowercase)
 }

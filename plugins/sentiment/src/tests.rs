@@ -1,6 +1,6 @@
 //! What the rules do to words.
 
-use membrana_sdk::analyzer::{Batch, Item};
+use membrana_sdk::analyzer::{Batch, Context, Item};
 use membrana_sdk::{Analyzer as _, Annotation, Value};
 
 use crate::{Language, Sentiment, score};
@@ -46,7 +46,13 @@ fn italian_knows_negation_intensity_and_contrast() {
 }
 
 fn item(text: &str, language: Option<&str>, earlier: Vec<Annotation>) -> Item {
-    Item { subject: None, text: text.to_owned(), language: language.map(str::to_owned), occurred: 0, earlier, author: None, attachments: Vec::new() }
+    Item {
+        subject: None,
+        text: text.to_owned(),
+        language: language.map(str::to_owned),
+        occurred: 0,
+        context: Some(Context { earlier, author: None, attachments: vec![] }),
+    }
 }
 
 #[test]

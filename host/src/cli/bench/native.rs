@@ -2,7 +2,7 @@
 
 use membrana_impact_table::ImpactTable;
 use membrana_language::Language;
-use membrana_sdk::analyzer::{Batch, Item};
+use membrana_sdk::analyzer::{Batch, Context, Item};
 use membrana_sdk::rule::{Event, Exchange, Interaction};
 use membrana_sdk::{Analyzer, Annotation as Said, Rule as _, Value as Word, testing};
 use membrana_sentiment::Sentiment;
@@ -36,9 +36,11 @@ pub(super) fn batch(batch: &AnalyzeBatch<'_>) -> Batch {
         text: item.text.to_owned(),
         language: item.language.map(str::to_owned),
         occurred: item.occurred.0,
-        earlier: item.earlier.iter().map(|said| said_of((*said).clone())).collect(),
-        author: None,
-        attachments: Vec::new(),
+        context: (!item.earlier.is_empty()).then(|| Context {
+            earlier: item.earlier.iter().map(|said| said_of((*said).clone())).collect(),
+            author: None,
+            attachments: Vec::new(),
+        }),
     });
     Batch { channel: batch.channel.to_owned(), kind: batch.kind.to_owned(), items: items.collect() }
 }

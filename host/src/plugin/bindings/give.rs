@@ -102,10 +102,17 @@ fn item(item: &AnalyzeItem<'_>) -> analyze::Item {
         text: item.text.to_owned(),
         language: item.language.map(str::to_owned),
         occurred: item.occurred.0,
+        context: context(item),
+    }
+}
+
+fn context(item: &AnalyzeItem<'_>) -> Option<analyze::Context> {
+    let is_empty = item.earlier.is_empty() && item.author.is_none() && item.attachments.is_empty();
+    (!is_empty).then(|| analyze::Context {
         earlier: item.earlier.iter().map(|said| annotation((*said).clone())).collect(),
         author: item.author.clone(),
         attachments: item.attachments.iter().map(attachment).collect(),
-    }
+    })
 }
 
 pub(in crate::plugin) fn event(event: RuleEvent) -> decide::Event {
