@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Timestamp};
-use crate::plugin::{Called, Change, Generation, Page, PluginState, Slot};
+use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelRecord, ChannelStatus, Reader, StoreError};
 
@@ -42,6 +42,9 @@ const HELD_WAIT: Duration = Duration::from_secs(60);
 const UNREADABLE_ONCE_MS: u64 = 72 * 3_600_000;
 /// `more` that brings nothing new so many times in a row is a lie.
 const EMPTY_MORE_MAX: u32 = 3;
+/// Below this share of a network's limit a channel slows; with nothing left it waits until the limit is whole again.
+const SHARE_LEFT_MIN: f64 = 0.2;
+const SLOWED: &str = "slowed down: little of the network's rate limit is left";
 const LYING: &str = "the connector says that there is more and brings nothing new";
 
 /// The intake of one channel.
@@ -133,9 +136,10 @@ impl Intake {
         let Called { result, state } = self.plugin.current().poll(state, record.cursor.clone(), PAGE_ITEMS_MAX, PAGE_BYTES_MAX).await;
         match result {
             Ok(page) => {
-                let (more, next_poll) = (page.more, page.next_poll);
+                let (more, next_poll, slowed) = (page.more, page.next_poll, page.allowance.map(slowed).unwrap_or_default());
                 let is_lying = self.take_page(record, memory, page, state).await?;
                 let wait = if more && !is_lying { Duration::ZERO } else { next_poll.unwrap_or(pace).max(pace) };
+                let wait = wait.max(slowed);
                 memory.next_poll = self.journal.clock.now().plus(wait);
                 Ok(if wait.is_zero() { Turn::Worked } else { Turn::Until(memory.next_poll) })
             }
@@ -166,7 +170,10 @@ impl Intake {
         let status = match (is_lying, is_backfill && is_more) {
             (true, _) => self.status_of(record, "degraded", Some(LYING)),
             (false, true) => self.status_of(record, "backfilling", None),
-            (false, false) => self.status_of(record, "connected", None),
+            (false, false) => {
+                let is_slowed = page.allowance.is_some_and(|allowance| !slowed(allowance).is_zero());
+                self.status_of(record, "connected", is_slowed.then_some(SLOWED))
+            }
         };
         if n_new > 0 || !commit.links.is_empty() || is_new_cursor || !state.is_empty() || status.is_some() {
             commit.cursor = Some(page.cursor);
@@ -343,6 +350,12 @@ impl Memory {
             };
         }
     }
+}
+
+/// How long the network is left alone, so that it never has to refuse.
+fn slowed(allowance: Allowance) -> Duration {
+    let lacking = 1.0 - (allowance.left / SHARE_LEFT_MIN).clamp(0.0, 1.0);
+    allowance.resets_in.mul_f64(lacking)
 }
 
 fn native_of(raw: &RawItem) -> NativeId {

@@ -25,8 +25,8 @@ pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, View, WantsCredential, embed};
 pub use shapes::{
-    AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange, RuleInteraction,
-    Sent, Surroundings, Target,
+    Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
+    RuleInteraction, Sent, Surroundings, Target,
 };
 
 pub use state::PluginState;

@@ -173,7 +173,7 @@ pub fn upsert(interaction: Interaction) -> Change {
 
 /// A page without more.
 pub fn page(cursor: &str, changes: Vec<Change>) -> Page {
-    Page { changes, cursor: cursor.to_owned(), more: false, backfill: false, next_poll: None }
+    Page { changes, cursor: cursor.to_owned(), more: false, backfill: false, next_poll: None, allowance: None }
 }
 
 /// Why a scripted plugin fails.

@@ -17,7 +17,7 @@ pub trait Connector {
     /// returns, its cursor and its state are committed together or not at all. A pure webhook connector keeps the default.
     fn poll(cursor: Option<String>, max_items: u32, max_bytes: u32) -> Result<Page> {
         let _ = (max_items, max_bytes);
-        Ok(Page { changes: Vec::new(), cursor: cursor.unwrap_or_default(), more: false, backfill: false, next_poll_ms: None })
+        Ok(Page { changes: Vec::new(), cursor: cursor.unwrap_or_default(), more: false, backfill: false, next_poll_ms: None, allowance: None })
     }
 
     /// Understands one raw thing (a webhook, a stream's frame, bytes of `poll`), durable before this call.

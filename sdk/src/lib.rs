@@ -9,6 +9,8 @@
 mod bindings;
 mod errors;
 mod kinds;
+#[cfg(feature = "limits")]
+pub mod limits;
 mod services;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -24,7 +26,7 @@ pub use bindings::everything::membrana::plugin::types::{
 /// What connectors take and give.
 pub mod connector {
     pub use crate::bindings::connector::exports::membrana::plugin::connector::{
-        Author, Change, Interaction, Message, Origin, Ours, Page, Raw, Receipt, RequestHead, Sent, Target,
+        Allowance, Author, Change, Interaction, Message, Origin, Ours, Page, Raw, Receipt, RequestHead, Sent, Target,
     };
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Timestamp};
-use crate::plugin::{Change, Page, Slot};
+use crate::plugin::{Allowance, Change, Page, Slot};
 use crate::stage::Turn;
 use crate::store::{ChannelStatus, Resolved};
 use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert};
@@ -309,5 +309,32 @@ async fn an_echo_settles_its_action_by_key_and_by_receipt() {
         let log = stand.log().await;
         assert_eq!(log.len(), 1, "it is told once, and is no news of its own");
         assert!(matches!(log[0].new.body, EntryBody::Fact(Fact::ActionSettled { state: ActionState::Sent, .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_channel_slows_before_its_network_refuses() {
+    for (left, expected_s) in [(1.0, 60), (0.2, 60), (0.1, 450), (0.0, 900)] {
+        // given
+        let (stand, n_polled) = (Stand::new("blog"), Arc::new(AtomicU64::new(0)));
+        let (counted, allowance) = (Arc::clone(&n_polled), Allowance { left, resets_in: Duration::from_secs(900) });
+        let plugin = Scripted::default().poll(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(Page { allowance: Some(allowance), ..page("same", Vec::new()) })
+        });
+        let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)));
+
+        // when
+        stand.run(&intake).await;
+        let status = stand.record().await.status.unwrap();
+        stand.advance(Duration::from_secs(expected_s - 1));
+        stand.run(&intake).await;
+        let too_early = n_polled.load(Ordering::Relaxed);
+        stand.advance(Duration::from_secs(1));
+        stand.run(&intake).await;
+
+        // then
+        assert_eq!((too_early, n_polled.load(Ordering::Relaxed)), (1, 2), "{left} left");
+        assert_eq!((status.state.as_str(), status.reason.is_some()), ("connected", expected_s > 60), "{left} left");
     }
 }

@@ -54,6 +54,17 @@ pub struct Page {
     pub backfill: bool,
     /// The connector's own wish.
     pub next_poll: Option<Duration>,
+    /// Where the network tells it.
+    pub allowance: Option<Allowance>,
+}
+
+/// How much of the network's rate limit is left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowance {
+    /// In [0, 1].
+    pub left: f64,
+    /// When it is whole again.
+    pub resets_in: Duration,
 }
 
 /// What is to be said.

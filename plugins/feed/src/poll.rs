@@ -60,7 +60,14 @@ pub(crate) fn poll(settings: &Settings, cursor: Option<&str>, max_items: u32, ma
     forget_all_but(settings.urls.iter().map(String::as_str).chain(feeds.iter().map(|feed| feed.url.as_str())));
     let next_poll_ms = round.pace_ms.filter(|_| settings.follows_pace()).map(|pace| pace.min(LONGEST_PACE_MS));
     let more = round.is_over && !round.changes.is_empty();
-    Ok(Page { changes: round.changes, cursor: format!("{turn} {comment_turn}"), more, backfill: round.backfill.unwrap_or(false), next_poll_ms })
+    Ok(Page {
+        changes: round.changes,
+        cursor: format!("{turn} {comment_turn}"),
+        more,
+        backfill: round.backfill.unwrap_or(false),
+        next_poll_ms,
+        allowance: None,
+    })
 }
 
 /// Where the last poll stopped: at which feed, and at which comment feed.

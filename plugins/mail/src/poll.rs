@@ -51,13 +51,14 @@ pub(crate) fn poll(settings: &Settings, cursor: Option<&str>, max_items: u32, ma
         at: None,
         sessions: 0,
         next_poll_ms: None,
+        allowance: None,
     };
     reader.read_all(&mut cursor)?;
     let Reader { imap, changes, backfill, more, broken, next_poll_ms, .. } = reader;
     if !broken && !imap.is_lost() {
         imap.logout();
     }
-    Ok(Page { changes, cursor: cursor.text()?, more, backfill: backfill.unwrap_or(false), next_poll_ms })
+    Ok(Page { changes, cursor: cursor.text()?, more, backfill: backfill.unwrap_or(false), next_poll_ms, allowance: None })
 }
 
 struct Reader<'a> {

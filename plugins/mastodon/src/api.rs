@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use membrana_sdk::http::{HttpError, Request, Response, send};
+use membrana_sdk::limits::{Allowance, refused_ms};
 use membrana_sdk::{Fault, Result, clock, state};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,18 +12,12 @@ use serde_json::Value as Json;
 use crate::Section;
 use crate::shapes::Account;
 
-/// A server that says "later" without a time. Units: milliseconds.
-const LATER_MS: u64 = 60_000;
-/// No server is asked again sooner. Units: milliseconds.
-const LATER_MS_MIN: u64 = 5_000;
 /// How long it is believed whose token it is. Units: milliseconds.
 const ME_MS: u64 = 86_400_000;
-/// A number below is seconds from now, above it seconds since 1970.
-const EPOCH_MIN: u64 = 1_000_000_000;
 
 pub(crate) struct Api {
     base: String,
-    calls_left: Cell<Option<u64>>,
+    allowance: Cell<Option<Allowance>>,
 }
 
 /// Whose token it was, and when that was asked.
@@ -42,12 +37,12 @@ enum Call {
 
 impl Api {
     pub(crate) fn new(section: &Section) -> Self {
-        Self { base: section.base_url.trim_end_matches('/').to_owned(), calls_left: Cell::new(None) }
+        Self { base: section.base_url.trim_end_matches('/').to_owned(), allowance: Cell::new(None) }
     }
 
-    /// Until the server's limit, as it said last.
-    pub(crate) fn calls_left(&self) -> Option<u64> {
-        self.calls_left.get()
+    /// How much of the server's limit is left, as it said last.
+    pub(crate) fn allowance(&self) -> Option<Allowance> {
+        self.allowance.get()
     }
 
     /// A GET whose answer is JSON of this shape.
@@ -91,8 +86,7 @@ impl Api {
 
     fn sent(&self, request: &Request) -> Result<Response, HttpError> {
         let answer = send(request)?;
-        let left = answer.header("x-ratelimit-remaining").and_then(|text| text.trim().parse().ok());
-        self.calls_left.set(left.or(self.calls_left.get()));
+        self.allowance.set(Allowance::of(&answer).or(self.allowance.get()));
         Ok(answer)
     }
 
@@ -133,31 +127,13 @@ fn judged(answer: Response, call: Call) -> Result<Response> {
                 answer.status
             ),
         )),
-        429 => Err(Fault::rate_limited("mastodon.limit", "the server asks to wait", wait_ms(&answer))),
+        429 => Err(Fault::rate_limited("mastodon.limit", "the server asks to wait", refused_ms(&answer))),
         404 | 410 => Err(Fault::permanent("mastodon.gone", "what it is about is gone")),
         400..=499 => Err(Fault::permanent("mastodon.refused", format!("the server answers {}: {}", answer.status, words()))),
         // A proxy may give up on a server that posts all the same.
         status if call == Call::Post => Err(Fault::outcome_unknown(format!("the server answers {status}"))),
         status => Err(Fault::transient("mastodon.status", format!("the server answers {status}"))),
     }
-}
-
-/// The longer of what both headers say.
-fn wait_ms(answer: &Response) -> u64 {
-    let waits = ["x-ratelimit-reset", "retry-after"].into_iter().filter_map(|name| wait_of(answer.header(name)?.trim()));
-    waits.max().unwrap_or(LATER_MS).max(LATER_MS_MIN)
-}
-
-/// Seconds from now, seconds since 1970, an ISO moment or a date of HTTP, as milliseconds from now.
-fn wait_of(text: &str) -> Option<u64> {
-    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-    if let Some(seconds) = number.and_then(|number| format!("{:.0}", number.ceil()).parse::<u64>().ok()) {
-        let ms = seconds.saturating_mul(1000);
-        return Some(if seconds < EPOCH_MIN { ms } else { ms.saturating_sub(clock::now()) });
-    }
-    let by_http = || jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp());
-    let at = text.parse::<jiff::Timestamp>().ok().or_else(by_http)?;
-    Some(u64::try_from(at.as_millisecond()).ok()?.saturating_sub(clock::now()))
 }
 
 fn decoded<T: DeserializeOwned>(path: &str, answer: &Response) -> Result<T> {

@@ -108,7 +108,7 @@ impl Connector for Mastodon {
             }
         }
         watched.keep();
-        Ok(Page { changes, cursor: encoded(&cursor)?, more, backfill, next_poll_ms: None })
+        Ok(Page { changes, cursor: encoded(&cursor)?, more, backfill, next_poll_ms: None, allowance: api.allowance() })
     }
 
     fn send(key: &str, message: &Message) -> Result<Receipt> {
@@ -152,7 +152,8 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
         None => "0".to_owned(),
         Some(newest) => Notification::of(newest).ok_or_else(|| Fault::transient("mastodon.malformed", "the newest notification has no id"))?.id,
     };
-    Ok(Page { changes: Vec::new(), cursor: encoded(&Cursor { min_id, is_history })?, more: is_history, backfill: is_history, next_poll_ms: None })
+    let cursor = encoded(&Cursor { min_id, is_history })?;
+    Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: api.allowance() })
 }
 
 fn encoded(cursor: &Cursor) -> Result<String> {

@@ -19,9 +19,9 @@ const LOOKS: usize = 5;
 const LOOKS_AT_YOUNGEST: usize = 2;
 /// Nobody edits what is older. Units: milliseconds.
 const AGE_MS_MAX: u64 = 14 * 86_400_000;
-/// No look is begun with less time, or with fewer calls left until the server's limit.
+/// No look is begun with less time, or with less left of the server's limit.
 const TIME_LEFT_MS: u64 = 10_000;
-const CALLS_LEFT: u64 = 30;
+const SHARE_LEFT: f64 = 0.1;
 
 /// What is watched, oldest first.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Watched {
         let mut changes = Vec::new();
         let mut gone = Vec::new();
         for at in self.chosen() {
-            if clock::remaining_ms() < TIME_LEFT_MS || api.calls_left().is_some_and(|left| left < CALLS_LEFT) {
+            if clock::remaining_ms() < TIME_LEFT_MS || api.allowance().is_some_and(|allowance| allowance.left < SHARE_LEFT) {
                 break;
             }
             let Some(one) = self.statuses.get_mut(at) else { continue };

@@ -51,7 +51,7 @@ impl Native for Crowd {
         let to = end.min(from + self.page.min(items_max.into())).max(from);
         self.said.store(to, Ordering::Relaxed);
         let changes = (from..to).map(|n| Change::Upsert(Box::new(said(n)))).collect();
-        Ok(Page { changes, cursor: to.to_string(), more: from < to, backfill: false, next_poll: Some(Duration::from_millis(1)) })
+        Ok(Page { changes, cursor: to.to_string(), more: from < to, backfill: false, next_poll: Some(Duration::from_millis(1)), allowance: None })
     }
 }
 

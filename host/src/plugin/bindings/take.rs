@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{
     Annotation, Attachment, Author, Detail, Digest, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted,
 };
-use crate::plugin::shapes::{Change, Page, Receipt, RuleDecision, Sent};
+use crate::plugin::shapes::{Allowance, Change, Page, Receipt, RuleDecision, Sent};
 
 use super::{api::types, connect, decide};
 
@@ -29,6 +29,8 @@ const CHANGES_MAX: usize = 4096;
 const MESSAGE_MAX: usize = 500;
 /// A plugin may ask to be left alone for so long.
 const WAIT_MS_MAX: u64 = 24 * 3_600_000;
+/// A month, the longest window that a network counts in.
+const ALLOWANCE_MS_MAX: u64 = 31 * 24 * 3_600_000;
 
 /// What is wrong with an answer, in words.
 type Checked<T> = Result<T, String>;
@@ -158,7 +160,14 @@ pub(in crate::plugin) fn page(page: connect::Page) -> Checked<Page> {
         more: page.more,
         backfill: page.backfill,
         next_poll: page.next_poll_ms.map(|ms| Duration::from_millis(ms.min(WAIT_MS_MAX))),
+        allowance: page.allowance.and_then(allowance),
     })
+}
+
+/// What cannot be a share is no word on the limit.
+fn allowance(said: connect::Allowance) -> Option<Allowance> {
+    let resets_in = Duration::from_millis(said.resets_in_ms.min(ALLOWANCE_MS_MAX));
+    said.left.is_finite().then(|| Allowance { left: said.left.clamp(0.0, 1.0), resets_in })
 }
 
 pub(in crate::plugin) fn changes(changes: Vec<connect::Change>) -> Checked<Vec<Change>> {
@@ -283,7 +292,7 @@ mod tests {
     }
 
     fn taken(changes: Vec<connect::Change>) -> Vec<Change> {
-        page(connect::Page { changes, cursor: "c".to_owned(), more: false, backfill: false, next_poll_ms: None }).unwrap().changes
+        page(connect::Page { changes, cursor: "c".to_owned(), more: false, backfill: false, next_poll_ms: None, allowance: None }).unwrap().changes
     }
 
     #[test]
@@ -315,6 +324,7 @@ mod tests {
             more: false,
             backfill: false,
             next_poll_ms: None,
+            allowance: None,
         };
         assert!(page(page_of("c".repeat(CURSOR_MAX + 1), 1)).is_err());
         assert!(page(page_of(String::new(), CHANGES_MAX + 1)).is_err());

@@ -62,7 +62,7 @@ impl Connector for Hostile {
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {
         let changes = if misbehave("poll") { vec![lie(); max_items as usize + 10] } else { Vec::new() };
         let more = !changes.is_empty();
-        Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0) })
+        Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0), allowance: None })
     }
 
     fn receive(_raw: Raw) -> Result<Vec<Change>> {
