@@ -51,7 +51,6 @@ pub(crate) fn poll(settings: &Settings, cursor: Option<&str>, max_items: u32, ma
         at: None,
         sessions: 0,
         next_poll_ms: None,
-        allowance: None,
     };
     reader.read_all(&mut cursor)?;
     let Reader { imap, changes, backfill, more, broken, next_poll_ms, .. } = reader;
