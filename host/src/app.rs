@@ -366,14 +366,14 @@ impl App {
                 channel: channel.clone(),
                 rules: Arc::clone(&rules),
                 capabilities: prepared.capabilities,
-                can_reply: prepared.class.is_some(),
+                terms: prepared.class.map(|_| Arc::clone(&prepared.terms)),
                 teams: Arc::clone(&teams),
                 strikes: Mutex::default(),
             }));
             works.push(Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }));
             if let Some(class) = prepared.class {
-                let (journal, channel, plugin) = (journal.clone(), channel.clone(), prepared.plugin);
-                works.push(Arc::new(Outbox { journal, channel, plugin, class, held_until: Mutex::default() }));
+                let (journal, channel, plugin, terms) = (journal.clone(), channel.clone(), prepared.plugin, prepared.terms);
+                works.push(Arc::new(Outbox { journal, channel, plugin, class, terms, held_until: Mutex::default() }));
             }
             for target in &sinks {
                 works.push(Arc::new(Sink::new(journal.clone(), channel.clone(), Arc::clone(target))));

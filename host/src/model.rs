@@ -10,6 +10,7 @@ mod fault;
 mod ids;
 mod interaction;
 pub mod shown;
+mod terms;
 
 pub use action::{Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted};
 pub use annotation::{Annotated, Annotation, Lineup, LineupMember, Results, ResultsOf, Value};
@@ -20,3 +21,4 @@ pub use ids::{
     ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
+pub use terms::{LengthUnit, ReplyTerms, SUMMONED_ATTR, Unfit};

@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracing::warn;
 
-use crate::model::{Action, ActionState, ChannelName, DeadLetter, DeadSubject, Fact, Fault, Interaction, NativeId, NewEntry, Timestamp};
+use crate::model::{
+    Action, ActionState, ChannelName, DeadLetter, DeadSubject, Fact, Fault, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp, Unfit,
+};
 use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slot, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Link, Resolved, StoreError, view};
@@ -44,6 +46,8 @@ pub struct Outbox {
     pub plugin: Arc<Slot>,
     /// Its promise about repeats.
     pub class: SendClass,
+    /// What the network takes.
+    pub terms: Arc<ReplyTerms>,
     /// Until when nothing is sent: the credential, the configuration or the network's limit stops the whole channel. Can be lost.
     pub held_until: Mutex<Timestamp>,
 }
@@ -134,9 +138,13 @@ impl Outbox {
             return self.withdraw(action).await.map(|()| true);
         }
         let plugin = self.plugin.current();
-        let Some(message) = self.message(&action).await? else {
+        let Some(content) = self.content(&action).await? else {
             return self.give_up(action, "what it answers cannot be read").await.map(|()| true);
         };
+        if let Err(unfit) = self.terms.judge(&content, &action.text, action.is_automatic, self.journal.clock.now()) {
+            return self.keep_back(action, &unfit).await.map(|()| true);
+        }
+        let message = message(&action, &content);
         let mut claim = self.journal.begin(&self.channel);
         let claimed = Action {
             state: ActionState::Claimed,
@@ -175,6 +183,20 @@ impl Outbox {
         let error = Some(format!("{AUTOMATIC_REPLIES_MAX} automatic replies in the last hour: this one waits for a person"));
         let revision = action.revision + 1;
         commit.actions.push(Action { state: ActionState::AwaitingApproval, is_automatic: false, revision, error, ..action });
+        self.commit_outcome(commit).await
+    }
+
+    /// The network would refuse it: another text is a person's to write, and what comes too late is over. Nothing went out yet.
+    async fn keep_back(&self, action: Action, unfit: &Unfit) -> Result<(), StageError> {
+        warn!(channel = %self.channel, action = %action.id, reason = %unfit, "A reply was kept back.");
+        let mut commit = self.journal.begin(&self.channel);
+        let error = Some(unfit.to_string());
+        if unfit.is_of_text() {
+            let revision = action.revision + 1;
+            commit.actions.push(Action { state: ActionState::AwaitingApproval, is_automatic: false, revision, error, ..action });
+        } else {
+            self.settle(&mut commit, action, ActionState::Expired, None, error);
+        }
         self.commit_outcome(commit).await
     }
 
@@ -257,9 +279,10 @@ impl Outbox {
         }
         let now = self.journal.clock.now();
         let plugin = self.plugin.current();
-        let Some(message) = self.message(&action).await? else {
+        let Some(content) = self.content(&action).await? else {
             return self.hand_to_person(action, "what it answers cannot be read").await.map(|()| true);
         };
+        let message = message(&action, &content);
         match self.class {
             SendClass::ClientId => self.repeat(&plugin, action, message).await,
             SendClass::Key(window) if now.since_ms(action.created) < u64::try_from(window.as_millis()).unwrap_or(0) => {
@@ -359,21 +382,26 @@ impl Outbox {
     }
 
     /// What goes out, made of the action and the revision it was decided on alone, so that a repeat is the same post.
-    async fn message(&self, action: &Action) -> Result<Option<Message>, StoreError> {
-        let Some(entry) = view::content_as_of(self.journal.store.as_ref(), &self.channel, action.seq).await? else { return Ok(None) };
-        Ok(entry.new.body.content().map(|interaction| Message {
-            kind: "reply".to_owned(),
-            is_automatic: action.is_automatic,
-            text: action.text.clone(),
-            to: Some(Target::of(interaction)),
-            created: action.created,
-            attrs: Vec::new(),
-        }))
+    /// What it answers.
+    async fn content(&self, action: &Action) -> Result<Option<Interaction>, StoreError> {
+        let entry = view::content_as_of(self.journal.store.as_ref(), &self.channel, action.seq).await?;
+        Ok(entry.and_then(|entry| entry.new.body.content().cloned()))
     }
 
     async fn is_gone(&self, action: &Action) -> Result<bool, StoreError> {
         let resolved = self.journal.store.resolve(&self.channel, &[action.interaction]).await?;
         Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone)))
+    }
+}
+
+fn message(action: &Action, to: &Interaction) -> Message {
+    Message {
+        kind: "reply".to_owned(),
+        is_automatic: action.is_automatic,
+        text: action.text.clone(),
+        to: Some(Target::of(to)),
+        created: action.created,
+        attrs: Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
-use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, Seq};
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, ReplyTerms, Seq};
 use crate::plugin::{Generation, RuleDecision, Slot, View};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
@@ -52,8 +52,8 @@ pub struct Rules {
     pub rules: Arc<RulesInForce>,
     /// The channel's capability record, JSON.
     pub capabilities: Arc<str>,
-    /// It can carry a reply.
-    pub can_reply: bool,
+    /// On what terms it carries a reply; none where it carries none.
+    pub terms: Option<Arc<ReplyTerms>>,
     /// Teams there are.
     pub teams: Arc<[String]>,
     /// How often in a row a rule could not be asked. Can be lost.
@@ -134,7 +134,7 @@ impl Rules {
                 received: one.received,
                 missing: &one.missing,
                 lineups: &one.lineups,
-                can_reply: self.can_reply,
+                terms: self.terms.as_deref(),
                 is_redecision: one.is_redecision,
                 actions: &one.actions,
                 tasks: &one.tasks,

@@ -8,7 +8,7 @@ use crate::analysis::Analyzer;
 use crate::config::{Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
 use crate::ingress::{Scheme, Verifier};
-use crate::model::{ChannelName, Digest};
+use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
 use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
 use crate::rules::Rule;
@@ -43,6 +43,8 @@ pub struct PreparedChannel {
     pub state_quota: usize,
     /// The capability record, JSON.
     pub capabilities: Arc<str>,
+    /// On what terms it carries a reply.
+    pub terms: Arc<ReplyTerms>,
     /// Its promise about repeats; none where it cannot reply.
     pub class: Option<SendClass>,
     /// How its webhooks prove themselves, if it takes any.
@@ -288,6 +290,7 @@ fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation
         pace: manifest.polls().then_some(channel.poll),
         state_quota: manifest.state_quota(),
         capabilities: serde_json::Value::Object(manifest.capabilities.clone()).to_string().into(),
+        terms: Arc::new(manifest.reply_terms()),
         class,
         verifier,
         methods,

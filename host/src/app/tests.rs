@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::model::{Action, ActionState, EntryBody, Fact, Fault, Interaction, Seq, Task, TaskState};
+use crate::model::{Action, ActionState, EntryBody, Fact, Fault, Interaction, ReplyTerms, Seq, Task, TaskState, Timestamp};
 use crate::outbox::SendClass;
 
 use world::{World, echoes, fault, nothing, said, sends, wants};
@@ -110,6 +110,58 @@ async fn what_is_to_be_reviewed_is_never_sent_unseen() {
     world.settle().await;
 
     assert_eq!(world.action("1").await.state, ActionState::AwaitingApproval);
+    assert!(world.texts().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_network_would_refuse_waits_for_a_person_and_goes_out_once_it_fits() {
+    let world = World::with_terms(SendClass::None, ReplyTerms { max_len: Some(5), ..ReplyTerms::default() });
+    world.decide(|_| Ok(sends("sorry!")));
+    world.says("1", None, "one").await;
+    world.settle().await;
+    let kept = world.action("1").await;
+    assert_eq!((kept.state, kept.error.as_deref()), (ActionState::AwaitingApproval, Some("the text has 6 characters, and this network takes 5")));
+
+    for (text, expected) in [("sorry…", ActionState::AwaitingApproval), ("sorry", ActionState::Sent)] {
+        let action = world.action("1").await;
+        let mut commit = world.journal.begin(&world.channel);
+        let approved = Action { state: ActionState::Pending, is_edited: true, text: text.to_owned(), revision: action.revision + 1, ..action };
+        commit.actions.push(approved);
+        world.journal.commit(commit).await.unwrap();
+        world.settle().await;
+        assert_eq!(world.action("1").await.state, expected, "{text}");
+    }
+    assert_eq!(world.texts(), ["sorry"]);
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_too_late_is_the_team_s_to_give_another_way() {
+    let terms = || ReplyTerms { window_s: Some(60), ..ReplyTerms::default() };
+    let says = async |world: &World| {
+        let said = Interaction { occurred: Timestamp(1_000_000_000), ..said("1", None, "one") };
+        world.append("1", None, EntryBody::Arrived(Box::new(said))).await;
+        world.settle().await;
+    };
+    // given one that is decided too late, with a team
+    let world = World::with_terms(SendClass::None, terms());
+    world.decide(|_| Ok(wants(&[("reply", json!({ "mode": "send", "text": "Ciao" })), ("assign", json!({ "team": "support" }))])));
+    world.journal.clock.advance(Duration::from_secs(600));
+    says(&world).await;
+    // then
+    let note = world.task("1").await.assignment.note.unwrap();
+    assert!(note.contains("within 1 min only") && note.contains("Ciao"), "{note}");
+    assert!(world.actions().await.is_empty() && world.texts().is_empty());
+
+    // given one whose time runs out while it waits for the network
+    let world = World::with_terms(SendClass::None, ReplyTerms { window_s: Some(3_000_000), ..terms() });
+    world.decide(|_| Ok(sends("Ciao")));
+    world.fails(vec![Fault::Transient(fault("busy")); 3]);
+    says(&world).await;
+    assert_eq!(world.action("1").await.state, ActionState::Retry);
+    world.wait(4_000_000).await;
+    // then
+    let late = world.action("1").await;
+    assert_eq!((late.state, late.error.is_some()), (ActionState::Expired, true));
     assert!(world.texts().is_empty());
 }
 

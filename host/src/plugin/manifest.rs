@@ -7,6 +7,7 @@ use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
 use crate::egress::Inject;
+use crate::model::ReplyTerms;
 
 use super::PluginError;
 use super::seal::{SEAL, SECTION, sealed};
@@ -237,6 +238,7 @@ impl Manifest {
         if let Some(class) = self.capabilities.get("send_class").filter(|class| !SEND_CLASSES.iter().any(|known| *class == known)) {
             return Err(format!("`capabilities.send_class` is {class}: write one of \"{}\", or leave it out", SEND_CLASSES.join("\", \"")));
         }
+        self.read_reply_terms()?;
         self.check_kind()?;
         self.check_credentials()?;
         jsonschema::validator_for(&self.config).map(|_| ()).map_err(|error| format!("`config` is not a JSON Schema: {error}"))
@@ -282,6 +284,16 @@ impl Manifest {
     /// The promise about repeated sends: `D`, `K`, `R` or `N`; none where the connector cannot reply.
     pub fn send_class(&self) -> Option<&str> {
         self.capabilities.get("send_class").and_then(serde_json::Value::as_str)
+    }
+
+    /// On what terms replies are carried; checked when the manifest is read.
+    pub fn reply_terms(&self) -> ReplyTerms {
+        self.read_reply_terms().unwrap_or_default()
+    }
+
+    fn read_reply_terms(&self) -> Result<ReplyTerms, String> {
+        let Some(reply) = self.capabilities.get("reply") else { return Ok(ReplyTerms::default()) };
+        ReplyTerms::deserialize(reply).map_err(|error| format!("`capabilities.reply`: {error}"))
     }
 
     /// Class K: how long the network remembers a key.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{
     Action, ActionId, ActionState, Assignment, ChannelName, ConversationId, Decision, Digest, Entry, ExchangeId, IdKey, IdentityId, Interaction,
-    InteractionId, LineupId, ReplyBody, ReplyMode, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
+    InteractionId, LineupId, ReplyBody, ReplyMode, ReplyTerms, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
 };
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Exchange};
 
@@ -64,8 +64,8 @@ pub(super) struct Subject<'a> {
     pub(super) missing: &'a [String],
     /// Whose runs were read.
     pub(super) lineups: &'a [LineupId],
-    /// The channel can carry a reply.
-    pub(super) can_reply: bool,
+    /// On what terms the channel carries a reply; none where it carries none.
+    pub(super) terms: Option<&'a ReplyTerms>,
     /// The answer replaces what was decided before; else it only adds.
     pub(super) is_redecision: bool,
     /// What stands about this interaction.
@@ -120,11 +120,12 @@ impl Round<'_, '_> {
         let Answer { rule, digest, row, mut reasons, actions } = answer;
         let (mut granted, mut dropped, mut unsendable) = (Vec::new(), Vec::new(), None);
         let mut assignment = None;
+        let has_task = actions.iter().any(|wanted| wanted.kind == "assign");
         for (n, wanted) in actions.into_iter().enumerate() {
             let verdict = match wanted.kind.as_str() {
                 _ if n >= ACTIONS_MAX => Err(format!("more than {ACTIONS_MAX} actions in one decision")),
                 _ if self.subject.entry.new.is_backfill => Err("from before the channel was enabled".to_owned()),
-                "reply" => self.reply(&rule, &wanted, &mut unsendable, &mut reasons),
+                "reply" => self.reply(&rule, &wanted, has_task, &mut unsendable, &mut reasons),
                 "assign" => self.may_assign(&rule, &wanted).map(|parsed| assignment = Some((wanted.clone(), parsed))),
                 "note" => serde_json::from_str::<NoteBody>(&wanted.body).map(drop).map_err(|e| format!("body of a note: {e}")),
                 other => Err(format!("actions of kind `{other}` are not known to this host")),
@@ -160,15 +161,28 @@ impl Round<'_, '_> {
         });
     }
 
-    fn reply(&mut self, rule: &str, wanted: &Wanted, unsendable: &mut Option<String>, reasons: &mut Vec<String>) -> Result<(), String> {
+    /// `has_task`: a team is told at the same time, so that what cannot go out reaches somebody.
+    fn reply(
+        &mut self,
+        rule: &str,
+        wanted: &Wanted,
+        has_task: bool,
+        unsendable: &mut Option<String>,
+        reasons: &mut Vec<String>,
+    ) -> Result<(), String> {
         let body: ReplyBody = serde_json::from_str(&wanted.body).map_err(|e| format!("body of a reply: {e}"))?;
         let mine = (rule.to_owned(), wanted.key.clone());
         if let Some((first, key)) = self.reply_by.as_ref().filter(|first| **first != mine) {
             return Err(format!("the reply `{key}` of `{first}` came first"));
         }
-        if !self.subject.can_reply {
+        let Some(terms) = self.subject.terms else {
             *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
             return Err("this channel cannot carry a reply; its text goes with the task".to_owned());
+        };
+        let unfit = terms.judge(self.subject.content, &body.text, body.mode == ReplyMode::Send, self.subject.now).err();
+        if let Some(unfit) = unfit.as_ref().filter(|unfit| !unfit.is_of_text() && has_task) {
+            *unsendable = Some(format!("No reply can go out: {unfit}. Suggested text: {}", body.text));
+            return Err(format!("{unfit}; its text goes with the task"));
         }
         let is_machine = self.subject.content.automated != "no";
         if is_machine && body.mode == ReplyMode::Send {
@@ -180,10 +194,17 @@ impl Round<'_, '_> {
         }
         self.reply_by = Some(mine);
         self.kept_actions.push(id);
-        let mode = self.mode(&body, reasons);
+        let mode = match &unfit {
+            None => self.mode(&body, reasons),
+            Some(unfit) => {
+                reasons.push(format!("{unfit}: the reply waits for a person"));
+                ReplyMode::Draft
+            }
+        };
+        let error = unfit.map(|unfit| unfit.to_string());
         match self.subject.actions.iter().find(|action| action.id == id) {
             None => {
-                let action = self.fresh(id, rule, wanted, body, mode);
+                let action = Action { error, ..self.fresh(id, rule, wanted, body, mode) };
                 self.commit.actions.push(action);
             }
             Some(old) if old.state.is_open() || old.state == ActionState::Withdrawn => self.renew(old, wanted, body, mode),

@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::model::{Action, ChannelName, Detail, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NewEntry, Seq, Task, Timestamp, Wanted};
+use crate::model::{
+    Action, ChannelName, Detail, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NewEntry, ReplyTerms, Seq, Task, Timestamp, Wanted,
+};
 use crate::outbox::{Outbox, SendClass};
 use crate::plugin::{Generation, Manifest, Message, Native, Receipt, RuleDecision, RuleEvent, Sent, Slot};
 use crate::rules::{Rule, Rules, RulesInForce, Timers};
@@ -80,6 +82,11 @@ pub(super) fn manifest(name: &str, kind: &str) -> Manifest {
 
 impl World {
     pub(super) fn new(class: SendClass) -> Self {
+        Self::with_terms(class, ReplyTerms::default())
+    }
+
+    pub(super) fn with_terms(class: SendClass, terms: ReplyTerms) -> Self {
+        let terms = Arc::new(terms);
         let journal = Journal::new(Arc::new(MemoryStore::default()), Clock::simulated(Timestamp(1_000_000_000)));
         let channel = ChannelName::from("masto");
         let rule = Told(Arc::new(Mutex::new(Arc::new(|_: &RuleEvent| Ok(nothing())))));
@@ -94,12 +101,12 @@ impl World {
                 channel: channel.clone(),
                 rules,
                 capabilities: "{}".into(),
-                can_reply: true,
+                terms: Some(Arc::clone(&terms)),
                 teams: vec!["support".to_owned(), "lead".to_owned()].into(),
                 strikes: Mutex::default(),
             }),
             Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }),
-            Arc::new(Outbox { journal: journal.clone(), channel: channel.clone(), plugin: connector, class, held_until: Mutex::default() }),
+            Arc::new(Outbox { journal: journal.clone(), channel: channel.clone(), plugin: connector, class, terms, held_until: Mutex::default() }),
         ];
         Self { journal, channel, rule, network, works }
     }
