@@ -265,12 +265,12 @@ impl App {
         report.sort();
         let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
         log_findings(&report);
+        self.begin_sinks(&prepared).await?;
         self.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem.clone_from(&config.host.ca_pem);
         *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = kit;
-        self.begin_sinks(&prepared).await?;
         self.put_in_force(&config, prepared);
         info!("The configuration was read again and is in force.");
         Ok(())

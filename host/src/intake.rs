@@ -36,6 +36,8 @@ const PAGE_BYTES_MAX: u32 = 4 << 20;
 /// First wait after a fault that time may mend; doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(600);
+/// However long a network says that its limit lasts: what it says may be wrong, and a look costs one call.
+const LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// While the configuration or a credential is wrong, one look in a while tells whether it was mended outside.
 const HELD_WAIT: Duration = Duration::from_secs(60);
 /// What was unreadable and is met again inside this window makes no second letter. Units: milliseconds.
@@ -170,10 +172,10 @@ impl Intake {
         let status = match (is_lying, is_backfill && is_more) {
             (true, _) => self.status_of(record, "degraded", Some(LYING)),
             (false, true) => self.status_of(record, "backfilling", None),
-            (false, false) => {
-                let is_slowed = page.allowance.is_some_and(|allowance| !slowed(allowance).is_zero());
-                self.status_of(record, "connected", is_slowed.then_some(SLOWED))
+            (false, false) if page.allowance.is_some_and(|allowance| !slowed(allowance).is_zero()) => {
+                self.status_of(record, "degraded", Some(SLOWED))
             }
+            (false, false) => self.status_of(record, "connected", None),
         };
         if n_new > 0 || !commit.links.is_empty() || is_new_cursor || !state.is_empty() || status.is_some() {
             commit.cursor = Some(page.cursor);
@@ -312,7 +314,7 @@ impl Intake {
         let (state, wait) = match fault {
             Fault::Config(_) => ("bad-config", HELD_WAIT),
             Fault::Auth(_) => ("bad-credentials", HELD_WAIT),
-            Fault::RateLimited(_, ms) => ("degraded", Duration::from_millis(*ms).clamp(WAIT_MIN, 6 * WAIT_MAX)),
+            Fault::RateLimited(_, ms) => ("degraded", Duration::from_millis(*ms).clamp(WAIT_MIN, LIMIT_WAIT_MAX)),
             Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => ("degraded", growing),
         };
         warn!(channel = %self.channel, fault = fault.word(), code = fault.detail().code, wait_ms = wait.as_millis(), "Channel waits.");
@@ -355,7 +357,7 @@ impl Memory {
 /// How long the network is left alone, so that it never has to refuse.
 fn slowed(allowance: Allowance) -> Duration {
     let lacking = 1.0 - (allowance.left / SHARE_LEFT_MIN).clamp(0.0, 1.0);
-    allowance.resets_in.mul_f64(lacking)
+    allowance.resets_in.mul_f64(lacking).min(LIMIT_WAIT_MAX)
 }
 
 fn native_of(raw: &RawItem) -> NativeId {

@@ -145,6 +145,7 @@ impl Outbox {
             return self.keep_back(action, &unfit).await.map(|()| true);
         }
         let message = message(&action, &content);
+        let state = self.state().await?;
         let mut claim = self.journal.begin(&self.channel);
         let claimed = Action {
             state: ActionState::Claimed,
@@ -155,11 +156,15 @@ impl Outbox {
         };
         claim.actions.push(claimed.clone());
         self.journal.commit(claim).await?;
-        self.call(&plugin, claimed, message).await.map(|()| true)
+        self.call(&plugin, state, claimed, message).await.map(|()| true)
     }
 
-    async fn call(&self, plugin: &Generation, action: Action, message: Message) -> Result<(), StageError> {
-        let state = PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0);
+    /// Read before a claim, so that a store that cannot be read leaves nothing claimed.
+    async fn state(&self) -> Result<PluginState, StoreError> {
+        Ok(PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0))
+    }
+
+    async fn call(&self, plugin: &Generation, state: PluginState, action: Action, message: Message) -> Result<(), StageError> {
         let Called { result, .. } = plugin.send(state, &action.id.to_string(), &message).await;
         match result {
             Ok(receipt) => self.sent(action, receipt).await,
@@ -231,9 +236,9 @@ impl Outbox {
             Fault::Transient(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
         };
         // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
-        let is_channels = !matches!(fault, Fault::Transient(_));
-        let attempts = if is_channels { action.attempts.saturating_sub(1) } else { action.attempts };
-        if is_channels {
+        let is_asked_to_wait = !matches!(fault, Fault::Transient(_));
+        let attempts = if is_asked_to_wait { action.attempts.saturating_sub(1) } else { action.attempts };
+        if is_asked_to_wait && fault.detail().code != Fault::ITEM_LATER {
             self.hold(now.plus(wait));
         }
         warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
@@ -296,6 +301,7 @@ impl Outbox {
 
     /// The same key is the same post, so sending again is safe.
     async fn repeat(&self, plugin: &Generation, action: Action, message: Message) -> Result<(), StageError> {
+        let state = self.state().await?;
         let mut claim = self.journal.begin(&self.channel);
         let claimed = Action { state: ActionState::Claimed, revision: action.revision + 1, attempts: action.attempts + 1, ..action };
         if claimed.attempts > ATTEMPTS_MAX {
@@ -303,11 +309,11 @@ impl Outbox {
         }
         claim.actions.push(claimed.clone());
         self.journal.commit(claim).await?;
-        self.call(plugin, claimed, message).await
+        self.call(plugin, state, claimed, message).await
     }
 
     async fn probe(&self, plugin: &Generation, action: Action, message: Message) -> Result<(), StageError> {
-        let state = PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0);
+        let state = self.state().await?;
         let Called { result, .. } = plugin.probe(state, &action.id.to_string(), &message).await;
         match result {
             Ok((Sent::Yes, Some(receipt))) => self.sent(action, receipt).await,

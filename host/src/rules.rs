@@ -112,7 +112,8 @@ impl Rules {
                     Err(fault) => {
                         list.push(Verdict::Failed(rule.name.clone()));
                         commit.dead.push(self.letter(rule, one, &fault));
-                        passing = passing.or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {fault}", rule.name)));
+                        passing = passing
+                            .or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
                     }
                 }
             }

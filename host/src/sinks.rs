@@ -31,6 +31,8 @@ pub use sign::{Secret, SecretError};
 const ENTRIES_MAX: usize = 256;
 /// Events on their way at once, per channel and sink.
 const IN_FLIGHT_MAX: usize = 6;
+/// A turn is about this long, so that a stop and a reload need not wait for a slow receiver.
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// A receiver has so long to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// While nobody takes anything, the reader looks again after this; doubles up to [`HOLD_MAX`].
@@ -139,7 +141,7 @@ impl Sink {
         }
         let n_entries = usize::try_from(to - from + 1).unwrap_or(usize::MAX).min(ENTRIES_MAX);
         let entries = self.journal.store.read_log(&self.channel, Seq(from), n_entries).await?;
-        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
+        let Some(mut last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let events = events::of(&self.journal, &self.channel, &entries, |event| self.target.wants(event)).await?;
         if !events.is_empty() {
             // What was read may not be durable yet: after a crash another entry would have its place, and the event its id.
@@ -151,7 +153,11 @@ impl Sink {
         };
         memory.n_holds = 0;
         let mut commit = self.journal.begin(&self.channel);
-        for (event, outcome) in events.iter().zip(outcomes) {
+        // A receiver that takes its time is not told everything in one turn: where that ends, the next one begins.
+        if let Some(left) = events.get(outcomes.len()) {
+            last = Seq(left.seq.0 - 1);
+        }
+        for (event, outcome) in events.iter().zip(outcomes).filter(|(event, _)| event.seq <= last) {
             self.note_outcome(&mut commit, event, outcome, None);
         }
         commit.positions.push((reader, last.0));
@@ -197,14 +203,21 @@ impl Sink {
         Ok(Turn::Worked)
     }
 
-    /// The first few tell whether anybody listens. Errors: why nothing more was sent; the reader stays.
+    /// The first few tell whether anybody listens. Those of the first entry at least, and what follows in about [`TURN_MAX`]. Errors: why
+    /// nothing more was sent; the reader stays.
     async fn deliver_all(&self, events: &[Event], n_holds: u32) -> Result<Vec<Outcome>, String> {
         let (first, rest) = events.split_at(events.len().min(IN_FLIGHT_MAX));
         let mut outcomes = self.deliver_some(first).await;
         if let Some(why) = taken_by_nobody(&outcomes, n_holds) {
             return Err(why);
         }
-        outcomes.extend(self.deliver_some(rest).await);
+        let (begun, watch) = (events.first().map(|event| event.seq), self.journal.clock.stopwatch());
+        for some in rest.chunks(IN_FLIGHT_MAX) {
+            if watch.elapsed() > TURN_MAX && some.first().map(|event| event.seq) != begun {
+                break;
+            }
+            outcomes.extend(self.deliver_some(some).await);
+        }
         Ok(outcomes)
     }
 

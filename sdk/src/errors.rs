@@ -21,6 +21,11 @@ impl Fault {
         Fault::RateLimited((detail(code, message), wait_ms))
     }
 
+    /// This item not before `wait_ms` milliseconds from now; the rest of the channel need not wait for it.
+    pub fn item_later(message: impl core::fmt::Display, wait_ms: u64) -> Self {
+        Fault::RateLimited((detail("item-later", message), wait_ms))
+    }
+
     /// Try again later: network, time-out, 5xx.
     pub fn transient(code: &str, message: impl core::fmt::Display) -> Self {
         Fault::Transient(detail(code, message))

@@ -218,11 +218,12 @@ impl Call<'_, '_> {
 
     fn item<'i>(&'i self, n: usize, entry: &'i Entry, content: &'i Interaction) -> AnalyzeItem<'i> {
         let said = self.pass.said.get(n).map(Vec::as_slice).unwrap_or_default();
-        let earlier = said.iter().filter(|(by, _)| self.asked.earlier.contains(by)).filter_map(|(_, said)| said.as_ref()).flatten().collect();
+        let earlier: Vec<&Annotation> =
+            said.iter().filter(|(by, _)| self.asked.earlier.contains(by)).filter_map(|(_, said)| said.as_ref()).flatten().collect();
         AnalyzeItem {
             subject: content.subject.as_deref(),
             text: &content.text,
-            language: content.language.as_deref(),
+            language: content.language.as_deref().or_else(|| earlier.iter().find_map(|said| said.language())),
             occurred: content.occurred,
             earlier,
             author: self.author(entry, content),

@@ -409,3 +409,26 @@ async fn another_assignment_opens_a_closed_task_again_and_the_same_does_not() {
     let task = world.task("1").await;
     assert_eq!((task.state, task.assignment.team.as_str()), (TaskState::Open, "lead"));
 }
+
+#[tokio::test]
+async fn what_is_gone_stays_gone_whatever_is_found_out_later() {
+    let world = World::new(SendClass::None);
+    world.decide(|event| {
+        let wanted = wants(&[("reply", json!({ "mode": "draft", "text": "Ciao" })), ("assign", json!({ "team": "support" }))]);
+        Ok(if event.kind == "interaction.gone" { nothing() } else { wanted })
+    });
+    world.says("1", None, "one").await;
+    world.settle().await;
+    world.append("1", None, EntryBody::Gone).await;
+    world.settle().await;
+    let withdrawn = async || (world.action("1").await.state, world.task("1").await.state);
+    assert_eq!(withdrawn().await, (ActionState::Withdrawn, TaskState::Withdrawn));
+
+    for fact in
+        [Fact::AnnotationLate { analyzer: "sentiment".to_owned() }, Fact::AskedAgain, Fact::ExchangeMoved { action: world.action("1").await.id }]
+    {
+        world.append("1", None, EntryBody::Fact(fact.clone())).await;
+        world.settle().await;
+        assert_eq!(withdrawn().await, (ActionState::Withdrawn, TaskState::Withdrawn), "{fact:?}");
+    }
+}

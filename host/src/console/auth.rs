@@ -29,6 +29,9 @@ impl Token {
     }
 }
 
+/// What proxies say of whom they speak for.
+const PASSED_ON: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
@@ -54,7 +57,9 @@ fn refusal(tokens: &[Token], headers: &HeaderMap) -> Option<Refusal> {
     let host = header(HOST).unwrap_or_default();
     let is_other_site = headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"cross-site");
     let is_own_page = !is_other_site && header(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| from == host));
-    (!is_local(host) || !is_own_page)
+    // A proxy speaks for somebody else, whatever name it calls us by.
+    let is_passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
+    (!is_local(host) || !is_own_page || is_passed_on)
         .then(|| Refusal::forbidden("call it by its loopback address, or set `admin_token` in `[host]` and send it as a bearer token"))
 }
 
@@ -113,5 +118,15 @@ mod tests {
         }
         assert_eq!(called(Some("Bearer other"), &["old", "new"]), Some(401));
         assert_eq!(called(None, &[]), None, "loopback without a token");
+    }
+
+    #[test]
+    fn a_proxy_on_the_same_machine_opens_nothing() {
+        for name in PASSED_ON {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "127.0.0.1:7700".parse().unwrap());
+            headers.insert(name, "203.0.113.7".parse().unwrap());
+            assert_eq!(refusal(&[], &headers).map(|refusal| refusal.status.as_u16()), Some(403), "{name}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! What an admin orders: each order is one commit, compared and set against what the admin saw.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::{FromRequest, Path, Request, State};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use tokio::time::timeout;
 
 use crate::model::{
     Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, NewEntry, NewRaw, Task, TaskState, shown,
@@ -19,6 +21,9 @@ use super::{Desk, Polled, Refusal};
 
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
+
+/// For the body of an order.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Done = Result<Answer<Json>, Refusal>;
 
@@ -41,7 +46,8 @@ impl FromRequest<Arc<Desk>> for Order {
 
     async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Refusal> {
         let wrong = |error: String| Refusal::bad_request(format!("the body of the order: {error}"), "send {\"by\": \"TEAM\"} or nothing");
-        let body = Bytes::from_request(request, desk).await.map_err(|rejection| wrong(rejection.body_text()))?;
+        let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, desk)).await;
+        let body = body.map_err(|_| wrong("it did not come in time".to_owned()))?.map_err(|rejection| wrong(rejection.body_text()))?;
         if body.is_empty() {
             return Ok(Self::default());
         }

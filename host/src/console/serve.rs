@@ -17,6 +17,8 @@ use tracing::{debug, warn};
 const CONNECTIONS_MAX: usize = 1024;
 /// For the head of a request, and for the next one on the same connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// However busy a connection is: a caller that never reads its answers must not keep it.
+const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// Requests under way may end in this time when the host stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// After the machine refused to accept, mostly for want of file descriptors.
@@ -69,6 +71,14 @@ async fn connection(stream: TcpStream, router: Router, stop: &CancellationToken)
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
+        }
+        () = tokio::time::sleep(CONNECTION_MAX) => {
+            // What is under way may end; a caller that takes nothing is cut off.
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(GRACE, serving.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => return debug!("A connection was open too long and was cut off."),
+            }
         }
     };
     if let Err(error) = ended {

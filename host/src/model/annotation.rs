@@ -28,6 +28,16 @@ pub struct Annotation {
     pub confidence: Option<f32>,
 }
 
+impl Annotation {
+    /// The BCP 47 tag, where this tells the language.
+    pub fn language(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(tag) if self.key == "language" => Some(tag),
+            _ => None,
+        }
+    }
+}
+
 /// The analyzers in force, immutable: results name it, so that it stays clear which build said what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineup {

@@ -34,6 +34,9 @@ impl Fault {
     /// The code of a send whose outcome cannot be told.
     pub const OUTCOME_UNKNOWN: &'static str = "outcome-unknown";
 
+    /// The code of a `rate-limited` that is about this item alone, such as a mail server's greylisting of one recipient.
+    pub const ITEM_LATER: &'static str = "item-later";
+
     /// What happened.
     pub fn detail(&self) -> &Detail {
         match self {

@@ -83,6 +83,7 @@ struct Then {
     content: Content,
     received: Timestamp,
     annotated: Annotated,
+    is_gone: bool,
 }
 
 impl Questions<'_> {
@@ -105,11 +106,23 @@ impl Questions<'_> {
         let store = self.journal.store.as_ref();
         let is_new = entry.previous.is_none();
         let Some(then) = self.then(entry, interaction, said).await? else { return Ok(None) };
+        // What is gone stays gone, whatever is found out about it later.
+        let kind = if then.is_gone && kind.is_redecision {
+            Kind { name: "interaction.gone", is_redecision: true, body: json!({}).to_string() }
+        } else {
+            kind
+        };
         let Some(content) = then.content.get().filter(|content| !content.is_ours()) else { return Ok(None) };
         let (actions, tasks) = if is_new {
             (Vec::new(), Vec::new())
         } else {
             (store.actions_about(self.channel, interaction).await?, store.tasks_about(self.channel, interaction).await?)
+        };
+        let body = match &entry.new.body {
+            EntryBody::Fact(Fact::ExchangeMoved { action }) if !then.is_gone => {
+                json!({ "action": action.to_string(), "by": self.moved_by(entry, conversation).await? }).to_string()
+            }
+            _ => kind.body,
         };
         let exchange = self.exchange(entry, exchange_id, is_new && conversation.0 == interaction.0).await?;
         let now = self.journal.clock.now();
@@ -124,7 +137,7 @@ impl Questions<'_> {
                 automatic_replies_last_hour: u32::try_from(exchange.n_automatic(now)).unwrap_or(u32::MAX),
             }),
             conversation: self.conversation(entry, conversation).await?,
-            body: kind.body,
+            body,
         };
         Ok(Some(Asked {
             entry: Arc::clone(entry),
@@ -145,13 +158,20 @@ impl Questions<'_> {
 
     async fn then(&self, entry: &Arc<Entry>, interaction: InteractionId, said: Option<Annotated>) -> Result<Option<Then>, StoreError> {
         if let (Some(content), None) = (Content::of(entry), entry.previous) {
-            return Ok(Some(Then { content, received: entry.at, annotated: said.unwrap_or_default() }));
+            return Ok(Some(Then { content, received: entry.at, annotated: said.unwrap_or_default(), is_gone: false }));
         }
         let view = view::as_of(self.journal.store.as_ref(), self.channel, interaction, entry.seq).await?;
         Ok(view.and_then(|view| {
             let content = Content::of(&view.entry)?;
-            Some(Then { content, received: view.received, annotated: view.annotated })
+            Some(Then { content, received: view.received, annotated: view.annotated, is_gone: view.gone.is_some() })
         }))
+    }
+
+    /// Who spoke last: the author, or somebody of the company who answered without us.
+    async fn moved_by(&self, entry: &Entry, id: ConversationId) -> Result<&'static str, StoreError> {
+        let found = self.journal.store.conversation(self.channel, id).await?;
+        let is_ours = found.is_some_and(|found| found.recent.iter().rev().find(|(seq, ..)| *seq < entry.seq).is_some_and(|(.., is_ours)| *is_ours));
+        Ok(if is_ours { "own" } else { "author" })
     }
 
     /// With the version that the entry brought: what came after it has a question of its own.
@@ -195,7 +215,7 @@ impl Questions<'_> {
             visibility: content.visibility.clone(),
             subject: content.subject.clone(),
             text: content.text.clone(),
-            language: content.language.clone(),
+            language: content.language.clone().or_else(|| annotated.annotations.iter().find_map(|(_, _, said)| said.language().map(str::to_owned))),
             automated: content.automated.clone(),
             identity: entry.new.identity.map(|identity| identity.to_string()).unwrap_or_default(),
             author_name: content.author.as_ref().and_then(|author| author.name.clone().or_else(|| author.handle.clone())),
@@ -225,7 +245,7 @@ fn kind_of(body: &EntryBody) -> Option<Kind> {
         EntryBody::Gone => ("interaction.gone", true, json!({})),
         EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", true, json!({ "analyzer": analyzer })),
         EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", true, json!({})),
-        EntryBody::Fact(Fact::ExchangeMoved { action }) => ("exchange.moved", true, json!({ "action": action.to_string() })),
+        EntryBody::Fact(Fact::ExchangeMoved { .. }) => ("exchange.moved", true, json!({})),
         EntryBody::Fact(Fact::ActionSettled { action, state, .. }) => {
             ("action.settled", false, json!({ "action": action.to_string(), "state": state.word() }))
         }

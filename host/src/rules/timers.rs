@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::timers_of;
 use crate::model::{ActionState, ChannelName, EntryBody, Fact, NewEntry, TaskState, Timer, TimerKind};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Resolved};
@@ -46,6 +47,8 @@ impl Timers {
     async fn fire(&self, timer: Timer, commit: &mut Commit) -> Result<(), StageError> {
         let store = &self.journal.store;
         let task = store.task(&self.channel, timer.task).await?.filter(|task| matches!(task.state, TaskState::Open | TaskState::Waiting));
+        // One that was decided anew meanwhile has other timers.
+        let task = task.filter(|task| timers_of(task).contains(&timer));
         let kind = timer.kind;
         commit.timers_gone.push(timer);
         let Some(mut task) = task else { return Ok(()) };

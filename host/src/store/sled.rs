@@ -246,6 +246,7 @@ impl Store for SledStore {
             if step.n_dropped > 0 {
                 self.committer.sync().await?;
             }
+            raws::remove(step.files);
             tokio::task::yield_now().await;
         }
         Ok(n_dropped)
@@ -284,23 +285,27 @@ impl Store for SledStore {
 
     async fn action(&self, channel: &ChannelName, id: ActionId) -> Result<Option<Action>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(None) };
+        let _whole = live.lock();
         let Some(about) = self.disk.get_as::<InteractionId>(&keys::action_by_id(live.number, id))? else { return Ok(None) };
         self.disk.get_parts_as(&keys::action(live.number, about, id))
     }
 
     async fn task(&self, channel: &ChannelName, id: TaskId) -> Result<Option<Task>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(None) };
+        let _whole = live.lock();
         let Some(about) = self.disk.get_as::<InteractionId>(&keys::task_by_id(live.number, id))? else { return Ok(None) };
         self.disk.get_parts_as(&keys::task(live.number, about, id))
     }
 
     async fn actions_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Action>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let _whole = live.lock();
         live::page(&self.disk, &keys::actions_about(live.number, interaction), None, usize::MAX)
     }
 
     async fn tasks_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Task>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let _whole = live.lock();
         live::page(&self.disk, &keys::tasks_about(live.number, interaction), None, usize::MAX)
     }
 
@@ -334,23 +339,27 @@ impl Store for SledStore {
 
     async fn actions(&self, channel: &ChannelName, after: Option<(InteractionId, ActionId)>, items_max: usize) -> Result<Vec<Action>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let _whole = live.lock();
         let after = after.map(|(about, id)| keys::action(live.number, about, id));
         live::page(&self.disk, &keys::all(Kind::Action, live.number), after, items_max)
     }
 
     async fn tasks(&self, channel: &ChannelName, after: Option<(InteractionId, TaskId)>, items_max: usize) -> Result<Vec<Task>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let _whole = live.lock();
         let after = after.map(|(about, id)| keys::task(live.number, about, id));
         live::page(&self.disk, &keys::all(Kind::Task, live.number), after, items_max)
     }
 
     async fn dead_letters(&self, channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Result<Vec<DeadLetter>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(Vec::new()) };
+        let _whole = live.lock();
         live::page(&self.disk, &keys::all(Kind::Dead, live.number), after.map(|id| keys::dead(live.number, id)), items_max)
     }
 
     async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         let Some(live) = self.found(channel) else { return Ok(BTreeMap::new()) };
+        let _whole = live.lock();
         let pairs: Vec<(String, Vec<u8>)> = live::page(&self.disk, &keys::all(Kind::State, live.number), None, usize::MAX)?;
         Ok(pairs.into_iter().collect())
     }

@@ -41,17 +41,8 @@ fn said(item: &Item) -> Option<Annotation> {
         Some(subject) => format!("{subject}. {}", item.text),
         None => item.text.clone(),
     };
-    let (intent, confidence) = intent(&whole, language_of(item), sentiment)?;
+    let (intent, confidence) = intent(&whole, item.language.as_deref(), sentiment)?;
     Some(Annotation { key: "intent".to_owned(), value: Value::Text(intent.word().to_owned()), confidence: Some(confidence) })
-}
-
-/// As declared, else as an analyzer before this one told.
-fn language_of(item: &Item) -> Option<&str> {
-    let told = match item.earlier("language") {
-        Some(Value::Text(tag)) => Some(tag.as_str()),
-        _ => None,
-    };
-    item.language.as_deref().or(told)
 }
 
 /// What a text wants, and how clearly; `None` where it has no letter or is neither Italian nor English. `language` is a

@@ -31,17 +31,13 @@ impl Analyzer for Sentiment {
 register_analyzer!(Sentiment);
 
 fn said(item: &Item) -> Option<Annotation> {
-    let told = match item.earlier("language") {
-        Some(Value::Text(tag)) => Some(tag.as_str()),
-        _ => None,
-    };
     // What is wrong often stands in a mail's subject alone.
     let whole = match item.subject.as_deref().filter(|subject| !subject.trim().is_empty()) {
         Some(subject) => Cow::Owned(format!("{subject}. {}", item.text)),
         None => Cow::Borrowed(item.text.as_str()),
     };
     let text = whole.get(..whole.floor_char_boundary(LOOKED_AT_MAX)).unwrap_or_default();
-    let language = match item.language.as_deref().or(told) {
+    let language = match item.language.as_deref() {
         Some(tag) => Language::of(tag)?,
         None => Language::guessed(text)?,
     };

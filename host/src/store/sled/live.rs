@@ -117,6 +117,7 @@ impl Live {
         Self { number, name, inner: Mutex::default() }
     }
 
+    /// Also held while a record of several parts is read that commits may change: it would come back half old, half new.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,6 +241,7 @@ impl Live {
         after: Option<(Timestamp, ActionId)>,
         items_max: usize,
     ) -> Result<Vec<Action>, StoreError> {
+        let _whole = self.lock();
         let mut from = keys::all(Kind::ActionDue, self.number);
         if let Some((due, id)) = after {
             // The smallest key behind it.
@@ -257,6 +259,7 @@ impl Live {
     }
 
     pub(super) fn must_wait(&self, disk: &Disk, action: &Action) -> Result<bool, StoreError> {
+        let _whole = self.lock();
         for item in disk.tree.scan_prefix(keys::busy_in(self.number, action.exchange)) {
             let (key, _) = item.map_err(failed("read"))?;
             let (Some(id), Some(Queued { seq, is_under_way })) = (keys::last_id(&key), disk.get_as::<Queued>(&key)?) else { continue };
@@ -268,6 +271,7 @@ impl Live {
     }
 
     pub(super) fn retries_due(&self, disk: &Disk, sink: &str, now: Timestamp, items_max: usize) -> Result<Vec<SinkRetry>, StoreError> {
+        let _whole = self.lock();
         let hash = short(sink);
         let from = keys::retry_due(self.number, hash, Timestamp(0), [0; 16]);
         let mut due = Vec::new();
@@ -281,6 +285,8 @@ impl Live {
 
     /// Counts entries, and names gaps between them.
     pub(super) fn verify(&self, disk: &Disk, damage: &mut Vec<String>) -> Result<u64, StoreError> {
+        // What is appended while it is read is none of its business.
+        let last = self.lock().record.last;
         let (mut n_entries, mut expected) = (0, Seq(1));
         for segment in disk.scan_prefix(&keys::all(Kind::Log, self.number), None) {
             let entries = match segment.and_then(|(key, body)| segment_of(&key, &body)) {
@@ -290,7 +296,7 @@ impl Live {
                     continue;
                 }
             };
-            for entry in entries {
+            for entry in entries.into_iter().filter(|entry| entry.seq <= last) {
                 if entry.seq != expected {
                     damage.push(format!("channel {}: sequences {expected} to {} are missing", self.name, entry.seq.0.saturating_sub(1)));
                 }
@@ -298,7 +304,6 @@ impl Live {
                 n_entries += 1;
             }
         }
-        let last = self.lock().record.last;
         if expected != last.next() {
             damage.push(format!("channel {}: sequences {expected} to {last} are missing", self.name));
         }

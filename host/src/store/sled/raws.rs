@@ -140,6 +140,8 @@ fn read_file(path: &Path, digest: Digest) -> Result<Vec<u8>, StoreError> {
 /// One step of dropping.
 pub(super) struct Dropped {
     pub(super) n_dropped: u64,
+    /// Of records that are removed: to go once that is durable, for a record without its file is damage.
+    pub(super) files: Vec<PathBuf>,
     /// Where to go on; none at the end, or where nothing old was left.
     pub(super) next: Option<u64>,
 }
@@ -171,12 +173,15 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
         n_dropped += 1;
     }
     disk.apply(writes)?;
+    let has_more = n_seen == DROP_STEP && n_old > 0;
+    Ok(Dropped { n_dropped, files, next: has_more.then(|| last.saturating_add(1)) })
+}
+
+/// Removes the files of records whose removal is durable. One left behind costs space, nothing else.
+pub(super) fn remove(files: Vec<PathBuf>) {
     for file in files {
-        // A file left behind costs space, nothing else.
         drop(fs::remove_file(file));
     }
-    let has_more = n_seen == DROP_STEP && n_old > 0;
-    Ok(Dropped { n_dropped, next: has_more.then(|| last.saturating_add(1)) })
 }
 
 /// Reads every body once.

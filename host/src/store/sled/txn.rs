@@ -43,6 +43,9 @@ pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Lai
     for entry in std::mem::take(&mut commit.entries) {
         txn.append(entry)?;
     }
+    if !raws.is_empty() {
+        txn.forget_old_ids()?;
+    }
     for raw in raws {
         txn.raw(raw)?;
     }

@@ -23,6 +23,8 @@ const FINAL_SILENCE_MS: u64 = 300_000;
 /// A server that says "later", or does not answer, is asked again after this: greylisting and a restart both take minutes.
 /// The host does not count such tries. Units: milliseconds.
 const LATER_MS: u64 = 5 * 60_000;
+/// Refusals that say nothing of other mails: a recipient that is greylisted, a message that is scanned again.
+const OF_ONE_MAIL: [&str; 2] = ["smtp.recipient-refused", "smtp.message-refused"];
 /// An action this old is tried a last few times. Units: milliseconds.
 const PATIENCE_MS: u64 = 5 * 86_400_000;
 
@@ -30,6 +32,7 @@ const PATIENCE_MS: u64 = 5 * 86_400_000;
 pub(crate) fn submit(settings: &Settings, endpoint: &Endpoint, mail: &Outgoing, created: u64) -> Result<()> {
     let is_patient = clock::now() < created.saturating_add(PATIENCE_MS);
     attempt(settings, endpoint, mail).map_err(|fault| match fault {
+        Fault::Transient(detail) if is_patient && OF_ONE_MAIL.contains(&detail.code.as_str()) => Fault::item_later(detail.message, LATER_MS),
         Fault::Transient(detail) if is_patient && detail.code != OUTCOME_UNKNOWN => Fault::RateLimited((detail, LATER_MS)),
         other => other,
     })

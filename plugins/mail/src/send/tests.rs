@@ -122,7 +122,9 @@ fn refusals_are_told_apart() {
     assert!(matches!(fault_of(&[("hunter2", "454 4.7.0 later\r\n")]), Fault::RateLimited((_, 300_000))));
     assert!(matches!(fault_of(&[("MAIL", "530 5.7.0 auth first\r\n")]), Fault::Auth(_)));
     assert!(matches!(fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]), Fault::Permanent(_)));
-    assert!(matches!(fault_of(&[("RCPT", "450 4.7.1 greylisted\r\n")]), Fault::RateLimited((_, 300_000))));
+    assert_eq!(code(&fault_of(&[("hunter2", "454 4.7.0 later\r\n")])), "smtp.login-failed");
+    let greylisted = fault_of(&[("RCPT", "450 4.7.1 greylisted\r\n")]);
+    assert!(matches!(greylisted, Fault::RateLimited((_, 300_000))) && code(&greylisted) == "item-later", "one recipient, not the mailbox");
     assert!(matches!(fault_of(&[(".", "554 5.7.1 spam\r\n")]), Fault::Permanent(_)));
     assert!(matches!(fault_of(&[(".", "451 4.3.0 later\r\n")]), Fault::RateLimited(_)));
     let Fault::Permanent(detail) = fault_of(&[("RCPT", "550 5.1.1 anna@customers.test unknown\r\n")]) else { panic!() };
