@@ -7,6 +7,7 @@ mod address;
 mod credential;
 mod grant;
 mod http;
+mod meter;
 mod net;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use address::Cidr;
 pub use credential::{Credential, Inject, Secret};
 pub use grant::{GrantError, HostPort, HttpGrant};
 pub use http::{HttpError, HttpRequest, HttpResponse};
+pub use meter::{Budget, Meter, Price, Spent, Tariff};
 pub use net::{Connection, NetError, Security};
 pub use tls::check_roots;
 
@@ -71,7 +73,7 @@ pub enum EgressError {
 }
 
 /// What one door opens to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct DoorConfig {
     /// Origins that may be called.
     pub http: Vec<HttpGrant>,
@@ -81,6 +83,8 @@ pub struct DoorConfig {
     pub net: Vec<HostPort>,
     /// Ranges that names may resolve into although they are not public.
     pub private: Vec<Cidr>,
+    /// Counts what calls cost, and ends them where the day's budget ends.
+    pub meter: Option<Arc<Meter>>,
     /// What is added for the guest.
     pub credentials: Vec<Credential>,
 }

@@ -10,6 +10,8 @@ mod bad_input;
 mod bench;
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/connectors.rs"]
+mod connectors;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/engine.rs"]

@@ -105,6 +105,12 @@ impl Idle {
     }
 }
 
+/// As a network would answer that has had enough for today, so that every connector knows what it means.
+fn over_budget(left: Duration) -> HttpResponse {
+    let headers = vec![("retry-after".to_owned(), left.as_secs().max(1).to_string()), ("x-membrana".to_owned(), "budget".to_owned())];
+    HttpResponse { status: 429, headers, body: b"the channel's budget of the day is spent".to_vec() }
+}
+
 #[expect(clippy::disallowed_methods, reason = "how long a connection idles is measured, never simulated")]
 fn now() -> Instant {
     Instant::now()
@@ -124,6 +130,9 @@ impl Door {
 
     async fn exchange(&self, request: HttpRequest, within: Duration) -> Result<HttpResponse, HttpError> {
         let url = self.granted(&request)?;
+        if let Some(Err(left)) = self.config.meter.as_ref().map(|meter| meter.charge(&request.method, url.path())) {
+            return Ok(over_budget(left));
+        }
         let origin = url.origin().ascii_serialization();
         let outgoing = self.prepare(request, url.clone())?;
         if let Some(mut sender) = self.idle.take(&origin) {

@@ -1,0 +1,224 @@
+//! What a channel's calls cost, and its budget of a day: at 80 % the admin is warned, with the next call over it the network is left
+//! alone until the day is over. What was spent survives a restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::clock::Clock;
+
+/// Where the manifest does not say when the network's day begins.
+const UTC: &str = "UTC0";
+/// Of a budget: here the admin is warned.
+const WARN_SHARE: f64 = 0.8;
+
+/// What may be spent in a day; what is absent has no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Budget {
+    /// Requests.
+    pub calls: Option<u64>,
+    /// The network's own quota units.
+    pub units: Option<u64>,
+    /// In the network's currency.
+    pub money: Option<f64>,
+}
+
+/// The `cost` of a connector's capability record.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tariff {
+    /// When a day begins: a time zone in POSIX form, such as `PST8PDT,M3.2.0,M11.1.0`; absent: UTC.
+    pub day: Option<String>,
+    /// Of every price, such as `USD`.
+    pub currency: Option<String>,
+    /// The first that fits a call is its price; a call that none fits costs one unit and no money.
+    #[serde(default)]
+    pub calls: Vec<Price>,
+}
+
+/// What some calls cost.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Upper case; absent: any.
+    pub method: Option<String>,
+    /// How the path begins; empty: any.
+    #[serde(default)]
+    pub path: String,
+    /// Of the network's quota.
+    pub units: Option<u64>,
+    /// In the tariff's currency.
+    #[serde(default)]
+    pub money: f64,
+}
+
+/// What was spent on one day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// ISO 8601, where the network lives.
+    pub day: String,
+    /// Requests.
+    pub calls: u64,
+    /// Quota units.
+    pub units: u64,
+    /// In the tariff's currency.
+    pub money: f64,
+}
+
+/// Counts one channel's calls.
+pub struct Meter {
+    channel: String,
+    budget: Budget,
+    tariff: Tariff,
+    zone: TimeZone,
+    clock: Clock,
+    file: PathBuf,
+    spent: Mutex<Spent>,
+}
+
+impl Tariff {
+    /// Errors: what is wrong with it, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let day = self.day.as_deref().unwrap_or(UTC);
+        TimeZone::posix(day).map_err(|error| format!("`day` is `{day}`: {error}"))?;
+        let is_price = |price: &Price| price.money.is_finite() && price.money >= 0.0;
+        if self.calls.iter().all(is_price) { Ok(()) } else { Err("a price is no amount of money".to_owned()) }
+    }
+
+    fn price(&self, method: &str, path: &str) -> (u64, f64) {
+        let fits = |price: &&Price| price.method.as_ref().is_none_or(|wanted| wanted == method) && path.starts_with(&price.path);
+        self.calls.iter().find(fits).map_or((1, 0.0), |price| (price.units.unwrap_or(1), price.money))
+    }
+}
+
+impl Budget {
+    /// The largest share of it that is spent; 0 where nothing is bounded.
+    #[expect(clippy::cast_precision_loss, reason = "a share for a person")]
+    fn share(&self, spent: &Spent) -> f64 {
+        let of = |spent: f64, of: Option<f64>| of.map_or(0.0, |of| if of > 0.0 { spent / of } else { f64::INFINITY });
+        let calls = of(spent.calls as f64, self.calls.map(|calls| calls as f64));
+        calls.max(of(spent.units as f64, self.units.map(|units| units as f64))).max(of(spent.money, self.money))
+    }
+}
+
+impl Meter {
+    /// `dir` holds what each channel spent; what cannot be read there counts as nothing.
+    pub fn new(channel: &str, budget: Budget, tariff: Tariff, clock: Clock, dir: &Path) -> Self {
+        let file = dir.join(format!("{channel}.json"));
+        let spent = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let zone = TimeZone::posix(tariff.day.as_deref().unwrap_or(UTC)).unwrap_or(TimeZone::UTC);
+        Self { channel: channel.to_owned(), budget, tariff, zone, clock, file, spent: Mutex::new(spent) }
+    }
+
+    /// Counts a call before it is made. Errors: it would go over the budget; how long until the next day.
+    pub fn charge(&self, method: &str, path: &str) -> Result<(), Duration> {
+        let (day, left) = self.today();
+        let (units, money) = self.tariff.price(method, path);
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if spent.day == day { spent.clone() } else { Spent { day, ..Spent::default() } };
+        let after = Spent { calls: before.calls + 1, units: before.units.saturating_add(units), money: before.money + money, ..before.clone() };
+        let (was, is) = (self.budget.share(&before), self.budget.share(&after));
+        // A sum of prices is off by less than a millionth of any bill.
+        if is > 1.0 + 1e-9 {
+            return Err(left);
+        }
+        if was < WARN_SHARE && is >= WARN_SHARE {
+            warn!(channel = self.channel, calls = after.calls, units = after.units, money = after.money, "80 % of the day's budget is spent.");
+        }
+        self.keep(&after);
+        *spent = after;
+        Ok(())
+    }
+
+    /// What was spent today, of what, and when the next day begins. Units: milliseconds.
+    pub fn shown(&self) -> (Spent, Budget, Duration) {
+        let (day, left) = self.today();
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (if spent.day == day { spent } else { Spent { day, ..Spent::default() } }, self.budget, left)
+    }
+
+    /// Of every amount of money.
+    pub fn currency(&self) -> Option<&str> {
+        self.tariff.currency.as_deref()
+    }
+
+    fn today(&self) -> (String, Duration) {
+        let now_ms = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
+        let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::MAX);
+        let date = self.zone.to_datetime(now).date();
+        let midnight = date.tomorrow().ok().and_then(|next| self.zone.to_timestamp(next.to_datetime(Time::midnight())).ok());
+        let left_ms = midnight.map_or(0, |midnight| u64::try_from(midnight.as_millisecond() - now_ms).unwrap_or(0));
+        (date.to_string(), Duration::from_millis(left_ms))
+    }
+
+    /// Written aside and renamed, so that it is whole; a power cut may cost the last few calls.
+    fn keep(&self, spent: &Spent) {
+        let aside = self.file.with_extension("json.new");
+        let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = written.and_then(|()| std::fs::write(&aside, serde_json::to_vec(spent).unwrap_or_default()));
+        if let Err(error) = written.and_then(|()| std::fs::rename(&aside, &self.file)) {
+            warn!(channel = self.channel, %error, "What was spent cannot be kept; after a restart it would count from nothing.");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// 2026-05-02T10:00:00Z.
+    const NOW: Timestamp = Timestamp(1_777_716_000_000);
+
+    fn tariff() -> Tariff {
+        toml::from_str(
+            "day = \"PST8PDT,M3.2.0,M11.1.0\"\ncurrency = \"USD\"\ncalls = [{ method = \"POST\", path = \"/2/tweets\", money = 0.015 }, { path = \"/search\", units = 100 }]",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_budget_ends_and_begins_again_where_the_network_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::simulated(NOW);
+        let budget = Budget { calls: Some(1000), money: Some(0.03), units: None };
+        let meter = || Meter::new("x", budget, tariff(), clock.clone(), dir.path());
+        let first = meter();
+        assert_eq!(
+            (first.charge("POST", "/2/tweets"), first.charge("GET", "/2/tweets"), first.charge("POST", "/2/tweets")),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        // 10:00 UTC is 3:00 in California.
+        let left = Duration::from_secs(21 * 3600);
+        assert_eq!((first.charge("POST", "/2/tweets"), first.charge("GET", "/2/tweets")), (Err(left), Ok(())), "what costs nothing goes on");
+
+        // A restart forgets nothing.
+        let second = meter();
+        assert_eq!(second.charge("POST", "/2/tweets"), Err(left));
+        assert_eq!(second.shown().0.calls, 4);
+        clock.advance(left);
+        assert_eq!(second.charge("POST", "/2/tweets"), Ok(()));
+        assert_eq!((second.shown().0.calls, second.shown().0.day.as_str()), (1, "2026-05-03"));
+    }
+
+    #[test]
+    fn units_and_calls_are_bounded_each_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        for (budget, expected) in [
+            (Budget { units: Some(250), ..Budget::default() }, 2),
+            (Budget { calls: Some(3), ..Budget::default() }, 3),
+            (Budget { calls: Some(0), ..Budget::default() }, 0),
+            (Budget::default(), 10),
+        ] {
+            let meter = Meter::new(&format!("{expected}"), budget, tariff(), Clock::simulated(NOW), dir.path());
+            assert_eq!((0..10).filter(|_| meter.charge("GET", "/search?q=a").is_ok()).count(), expected, "{budget:?}");
+        }
+        assert!(tariff().check().is_ok());
+        assert!(Tariff { day: Some("Mars/Olympus".to_owned()), ..Tariff::default() }.check().is_err());
+    }
+}
