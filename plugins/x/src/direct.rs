@@ -28,7 +28,8 @@ pub(crate) fn interaction(event: &Json, users: &Json, own: &Own) -> Option<Inter
     let is_own = own.is(Some(&sender));
     let other = if is_own { recipient.clone() } else { Some(sender.clone()) };
     let occurred = id(event, "created_timestamp").as_deref().and_then(moment).or_else(|| moment(text(event, "created_at", WORD_BYTES_MAX)?));
-    let conversation = whole(event, "dm_conversation_id", NAME_BYTES_MAX).map(str::to_owned).or_else(|| Some(between(&sender, recipient.as_deref()?)));
+    let conversation =
+        whole(event, "dm_conversation_id", NAME_BYTES_MAX).map(str::to_owned).or_else(|| Some(between(&sender, recipient.as_deref()?)));
     Some(Interaction {
         native: native(&event_id),
         aka: Vec::new(),

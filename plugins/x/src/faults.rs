@@ -213,7 +213,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_the_token_s_the_post_s_or_the_moment_s() {
-        let problem = |detail: &str, slug: &str| format!(r#"{{"title":"Forbidden","detail":"{detail}","type":"https://api.x.com/2/problems/{slug}","status":403}}"#);
+        let problem = |detail: &str, slug: &str| {
+            format!(r#"{{"title":"Forbidden","detail":"{detail}","type":"https://api.x.com/2/problems/{slug}","status":403}}"#)
+        };
         let legacy = |code: u32| format!(r#"{{"errors":[{{"code":{code},"message":"m"}}]}}"#);
         for (status, call, body, code) in [
             (401, Call::Read, "{}".to_owned(), "x.token"),

@@ -144,8 +144,13 @@ mod tests {
     #[test]
     fn only_what_differs_changes_and_others_rules_stay() {
         let wanted = ["@acme", "acme -is:retweet", "shared", "@acme"].map(str::to_owned);
-        let standing =
-            [rule("1", "@acme", "membrana"), rule("2", "old", "membrana"), rule("3", "theirs", "other"), rule("4", "shared", "other"), rule("5", "@acme", "membrana")];
+        let standing = [
+            rule("1", "@acme", "membrana"),
+            rule("2", "old", "membrana"),
+            rule("3", "theirs", "other"),
+            rule("4", "shared", "other"),
+            rule("5", "@acme", "membrana"),
+        ];
         let diff = diff(&wanted, &standing, "membrana");
         assert_eq!(diff, Diff { add: vec!["acme -is:retweet".to_owned()], delete: vec!["2".to_owned(), "5".to_owned()] });
         assert_eq!(add_body(&diff.add, "membrana"), json!({ "add": [{ "value": "acme -is:retweet", "tag": "membrana" }] }));

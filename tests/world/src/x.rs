@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 use crate::door::Next;
 use crate::server::{Ledger, Server, locked};
 pub use hooks::Hook;
-use show::Wish;
 use state::Network;
 pub use state::{Direct, Post};
 
@@ -291,7 +290,8 @@ fn stream_of(shared: &Shared, network: &Network) -> Response {
         return refusal(StatusCode::CONFLICT, 409, "Rule Configuration", "no rule");
     }
     if network.lines.receiver_count() > 0 {
-        let body = json!({ "code": 429, "message": "too many connections", "title": "ConnectionException", "connection_issue": "TooManyConnections" });
+        let body =
+            json!({ "code": 429, "message": "too many connections", "title": "ConnectionException", "connection_issue": "TooManyConnections" });
         return answered(StatusCode::TOO_MANY_REQUESTS, &body);
     }
     let lines = network.lines.subscribe();

@@ -84,7 +84,8 @@ impl X {
     pub fn account_activity_revocation(&self) -> String {
         let network = locked(&self.network);
         let at = show::written(network.now);
-        json!({ "user_event": { "revoke": { "date_time": at, "target": { "app_id": "13090192" }, "source": { "user_id": network.id_of(US) } } } }).to_string()
+        json!({ "user_event": { "revoke": { "date_time": at, "target": { "app_id": "13090192" }, "source": { "user_id": network.id_of(US) } } } })
+            .to_string()
     }
 
     /// Activity: a post, by its event's type (`post.mention.create`).
@@ -112,7 +113,8 @@ impl X {
     pub fn activity_direct(&self, id: &str) -> String {
         let network = locked(&self.network);
         let Some(one) = network.directs.iter().find(|one| one.id == id) else { return String::new() };
-        let users = json!({ network.id_of(&one.from): { "data": network.user(&one.from) }, network.id_of(&one.to): { "data": network.user(&one.to) } });
+        let users =
+            json!({ network.id_of(&one.from): { "data": network.user(&one.from) }, network.id_of(&one.to): { "data": network.user(&one.to) } });
         let old = old_direct(one, &network.id_of(&one.from), &network.id_of(&one.to));
         let kind = if one.from == US { "dm.sent" } else { "dm.received" };
         event(kind, &network.id_of(US), &json!({ "direct_message_events": [old], "users": users }), &json!({}))

@@ -138,7 +138,8 @@ pub(super) fn directs(network: &Network, with: &str, query: &Asked) -> Response 
     let Some(other) = network.name_of(with).map(str::to_owned) else { return not_there("user") };
     let n = option(query, "max_results").and_then(|text| text.parse().ok()).unwrap_or(100_usize).clamp(1, 100);
     let ours = |from: &str, to: &str| (from == US && to == other) || (from == other && to == US);
-    let said: Vec<Value> = network.directs.iter().rev().filter(|one| ours(&one.from, &one.to)).take(n).map(|one| super::write::event(network, one)).collect();
+    let said: Vec<Value> =
+        network.directs.iter().rev().filter(|one| ours(&one.from, &one.to)).take(n).map(|one| super::write::event(network, one)).collect();
     let mut answer = json!({ "meta": { "result_count": said.len() } });
     if let (false, Some(fields)) = (said.is_empty(), answer.as_object_mut()) {
         fields.insert("data".to_owned(), said.into());

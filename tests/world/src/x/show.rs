@@ -138,7 +138,8 @@ fn includes(network: &Network, posts: &[&Post], wish: &Wish) -> (Map<String, Val
             }
         }
         if wish.wants("attachments.media_keys") {
-            let picture = |key: &String| json!({ "media_key": key, "type": "photo", "url": format!("https://pbs.example/{key}.jpg"), "alt_text": "a picture" });
+            let picture =
+                |key: &String| json!({ "media_key": key, "type": "photo", "url": format!("https://pbs.example/{key}.jpg"), "alt_text": "a picture" });
             media.extend(post.media.iter().map(picture));
         }
     }

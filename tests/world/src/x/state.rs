@@ -94,7 +94,8 @@ pub(super) struct Allowed {
 impl Network {
     pub(super) fn new(app_token: &str, user_token: &str, now: u64) -> Self {
         let limits = [("GET /2/tweets/search/recent", 450), ("GET /2/tweets/search/stream/rules", 450), ("POST /2/tweets/search/stream/rules", 100)];
-        let more = [("GET /2/tweets/search/stream", 50), ("GET /2/users/me", 75), ("GET /2/users/", 300), ("GET /2/tweets", 450), ("POST /2/tweets", 100)];
+        let more =
+            [("GET /2/tweets/search/stream", 50), ("GET /2/users/me", 75), ("GET /2/users/", 300), ("GET /2/tweets", 450), ("POST /2/tweets", 100)];
         let last = [("PUT /2/tweets/", 50), ("GET /2/dm_", 15), ("POST /2/dm_", 15)];
         Self {
             app_token: app_token.to_owned(),

@@ -10,7 +10,7 @@ use super::{US, answered, problem, refusal};
 
 /// The same text by the same account is refused for so long. Units: milliseconds.
 const DUPLICATE_MS: u64 = 86_400_000;
-/// Of text without an address. Units: characters.
+/// Of text whose every character weighs 1, without an address. Units: characters.
 const LENGTH_MAX: usize = 280;
 
 fn invalid(detail: &str) -> Response {
@@ -22,7 +22,7 @@ pub(super) fn post(network: &mut Network, body: &Value) -> Response {
     let Some(text) = body.get("text").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) else { return invalid("text is missing") };
     let answers = body.pointer("/reply/in_reply_to_tweet_id").and_then(Value::as_str);
     let forbidden = |code: u32, detail: &str| refusal(StatusCode::FORBIDDEN, code, "Forbidden", detail);
-    if text.chars().count() > LENGTH_MAX && !text.contains("http") {
+    if text.len() > LENGTH_MAX && text.is_ascii() && !text.contains('.') {
         return forbidden(186, "Tweet needs to be a bit shorter.");
     }
     if let Some(id) = answers {
@@ -43,7 +43,9 @@ pub(super) fn post(network: &mut Network, body: &Value) -> Response {
 
 pub(super) fn hide(network: &mut Network, id: &str, body: &Value) -> Response {
     let Some(hidden) = body.get("hidden").and_then(Value::as_bool) else { return invalid("hidden is missing") };
-    let Some(found) = network.find(id).cloned() else { return problem(StatusCode::NOT_FOUND, "resource-not-found", "Not Found Error", "no such post") };
+    let Some(found) = network.find(id).cloned() else {
+        return problem(StatusCode::NOT_FOUND, "resource-not-found", "Not Found Error", "no such post");
+    };
     let root = network.find(&network.conversation_of(&found)).map(|root| root.author.clone());
     if root.as_deref() != Some(US) || found.answers.is_none() {
         return refusal(StatusCode::FORBIDDEN, 0, "Forbidden", "only replies in your own conversations can be hidden");
@@ -118,7 +120,9 @@ pub(super) fn rules(network: &mut Network, body: &Value) -> Response {
     let summary = json!({ "created": made.len(), "not_created": errors.len(), "valid": made.len(), "invalid": errors.len(), "deleted": n_deleted });
     let mut answer = json!({ "meta": { "sent": written(network.now), "summary": summary } });
     if let Some(fields) = answer.as_object_mut() {
-        fields.extend([("data", made), ("errors", errors)].into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name.to_owned(), list.into())));
+        fields.extend(
+            [("data", made), ("errors", errors)].into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name.to_owned(), list.into())),
+        );
     }
     answered(StatusCode::OK, &answer)
 }

@@ -1,0 +1,290 @@
+//! Polling: cursors, gaps, edits, limits.
+
+use std::time::Duration;
+
+use membrana_sdk::connector::{Change, Ours};
+use membrana_sdk::{Connector as _, Fault, testing};
+use membrana_world::Next;
+
+use super::stand::{NOW_MS, Stand, notes, post_id, said, texts};
+use crate::X;
+
+const SEARCH: &str = r#""query":"acme","mentions":false"#;
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn asked(stand: &Stand, line: &str, parameter: &str) -> Vec<Option<String>> {
+    let value = |path: &str| path.split(['?', '&']).find_map(|pair| pair.strip_prefix(parameter)?.strip_prefix('=')).map(str::to_owned);
+    stand.x.ledger().asked(line).iter().map(|asked| value(&asked.path)).collect()
+}
+
+#[test]
+fn every_page_is_asked_with_the_same_since_id_which_moves_after_the_last() {
+    let stand = Stand::new(SEARCH);
+    let before = stand.x.say("anna", "acme, before all", None);
+    let cursor = stand.begun();
+    let ids: Vec<String> = (0..25).map(|n| stand.x.say("anna", &format!("acme {n}"), None)).collect();
+
+    let (changes, cursor) = stand.all(&cursor, 10);
+    stand.poll(&cursor, 10);
+
+    let mut found: Vec<String> = said(&changes).iter().map(|one| one.native.id.clone()).collect();
+    found.sort();
+    assert_eq!(found, ids, "each once, by its whole id");
+    let since = asked(&stand, "GET /2/tweets/search/recent", "since_id");
+    assert_eq!(since, [None, Some(before.clone()), Some(before.clone()), Some(before), ids.last().cloned()]);
+    assert!(ids[0].parse::<u64>().unwrap() > 1 << 53);
+}
+
+#[test]
+fn loss_while_offline_a_crash_between_pages_loses_nothing() {
+    let stand = Stand::new(SEARCH);
+    let begun = stand.begun();
+    for n in 0..25 {
+        stand.x.say("anna", &format!("acme {n:02}"), None);
+    }
+    let first = stand.poll(&begun, 10);
+    assert!(first.more && first.changes.len() == 10);
+    stand.x.say("bob", "acme between the pages", None);
+
+    // The page was not stored: its cursor neither.
+    let (again, cursor) = stand.all(&begun, 10);
+    assert_eq!(texts(&again).len(), 26);
+    // It was, and what came meanwhile comes with the next walk.
+    let (rest, later) = stand.all(&first.cursor, 10);
+    assert_eq!(texts(&rest).len(), 15);
+    assert_eq!(texts(&stand.all(&later, 10).0), ["acme between the pages"]);
+    assert!(stand.all(&cursor, 10).0.is_empty());
+}
+
+#[test]
+fn an_id_out_of_reach_begins_again_and_the_gap_is_told() {
+    let stand = Stand::new(SEARCH);
+    let cursor = stand.begun();
+    stand.x.say("anna", "acme, seen", None);
+    let (_, cursor) = stand.all(&cursor, 100);
+    stand.x.advance(DAY);
+    stand.x.say("anna", "acme, never shown again", None);
+    stand.x.advance(DAY * 8);
+    stand.x.say("anna", "acme, back", None);
+
+    let (changes, cursor) = stand.all(&cursor, 100);
+
+    assert_eq!(texts(&changes), ["acme, back"]);
+    let [gap] = notes(&changes, "gap")[..] else { panic!("{changes:?}") };
+    assert!(gap.contains(r#""from":"2026-05-02T10:00:00Z""#) && gap.contains(r#""to":"2026-05-04T10:10:00Z""#), "{gap}");
+    stand.x.say("anna", "acme, and on", None);
+    assert_eq!(texts(&stand.all(&cursor, 100).0), ["acme, and on"]);
+}
+
+#[test]
+fn silence_of_a_month_is_no_gap_and_an_empty_page_keeps_the_cursor() {
+    let stand = Stand::new(SEARCH);
+    stand.x.say("anna", "acme, before", None);
+    let mut cursor = stand.begun();
+    let empty = stand.poll(&cursor, 100);
+    assert!(empty.changes.is_empty() && empty.cursor.contains(r#""since""#));
+    for _ in 0..30 {
+        stand.x.advance(DAY);
+        let page = stand.poll(&cursor, 100);
+        assert!(page.changes.is_empty() && !page.more, "{:?}", page.changes);
+        cursor = page.cursor;
+    }
+    stand.x.say("anna", "acme, after", None);
+    assert_eq!(texts(&stand.all(&cursor, 100).0), ["acme, after"]);
+}
+
+#[test]
+fn history_comes_only_where_it_is_wanted() {
+    let stand = Stand::new(r#""query":"acme","first_fetch":"import""#);
+    for n in 0..12 {
+        stand.x.say("anna", &format!("@acme {n}"), None);
+    }
+    let first = stand.poll("", 20);
+    assert!(first.backfill && first.more && !first.changes.is_empty());
+    let (_, cursor) = stand.all(&first.cursor, 20);
+    stand.x.say("anna", "@acme news", None);
+    let page = stand.poll(&cursor, 20);
+    // By search and by mention: one thing under one name.
+    assert!(!page.backfill && texts(&page.changes) == ["@acme news"; 2] && said(&page.changes)[0].native == said(&page.changes)[1].native);
+}
+
+#[test]
+fn an_edit_is_a_revision_of_the_first_id() {
+    let stand = Stand::new(SEARCH);
+    let cursor = stand.begun();
+    let first = stand.x.say("anna", "acme is down", None);
+    let old_delivery = stand.x.account_activity("acme", &[&first]);
+    let (before, cursor) = stand.all(&cursor, 100);
+    stand.x.advance(Duration::from_secs(60));
+    let second = stand.x.edit(&first, "acme is up");
+    let (after, _) = stand.all(&cursor, 100);
+
+    let ([before], [after]) = (&said(&before)[..], &said(&after)[..]) else { panic!("{before:?} {after:?}") };
+    assert_eq!((&before.native, before.edited, before.occurred), (&post_id(&first), None, NOW_MS));
+    assert_eq!((&after.native, after.aka.as_slice()), (&post_id(&first), &[post_id(&second)][..]));
+    assert_eq!((after.text.as_str(), after.edited, after.occurred), ("acme is up", Some(NOW_MS + 60_000), NOW_MS));
+    assert!(after.reply_context.as_ref().unwrap().contains(&second), "an answer goes to what stands there now");
+    // The first version's webhook comes late and undoes nothing.
+    assert!(X::receive(super::stand::told(old_delivery)).unwrap().is_empty());
+}
+
+#[test]
+fn wrong_threading_replies_name_their_parent_and_root() {
+    let stand = Stand::new("");
+    let cursor = stand.begun();
+    let root = stand.x.say("anna", "@acme is it open?", None);
+    let middle = stand.x.say("acme", "@anna yes", Some(&root));
+    let last = stand.x.say("anna", "@acme thanks &amp; ciao", Some(&middle));
+    let (changes, _) = stand.all(&cursor, 100);
+    let [first, second] = &said(&changes)[..] else { panic!("{changes:?}") };
+    assert_eq!((first.kind.as_str(), first.parent.as_ref(), first.conversation.as_ref()), ("mention", None, Some(&post_id(&root))));
+    assert_eq!(
+        (second.kind.as_str(), second.parent.as_ref(), second.conversation.as_ref()),
+        ("reply", Some(&post_id(&middle)), Some(&post_id(&root)))
+    );
+    assert_eq!((second.native.id.as_str(), second.text.as_str(), second.language.as_deref()), (last.as_str(), "@acme thanks &amp; ciao", Some("en")));
+    let author = second.author.as_ref().unwrap();
+    assert_eq!(
+        (author.native.id.clone(), author.handle.as_deref(), author.url.as_deref()),
+        (stand.x.account("anna"), Some("@anna"), Some("https://x.com/anna"))
+    );
+    assert!(author.metrics.contains(&("followers".to_owned(), 12.0)) && author.metrics.contains(&("posts".to_owned(), 90.0)));
+    assert!(second.attrs.contains(&("x.author-verified".to_owned(), "false".to_owned())));
+    assert_eq!(second.url.as_deref(), Some(format!("https://x.com/anna/status/{last}").as_str()));
+}
+
+#[test]
+fn own_replies_come_back_as_new_nowhere() {
+    let stand = Stand::new(SEARCH);
+    let cursor = stand.begun();
+    stand.x.say("acme", "acme says hello", None);
+    let (changes, _) = stand.all(&cursor, 100);
+    assert_eq!(said(&changes)[0].ours, Ours::Yes(None));
+}
+
+#[test]
+fn long_posts_are_whole_and_an_attachment_failure_drops_no_message() {
+    for names in ["post", "tweet"] {
+        let stand = Stand::new(&format!(r#"{SEARCH},"field_names":"{names}""#));
+        let cursor = stand.begun();
+        let long = format!("acme <b> & {}", "è".repeat(900));
+        let id = stand.x.say("anna", &long, None);
+        stand.x.attach(&id, &["3_1"]);
+        let (changes, _) = stand.all(&cursor, 100);
+        let one = said(&changes)[0];
+        assert_eq!(one.text, long, "{names}");
+        assert_eq!((one.attachments[0].media_type.as_str(), one.attachments[0].url.as_deref()), ("image/jpeg", Some("https://pbs.example/3_1.jpg")));
+        assert_eq!(one.attachments[0].name.as_deref(), Some("a picture"));
+    }
+}
+
+#[test]
+fn what_a_post_refers_to_may_be_missing_and_is_noted() {
+    let stand = Stand::new("");
+    let cursor = stand.begun();
+    let (quoted, hidden) = (stand.x.say("acme", "our offer", None), stand.x.say("bob", "gone soon", None));
+    stand.x.quote("anna", "look", &quoted);
+    stand.x.say("anna", "@acme see above", Some(&hidden));
+    stand.x.withhold(&hidden);
+    let (changes, _) = stand.all(&cursor, 100);
+    assert_eq!(texts(&changes), ["look", "@acme see above"]);
+    assert_eq!((said(&changes)[0].quoted.as_deref(), said(&changes)[0].kind.as_str()), (Some("our offer"), "mention"));
+    assert!(matches!(notes(&changes, "x.partial")[..], [note] if note.contains(&hidden)), "{changes:?}");
+}
+
+#[test]
+fn one_source_in_trouble_does_not_hold_the_other() {
+    let stand = Stand::new(r#""query":"acme""#);
+    let mut cursor = stand.begun();
+    for n in 1..=5 {
+        stand.x.next("GET /2/users/", Next::status(503));
+        stand.x.say("anna", &format!("@acme {n}"), None);
+        let page = stand.poll(&cursor, 100);
+        assert_eq!((texts(&page.changes).len(), notes(&page.changes, "x.source-failing").len()), (1, usize::from(n == 5)), "{n}");
+        cursor = page.cursor;
+    }
+    assert_eq!(texts(&stand.poll(&cursor, 100).changes).len(), 5, "nothing of it was lost");
+    stand.x.next("GET /2/users/", Next::status(503));
+    stand.x.next("GET /2/tweets/search", Next::status(500));
+    assert!(matches!(X::poll(Some(cursor), 100, 0), Err(Fault::Transient(_))));
+}
+
+#[test]
+fn rate_limits_hammered_a_window_says_what_is_left_and_when_it_ends() {
+    let stand = Stand::new(SEARCH);
+    stand.x.limit("GET /2/tweets/search/recent", 4);
+    let cursor = stand.begun();
+    stand.x.advance(Duration::from_secs(300));
+    let page = stand.poll(&cursor, 100);
+    // The account was asked for once; its own window is wider.
+    assert!(page.allowance.is_some_and(|told| (told.left - 0.5).abs() < 1e-9 && told.resets_in_ms == 600_000), "{:?}", page.allowance);
+    for _ in 0..2 {
+        stand.poll(&cursor, 100);
+    }
+    let refused = X::poll(Some(cursor.clone()), 100, 0).unwrap_err();
+    assert!(matches!(&refused, Fault::RateLimited((detail, 600_000)) if detail.code == "x.limit"), "{refused:?}");
+    stand.x.advance(Duration::from_secs(600));
+    stand.x.cap(true);
+    stand.sync();
+    assert!(matches!(X::poll(Some(cursor), 100, 0), Err(Fault::RateLimited((detail, 86_400_000))) if detail.code == "x.usage-capped"));
+}
+
+#[test]
+fn token_expiry_stops_loudly_and_the_next_account_is_asked_for() {
+    let stand = Stand::new(SEARCH);
+    let cursor = stand.begun();
+    stand.x.next("GET /2/tweets/search", Next::status(401));
+    assert!(matches!(X::poll(Some(cursor.clone()), 100, 0), Err(Fault::Auth(_))));
+    stand.poll(&cursor, 100);
+    assert_eq!(stand.x.ledger().asked("GET /2/users/me").len(), 2);
+}
+
+#[test]
+fn a_bad_query_is_the_admin_s_and_a_bad_token_of_a_page_is_ours() {
+    let stand = Stand::new(r#""query":"((acme","mentions":false"#);
+    let walk = r#"{"search":{"since":"1","next":"stale","newest":"9"}}"#;
+    assert!(
+        matches!(X::poll(Some(r#"{"search":{"start":"2026-05-02T09:00:00Z"}}"#.to_owned()), 100, 0), Err(Fault::Config(detail)) if detail.code == "x.query")
+    );
+    assert!(matches!(X::poll(Some("7".to_owned()), 100, 0), Err(Fault::Permanent(detail)) if detail.code == "x.bad-cursor"));
+    stand.host(SEARCH);
+    stand.x.say("anna", "acme", None);
+    let page = stand.poll(&walk.replace(r#""since":"1","#, ""), 100);
+    assert!(page.more && page.changes.is_empty() && !page.cursor.contains("stale"));
+    assert_eq!(texts(&stand.all(&page.cursor, 100).0), ["acme"]);
+}
+
+#[test]
+fn strict_schema_unknown_fields_and_broken_answers_cost_nothing() {
+    let stand = Stand::new(SEARCH);
+    let cursor = stand.begun();
+    stand.x.say("anna", "acme", None);
+    for next in [Next::CutBody(20), Next::LoseAnswer, Next::Answer { status: 200, headers: Vec::new(), body: "<html>".to_owned() }] {
+        stand.x.next("GET /2/tweets/search", next);
+        assert!(matches!(X::poll(Some(cursor.clone()), 100, 0), Err(Fault::Transient(_))));
+    }
+    let odd = r#"{"data":[{"id":7,"text":"a number"},{"id":"99999999999999999999999","text":null},{"id":"12","text":"good","author_id":null,"entities":[]}],"meta":[]}"#;
+    stand.x.next("GET /2/tweets/search", Next::Answer { status: 200, headers: Vec::new(), body: odd.to_owned() });
+    let page = stand.poll(&cursor, 100);
+    assert!(matches!(page.changes.as_slice(), [Change::Upsert(_), Change::Unreadable(_), Change::Unreadable(_)]), "{:?}", page.changes);
+    stand.x.next("GET /2/tweets/search", Next::UnknownField);
+    assert_eq!(texts(&stand.poll(&cursor, 100).changes), ["acme"]);
+}
+
+#[test]
+fn rules_of_the_stream_follow_the_configuration_and_others_stay() {
+    let with = |rules: &str| format!(r#"{SEARCH},"stream":true,"rules":{rules}"#);
+    let stand = Stand::new(&with(r#"["@acme","acme -is:retweet"]"#));
+    stand.x.add_rule("theirs", "other");
+    let own = |value: &str| (value.to_owned(), "membrana".to_owned());
+    let theirs = ("theirs".to_owned(), "other".to_owned());
+    let cursor = stand.begun();
+    assert_eq!(stand.x.rules(), [theirs.clone(), own("@acme"), own("acme -is:retweet")]);
+    stand.poll(&cursor, 100);
+    assert_eq!(stand.x.ledger().asked("GET /2/tweets/search/stream/rules").len(), 1, "what is in step is not asked at each poll");
+    testing::with_host(|host| host.config = stand.config(&with(r#"["@acme","from:anna"]"#)));
+    stand.poll(&cursor, 100);
+    assert_eq!(stand.x.rules(), [theirs, own("@acme"), own("from:anna")]);
+    testing::with_host(|host| host.config = stand.config(&with(r#"["((wrong"]"#)));
+    assert!(matches!(X::poll(Some(cursor), 100, 0), Err(Fault::Config(detail)) if detail.code == "x.rules"));
+}
