@@ -68,7 +68,8 @@ fn emoji_bytes(text: &str) -> Option<usize> {
 fn one_picture(at: &impl Fn(usize) -> Option<char>, n: usize) -> Option<usize> {
     let first = at(n)?;
     let is_made_one = at(n + 1) == Some(PICTURE);
-    if !is_picture(first) && !(matches!(first, '©' | '®') && is_made_one) {
+    let is_sign = matches!(first, '©' | '®') && is_made_one;
+    if !is_picture(first) && !is_sign {
         return None;
     }
     let mut n = n + 1;

@@ -97,6 +97,14 @@ impl Source {
         }
     }
 
+    /// What X takes nothing of.
+    fn refused(self, problem: &Problem) -> Fault {
+        match self {
+            Source::Search => Fault::config("x.query", format!("X does not take the query: {}", problem.words)),
+            Source::Mentions => Fault::permanent("x.refused", &problem.words),
+        }
+    }
+
     fn path(self, ctx: &Context<'_>, walk: &Walk, n: u32) -> String {
         let n = n.clamp(self.page_min(), PAGE_MAX);
         let (begin, token) = match self {
@@ -254,7 +262,10 @@ fn begin(ctx: &Context<'_>, cursor: &mut Cursor, sources: &[Source]) -> Result<V
         }
         let mut walk = Walk { is_history: ctx.section.is_history_wanted(), begun: now, ..Walk::default() };
         if !walk.is_history {
-            let json = ctx.api.get(source.who(), &source.path(ctx, &walk, source.page_min()))?;
+            let json = match ctx.api.read(source.who(), &source.path(ctx, &walk, source.page_min()))? {
+                Read::Answer(json) => json,
+                Read::Refused(problem) => return Err(source.refused(&problem)),
+            };
             walk.since = newest_of(&json);
             walk.start = walk.since.is_none().then(|| written(now.saturating_sub(LAG_MS)));
             fresh.push(source);
@@ -333,10 +344,7 @@ fn mended(source: Source, walk: Walk, problem: &Problem) -> Result<Step> {
         let gap = gap(source, from, Some(to), "X does not reach back to where the channel stood");
         return restarted(Walk { since: None, start: Some(written(to)), ..walk }, vec![gap]);
     }
-    match source {
-        Source::Search => Err(Fault::config("x.query", format!("X does not take the query: {}", problem.words))),
-        Source::Mentions => Err(Fault::permanent("x.refused", &problem.words)),
-    }
+    Err(source.refused(problem))
 }
 
 /// What may be missing, and why.

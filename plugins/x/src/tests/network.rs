@@ -154,6 +154,35 @@ fn wrong_threading_replies_name_their_parent_and_root() {
 }
 
 #[test]
+fn a_webhook_that_goes_silent_is_made_up_for_by_the_poll() {
+    let stand = Stand::new("");
+    let cursor = stand.begun();
+    let (told, silent) = (stand.x.say("anna", "@acme one", None), stand.x.say("anna", "@acme two", None));
+    let by_hook = X::receive(super::stand::told(stand.x.activity("post.mention.create", &told))).unwrap();
+    let (polled, _) = stand.all(&cursor, 100);
+    let ids: Vec<&str> = said(&polled).iter().map(|one| one.native.id.as_str()).collect();
+    assert_eq!(ids, [told.as_str(), silent.as_str()]);
+    // What both told differs in nothing that makes a revision.
+    let (a, b) = (said(&by_hook)[0], said(&polled)[0]);
+    assert_eq!((&a.native, &a.text, &a.visibility, &a.edited, a.attachments.len()), (&b.native, &b.text, &b.visibility, &b.edited, b.attachments.len()));
+}
+
+#[test]
+fn contacts_are_merged_by_their_number_and_not_by_a_name_that_changes() {
+    let stand = Stand::new("");
+    let frame = |name: &str, id: &str| {
+        let user = format!(r#"{{"id":"77","username":"{name}","name":"Ann"}}"#);
+        format!(r#"{{"data":{{"id":"{id}","text":"@acme hi","author_id":"77"}},"includes":{{"users":[{user}]}}}}"#)
+    };
+    let of = |body: String| X::receive(super::stand::told(body)).unwrap();
+    let (before, after) = (of(frame("ann", "1")), of(frame("ann_the_second", "2")));
+    let author = |changes: &[Change]| said(changes)[0].author.clone().unwrap();
+    assert_eq!(author(&before).native, author(&after).native);
+    assert_ne!(author(&before).handle, author(&after).handle);
+    drop(stand);
+}
+
+#[test]
 fn own_replies_come_back_as_new_nowhere() {
     let stand = Stand::new(SEARCH);
     let cursor = stand.begun();
@@ -242,6 +271,7 @@ fn token_expiry_stops_loudly_and_the_next_account_is_asked_for() {
 #[test]
 fn a_bad_query_is_the_admin_s_and_a_bad_token_of_a_page_is_ours() {
     let stand = Stand::new(r#""query":"((acme","mentions":false"#);
+    assert!(matches!(X::poll(None, 100, 0), Err(Fault::Config(detail)) if detail.code == "x.query"));
     let walk = r#"{"search":{"since":"1","next":"stale","newest":"9"}}"#;
     assert!(
         matches!(X::poll(Some(r#"{"search":{"start":"2026-05-02T09:00:00Z"}}"#.to_owned()), 100, 0), Err(Fault::Config(detail)) if detail.code == "x.query")

@@ -167,7 +167,7 @@ pub(super) fn written(ms: u64) -> String {
 pub(super) fn old(network: &Network, post: &Post) -> Value {
     let number = post.id.parse::<u64>().map_or(0, |id| id / 1000 * 1000);
     let user = |name: &str| {
-        json!({ "id_str": network.id_of(name), "name": network.user(name)["name"], "screen_name": name, "verified": false, "protected": false,
+        json!({ "id_str": network.id_of(name), "name": network.user(name).get("name"), "screen_name": name, "verified": false, "protected": false,
             "followers_count": 12, "friends_count": 7, "statuses_count": 90, "listed_count": 1 })
     };
     let named: Vec<Value> = mentions(network, &post.text)
