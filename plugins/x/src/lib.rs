@@ -17,6 +17,7 @@ mod rules;
 mod say;
 mod shapes;
 mod walk;
+mod watch;
 
 use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, Receipt, Sent};
 use membrana_sdk::{Connector, Fault, Finding, Result, Surroundings, finding_error, finding_info, register_connector};
@@ -69,6 +70,8 @@ pub(crate) struct Section {
     own_ids: Vec<String>,
     #[serde(default)]
     pub(crate) answer_anyone: bool,
+    #[serde(default)]
+    pub(crate) look_again: bool,
     #[serde(default)]
     length_max: Option<usize>,
     #[serde(default)]

@@ -14,6 +14,7 @@ use crate::ids::{is_id, moment, moment_of, newer, written};
 use crate::post::{Includes, Own, Post};
 use crate::revisions::Revisions;
 use crate::shapes::{WORD_BYTES_MAX, head, id, list, note_body, text, whole};
+use crate::watch::Watched;
 use crate::{Section, rules};
 
 /// X's largest page.
@@ -187,6 +188,11 @@ pub(crate) fn poll(section: &Section, cursor: Option<&str>, max_items: u32) -> R
         }
     }
     revisions.keep();
+    if section.look_again {
+        let may_ask = !outcome.more && !backfill;
+        let gone = Watched::after(&outcome.changes, may_ask, &api);
+        outcome.changes.extend(gone);
+    }
     let cursor = serde_json::to_string(&cursor).map_err(|error| Fault::transient("x.cursor", error))?;
     outcome.page(cursor, backfill, &api)
 }

@@ -164,7 +164,10 @@ fn a_webhook_that_goes_silent_is_made_up_for_by_the_poll() {
     assert_eq!(ids, [told.as_str(), silent.as_str()]);
     // What both told differs in nothing that makes a revision.
     let (a, b) = (said(&by_hook)[0], said(&polled)[0]);
-    assert_eq!((&a.native, &a.text, &a.visibility, &a.edited, a.attachments.len()), (&b.native, &b.text, &b.visibility, &b.edited, b.attachments.len()));
+    assert_eq!(
+        (&a.native, &a.text, &a.visibility, &a.edited, a.attachments.len()),
+        (&b.native, &b.text, &b.visibility, &b.edited, b.attachments.len())
+    );
 }
 
 #[test]
@@ -299,6 +302,24 @@ fn strict_schema_unknown_fields_and_broken_answers_cost_nothing() {
     assert!(matches!(page.changes.as_slice(), [Change::Upsert(_), Change::Unreadable(_), Change::Unreadable(_)]), "{:?}", page.changes);
     stand.x.next("GET /2/tweets/search", Next::UnknownField);
     assert_eq!(texts(&stand.poll(&cursor, 100).changes), ["acme"]);
+}
+
+#[test]
+fn deletions_are_learnt_by_asking_again_once_an_hour_where_that_is_wanted() {
+    let stand = Stand::new(&format!(r#"{SEARCH},"look_again":true"#));
+    let cursor = stand.begun();
+    let (kept, gone) = (stand.x.say("anna", "acme stays", None), stand.x.say("anna", "acme goes", None));
+    let (_, cursor) = stand.all(&cursor, 100);
+    stand.x.delete(&gone);
+    assert!(stand.poll(&cursor, 100).changes.is_empty(), "not yet");
+    stand.x.advance(Duration::from_secs(3600));
+    assert_eq!(stand.poll(&cursor, 100).changes, [Change::Gone(post_id(&gone))]);
+    stand.x.advance(Duration::from_secs(3600));
+    stand.x.next("GET /2/tweets?ids", Next::status(500));
+    assert!(stand.poll(&cursor, 100).changes.is_empty(), "a favour that fails costs nothing");
+    assert!(stand.poll(&cursor, 100).changes.is_empty());
+    let asked = stand.x.ledger().asked("GET /2/tweets?ids=");
+    assert_eq!(asked.last().unwrap().path, format!("/2/tweets?ids={kept}"), "what is gone is asked for no more");
 }
 
 #[test]
