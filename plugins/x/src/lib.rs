@@ -53,27 +53,39 @@ pub struct X;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Section {
+    /// The API: `https://api.x.com`.
     pub(crate) base_url: String,
+    /// What recent search looks for; absent: no search. `(acme OR acmebank) -is:retweet`.
     #[serde(default)]
     pub(crate) query: Option<String>,
+    /// Mentions of the account are walked as well; default true.
     #[serde(default)]
     mentions: Option<bool>,
+    /// `skip` (the default): from now on; `import`: what X still shows, as history.
     #[serde(default)]
     first_fetch: Option<String>,
+    /// The stream's rules are kept in step with `rules`; default false.
     #[serde(default)]
     pub(crate) stream: bool,
+    /// Rules of the stream; default: the query. `["@acme -is:retweet"]`.
     #[serde(default)]
     rules: Vec<String>,
+    /// What marks this channel's rules among the app's; default `membrana`.
     #[serde(default)]
     tag: Option<String>,
+    /// Ids of further accounts of the company. `["42"]`.
     #[serde(default)]
     own_ids: Vec<String>,
+    /// The contract with X allows replies to who did not summon us; default false.
     #[serde(default)]
     pub(crate) answer_anyone: bool,
+    /// Deletions are learnt by asking for the last posts again each hour; default false.
     #[serde(default)]
     pub(crate) look_again: bool,
+    /// What a post may weigh; default 280.
     #[serde(default)]
     length_max: Option<usize>,
+    /// `post` (the default) or `tweet`: how requests name fields.
     #[serde(default)]
     field_names: Option<String>,
 }

@@ -225,6 +225,23 @@ fn what_a_post_refers_to_may_be_missing_and_is_noted() {
 }
 
 #[test]
+fn every_script_and_sign_arrives_as_it_was_written() {
+    let stand = Stand::new(r#""query":"(\"è vero\" OR @acme) -nothing lang:en","mentions":false"#);
+    let cursor = stand.begun();
+    let said_so = ["@acme è così & <b>", "@acme 你好 مرحبا שלום नमस्ते", "@acme 👨‍👩‍👧‍👦🏴‍☠️", "@acme a\u{0}b\u{202e}c", "@acme \"quoted\" \\ \n\t end"];
+    for text in said_so {
+        stand.x.say("anna", text, None);
+    }
+    stand.x.say("anna", "@acme nothing", None);
+    assert_eq!(texts(&stand.all(&cursor, 100).0), said_so);
+    assert!(stand.x.ledger().calls().iter().any(|line| line.contains("query=%28%22%C3%A8+vero%22+OR+%40acme%29+-nothing+lang%3Aen&")));
+    for text in said_so {
+        let frame = serde_json::json!({ "data": { "id": "1890000000000000002", "text": text.replace('&', "&amp;").replace('<', "&lt;") } });
+        assert_eq!(texts(&X::receive(super::stand::told(frame.to_string())).unwrap()), [text]);
+    }
+}
+
+#[test]
 fn one_source_in_trouble_does_not_hold_the_other() {
     let stand = Stand::new(r#""query":"acme""#);
     let mut cursor = stand.begun();
