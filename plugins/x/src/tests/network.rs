@@ -77,6 +77,19 @@ fn an_id_out_of_reach_begins_again_and_the_gap_is_told() {
 }
 
 #[test]
+fn more_mentions_than_x_shows_are_a_gap() {
+    let stand = Stand::new("");
+    let cursor = stand.begun();
+    for n in 0..805 {
+        stand.x.say("anna", &format!("@acme {n}"), None);
+    }
+    let (changes, cursor) = stand.all(&cursor, 256);
+    assert_eq!((texts(&changes).len(), notes(&changes, "gap").len()), (800, 1));
+    stand.x.say("anna", "@acme and on", None);
+    assert_eq!(texts(&stand.all(&cursor, 256).0), ["@acme and on"]);
+}
+
+#[test]
 fn silence_of_a_month_is_no_gap_and_an_empty_page_keeps_the_cursor() {
     let stand = Stand::new(SEARCH);
     stand.x.say("anna", "acme, before", None);

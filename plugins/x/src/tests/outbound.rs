@@ -47,6 +47,20 @@ fn duplicate_side_effects_an_unknown_outcome_is_looked_for_before_a_retry() {
 }
 
 #[test]
+fn what_lies_behind_a_hundred_own_posts_stays_unknown() {
+    let stand = Stand::new("");
+    let about = mention(&stand, "anna", "@acme is it open?");
+    let reply = answer("reply", &about, "Yes");
+    assert_eq!(X::probe("k", &reply).unwrap(), (Sent::No, None));
+    for n in 0..101 {
+        stand.x.say("acme", &format!("offer {n}"), None);
+    }
+    assert_eq!(X::probe("k", &reply).unwrap(), (Sent::Unknown, None));
+    stand.x.next("GET /2/users/", Next::status(503));
+    assert!(matches!(X::probe("k", &reply), Err(Fault::Transient(_))));
+}
+
+#[test]
 fn a_duplicate_is_our_own_reply_or_never_goes_out() {
     let stand = Stand::new("");
     let about = mention(&stand, "anna", "@acme is it open?");
