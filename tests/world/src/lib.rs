@@ -11,6 +11,7 @@ mod mail;
 mod mastodon;
 mod server;
 mod shop;
+mod x;
 
 pub use blog::Blog;
 pub use crm::{Crm, Told};
@@ -20,3 +21,4 @@ pub use mail::{Letter, Mail, Mishap};
 pub use mastodon::{Mastodon, Post};
 pub use server::{Asked, Ledger};
 pub use shop::{Dress, Shop};
+pub use x::{Direct as XDirect, Hook as XHook, Post as XPost, X};
