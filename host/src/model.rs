@@ -9,6 +9,7 @@ mod entry;
 mod fault;
 mod ids;
 mod interaction;
+mod scheme;
 pub mod shown;
 
 pub use action::{Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted};
@@ -20,3 +21,4 @@ pub use ids::{
     ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
+pub use scheme::Scheme;
