@@ -1,12 +1,15 @@
 //! Takes in what networks push: verify over the bytes received, commit them raw, then answer 2xx.
 //!
 //! It understands nothing of what it takes; that is the connector's `receive`, later and one by one. Nothing is acknowledged
-//! before it is durable, and nothing unverified is stored.
+//! before it is durable, and nothing unverified is stored. Challenges are answered from memory: they wait for no store, and no
+//! plugin sees them. What proves a webhook and is itself a secret is not stored either.
 
+#[cfg(test)]
+mod tests;
 mod verify;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
@@ -32,6 +35,7 @@ const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorizati
 pub struct Ingress {
     journal: Journal,
     hooks: ArcSwap<HashMap<String, Arc<Hook>>>,
+    refused: Mutex<BTreeMap<ChannelName, u64>>,
 }
 
 /// One channel's hook.
@@ -80,13 +84,18 @@ pub enum Answer {
 impl Ingress {
     /// No hooks yet.
     pub fn new(journal: Journal) -> Self {
-        Self { journal, hooks: ArcSwap::default() }
+        Self { journal, hooks: ArcSwap::default(), refused: Mutex::default() }
     }
 
     /// Puts these hooks in force at once.
     pub fn set(&self, hooks: impl IntoIterator<Item = Hook>) {
         let hooks = hooks.into_iter().map(|hook| (hook.channel.as_str().to_owned(), Arc::new(hook)));
         self.hooks.store(Arc::new(hooks.collect()));
+    }
+
+    /// How many webhooks did not prove themselves since the start, by channel; those of which all did are not named.
+    pub fn refused(&self) -> Vec<(ChannelName, u64)> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(channel, n)| (channel.clone(), *n)).collect()
     }
 
     /// The answer to a challenge, where the request is one. It waits for nothing: networks give an address up within seconds.
@@ -117,6 +126,7 @@ impl Ingress {
             Ok(Verdict::Ping) => return Answer::Received,
             Err(why) => {
                 info!(%channel, %scheme, error = %why, "Webhook refused.");
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(hook.channel.clone()).or_default() += 1;
                 // A hub is told of success all the same. Source: WebSub, 7.1.1.
                 return if scheme == Scheme::WebSub { Answer::Ignored } else { Answer::Unauthorized };
             }

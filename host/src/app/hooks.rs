@@ -141,3 +141,95 @@ fn misshapen(scheme: Scheme, secret: &str) -> Option<(&'static str, &'static str
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "[[channel]]\nname = \"a\"\nplugin = \"p\"\n";
+
+    /// A channel with this `ingress` and the secrets `webhook` and `app`, on a plugin that wants these webhooks.
+    fn told(host: &str, ingress: &str, wants: &str) -> (Vec<String>, Option<Vec<String>>, Option<Scheme>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("membrana.toml");
+        let text = format!(
+            "[host]\n{host}\n{FIRST}{ingress}\nconfig = {{ urls = [\"https://blog.example/feed\"] }}\nsecrets = {{ webhook = {{ env = \"A\" }}, app = {{ env = \"B\" }} }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let (config, report) = crate::config::read_what_is_there(&file, &|name| Some(if name == "A" { "a b".to_owned() } else { "s".repeat(200) }));
+        assert!(!report.has_errors(), "{report}");
+        let head = "name = \"p\"\nversion = \"0.1.0\"\nkind = \"connector\"\nnetwork = \"n\"\ncontract = \"0.1\"\nsummary = \"s\"\nlicense = \"l\"\n";
+        let manifest = Manifest::parse(&format!("{head}{wants}")).unwrap();
+        let config = config.unwrap();
+        let channel = &config.channels[0];
+        let mistakes = mistakes(&config.host, channel, &manifest);
+        let place = &channel.ingress.as_ref().unwrap().place;
+        assert!(mistakes.iter().all(|mistake| mistake.place == *place && place.line == 6), "{place:?}");
+        let verifier = verifier(&config, channel, &manifest).map(|verifier| verifier.scheme());
+        (
+            mistakes.into_iter().map(|mistake| format!("{} | {}", mistake.message, mistake.cure)).collect(),
+            secrets_needed(channel, &manifest),
+            verifier,
+        )
+    }
+
+    fn wants(verify: &str) -> String {
+        format!("[wants.ingress]\nverify = [{verify}]\n")
+    }
+
+    #[test]
+    fn the_only_scheme_of_a_plugin_need_not_be_named_but_none_must() {
+        let webhook = || Some(vec!["webhook".to_owned()]);
+        assert_eq!(told("", "ingress = {}", &wants("\"x\"")), (Vec::new(), webhook(), Some(Scheme::X)));
+        assert_eq!(told("", "ingress = { verify = \"zammad\" }", &wants("")), (Vec::new(), webhook(), Some(Scheme::Zammad)), "any");
+        let (mistakes, needed, verifier) = told("", "ingress = {}", &wants("\"none\""));
+        assert!(mistakes[0].contains("`none` must be written out | write ingress = { verify = \"none\" }"), "{mistakes:?}");
+        assert_eq!((mistakes.len(), needed, verifier), (1, Some(Vec::new()), None));
+        let (mistakes, ..) = told("", "ingress = {}", &wants("\"meta\", \"x\""));
+        assert!(mistakes[0].contains("`meta`, `x` are several | write ingress = { verify = \"meta\" }"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn each_scheme_names_the_secrets_it_needs() {
+        let meta = format!("{}secret = \"app\"\n", wants("\"meta\""));
+        let (mistakes, needed, _) = told("", "ingress = {}", &meta);
+        assert_eq!((mistakes, needed), (Vec::new(), Some(vec!["app".to_owned(), "verify_token".to_owned()])));
+        assert_eq!(told("", "ingress = { verify = \"none\" }", &wants("\"none\"")).1, Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_told_with_its_cure() {
+        let app = |verify: &str| format!("{}secret = \"app\"\n", wants(verify));
+        let cases = [
+            (
+                "",
+                "ingress = { verify = \"x\" }",
+                wants("\"meta\", \"none\""),
+                vec!["can live with `meta`, `none` only | write ingress = { verify = \"meta\" }"],
+            ),
+            ("", "ingress = { verify = \"x\" }", String::new(), vec!["takes no webhooks | leave `ingress` out"]),
+            ("", "ingress = {}", wants("\"twilio\""), vec!["nothing says what that is | write under [host]: public_url ="]),
+            ("public_url = \"https://a.example\"", "ingress = {}", wants("\"twilio\""), vec![]),
+            ("", "ingress = {}", wants("\"websub\""), vec!["none is | write ingress = { verify = \"websub\", topics = ["]),
+            ("", "ingress = { topics = [\"https://a.example\"] }", wants("\"websub\""), vec![]),
+            ("", "ingress = {}", format!("{}topics = [\"config:/urls\"]\n", wants("\"websub\"")), vec![]),
+            (
+                "",
+                "ingress = {}",
+                format!("{}topics = [\"config:/urls\"]\n", app("\"websub\"")),
+                vec!["longer than a hub takes | take a secret of 32 to 199"],
+            ),
+            ("", "ingress = {}", wants("\"telegram\""), vec!["no token that Telegram sends | take 1 to 256"]),
+            ("", "ingress = { field = \"s\", topics = [\"t\"] }", wants("\"x\""), vec!["`topics` are for `websub`", "`field` is for `form-secret`"]),
+            ("", "ingress = { field = \"\" }", wants("\"form-secret\""), vec!["`field` is empty"]),
+            ("", "ingress = { field = \"push\" }", wants("\"form-secret\""), vec![]),
+        ];
+        for (host, ingress, wants, expected) in cases {
+            let (mistakes, ..) = told(host, ingress, &wants);
+            assert_eq!(mistakes.len(), expected.len(), "{ingress} {wants}: {mistakes:?}");
+            for (mistake, expected) in mistakes.iter().zip(expected) {
+                assert!(mistake.contains(expected), "{ingress} {wants}: {mistake}");
+            }
+        }
+    }
+}

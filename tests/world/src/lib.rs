@@ -11,6 +11,7 @@ mod mail;
 mod mastodon;
 mod server;
 mod shop;
+pub mod sign;
 
 pub use blog::Blog;
 pub use crm::{Crm, Told};
