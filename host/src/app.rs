@@ -5,6 +5,7 @@
 
 mod doors;
 mod files;
+mod hooks;
 mod prepare;
 #[cfg(test)]
 mod tests;

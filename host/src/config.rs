@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::Scheme;
+
 pub use places::Places;
 pub use report::{Finding, Place, Report, Severity};
 pub use secret::Secret;
@@ -96,8 +98,23 @@ pub struct Channel {
     pub plugin: Plugin,
     /// Between two polls.
     pub poll: Duration,
-    /// How webhooks prove themselves.
-    pub verify: Option<String>,
+    /// It takes webhooks.
+    pub ingress: Option<Ingress>,
+}
+
+/// `ingress` of a channel: how its webhooks prove themselves. What is secret lies in the channel's `secrets`.
+#[derive(Debug)]
+pub struct Ingress {
+    /// False where a part of it could not be read: what is missing then tells nothing.
+    pub is_whole: bool,
+    /// None: the only one that the plugin can live with.
+    pub verify: Option<Scheme>,
+    /// `form-secret`: the field that holds the secret.
+    pub field: Option<String>,
+    /// `websub`: what may be subscribed to. Empty: what the plugin's manifest names.
+    pub topics: Vec<String>,
+    /// Where it is written; `verify` where that is.
+    pub place: Place,
 }
 
 /// `[[analyzer]]`.

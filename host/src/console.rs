@@ -135,7 +135,7 @@ pub fn api(desk: Arc<Desk>) -> Router {
 /// Everything on `listen`. `with_hooks` is false where webhooks have an address of their own.
 pub fn router(desk: Arc<Desk>, ingress: Arc<Ingress>, with_hooks: bool) -> Router {
     let guarded = api(Arc::clone(&desk))
-        .merge(Router::new().route("/metrics", get(metrics::text)).with_state(Arc::clone(&desk)))
+        .merge(Router::new().route("/metrics", get(metrics::text)).with_state((Arc::clone(&desk), Arc::clone(&ingress))))
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), auth::guard));
     let open = Router::new().route("/", get(read::front)).route("/healthz", get(read::healthz)).route("/readyz", get(read::readyz)).with_state(desk);
     let all = open.merge(guarded);

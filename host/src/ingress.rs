@@ -1,21 +1,26 @@
 //! Takes in what networks push: verify over the bytes received, commit them raw, then answer 2xx.
 //!
 //! It understands nothing of what it takes; that is the connector's `receive`, later and one by one. Nothing is acknowledged
-//! before it is durable, and nothing unverified is stored.
+//! before it is durable, and nothing unverified is stored. Challenges are answered from memory: they wait for no store, and no
+//! plugin sees them. What proves a webhook and is itself a secret is not stored either.
 
+#[cfg(test)]
+mod tests;
 mod verify;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::model::{ChannelName, NewRaw, RawOrigin};
+use crate::model::{ChannelName, NewRaw, RawOrigin, Scheme};
 use crate::stage::Journal;
 use crate::telemetry::chain;
 
-pub use verify::{Scheme, Verifier};
+use verify::{TELEGRAM_TOKEN, Verdict};
+
+pub use verify::{Challenge, Setup, Verifier};
 
 /// A repeat of a delivery's id inside this window has no effect. Units: milliseconds; three days, longer than any retry schedule here.
 const ONCE_WINDOW_MS: u64 = 72 * 3_600_000;
@@ -24,12 +29,13 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Headers kept with a raw item; the rest is dropped.
 const HEADERS_MAX: usize = 64;
 /// Never kept: they hold credentials.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-telegram-bot-api-secret-token"];
+const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", TELEGRAM_TOKEN];
 
 /// The hooks in force, by channel. Routes belong to the host, so that a reload never loses one in between.
 pub struct Ingress {
     journal: Journal,
     hooks: ArcSwap<HashMap<String, Arc<Hook>>>,
+    refused: Mutex<BTreeMap<ChannelName, u64>>,
 }
 
 /// One channel's hook.
@@ -46,7 +52,7 @@ pub struct Hook {
 pub struct Incoming {
     /// Upper case.
     pub method: String,
-    /// What follows `/hooks/{channel}`, with its query.
+    /// What follows `/hooks/{channel}`, with its query, as received: some networks sign it.
     pub path_with_query: String,
     /// Lower-case names.
     pub headers: Vec<(String, String)>,
@@ -59,6 +65,8 @@ pub struct Incoming {
 pub enum Answer {
     /// Durable.
     Accepted,
+    /// Durable, for one of the networks that take nothing but 200 for a yes.
+    Received,
     /// Its id was seen inside its window: no effect, and no reason to send it again.
     Repeat,
     /// No such hook.
@@ -67,6 +75,8 @@ pub enum Answer {
     MethodNotAllowed,
     /// It does not prove itself.
     Unauthorized,
+    /// It does not prove itself, and its scheme wants that not to be told.
+    Ignored,
     /// Not durable: try again soon.
     Unavailable,
 }
@@ -74,7 +84,7 @@ pub enum Answer {
 impl Ingress {
     /// No hooks yet.
     pub fn new(journal: Journal) -> Self {
-        Self { journal, hooks: ArcSwap::default() }
+        Self { journal, hooks: ArcSwap::default(), refused: Mutex::default() }
     }
 
     /// Puts these hooks in force at once.
@@ -83,27 +93,53 @@ impl Ingress {
         self.hooks.store(Arc::new(hooks.collect()));
     }
 
+    /// How many webhooks did not prove themselves since the start, by channel; those of which all did are not named.
+    pub fn refused(&self) -> Vec<(ChannelName, u64)> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(channel, n)| (channel.clone(), *n)).collect()
+    }
+
+    /// The answer to a challenge, where the request is one. It waits for nothing: networks give an address up within seconds.
+    pub fn challenge(&self, channel: &str, method: &str, query: &str) -> Option<Challenge> {
+        let hook = self.hooks.load().get(channel).cloned().filter(|_| method == "GET")?;
+        let challenge = hook.verifier.challenge(query)?;
+        let scheme = hook.verifier.scheme();
+        match &challenge {
+            Challenge::Text(_) | Challenge::Json(_) => info!(%channel, %scheme, "The network asked whether this hook is ours, and was told so."),
+            Challenge::Heard => warn!(%channel, %scheme, "The hub refuses the subscription or has ended it."),
+            Challenge::Malformed => info!(%channel, %scheme, "A challenge was refused: it is too long, or no challenge of this network."),
+            Challenge::Forbidden => info!(%channel, %scheme, "A challenge was refused: it does not name the verify token."),
+            Challenge::UnknownTopic => info!(%channel, %scheme, "A hub's question was refused: its topic is not meant."),
+        }
+        Some(challenge)
+    }
+
     /// Verifies and makes durable. The answer may be given as soon as this returns.
-    pub async fn accept(&self, channel: &str, incoming: Incoming) -> Answer {
+    pub async fn accept(&self, channel: &str, mut incoming: Incoming) -> Answer {
         let Some(hook) = self.hooks.load().get(channel).cloned() else { return Answer::NotFound };
         if !hook.methods.is_empty() && !hook.methods.contains(&incoming.method) {
             return Answer::MethodNotAllowed;
         }
         let now = self.journal.clock.now();
+        let scheme = hook.verifier.scheme();
         let id = match hook.verifier.verify(&incoming, now) {
-            Ok(id) => id,
+            Ok(Verdict::Believed(id)) => id,
+            Ok(Verdict::Ping) => return Answer::Received,
             Err(why) => {
-                info!(%channel, error = %why, "Webhook refused.");
-                return Answer::Unauthorized;
+                info!(%channel, %scheme, error = %why, "Webhook refused.");
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(hook.channel.clone()).or_default() += 1;
+                // A hub is told of success all the same. Source: WebSub, 7.1.1.
+                return if scheme == Scheme::WebSub { Answer::Ignored } else { Answer::Unauthorized };
             }
         };
+        hook.verifier.mask(&mut incoming);
         let Incoming { method, path_with_query, headers, body } = incoming;
         let headers = headers.into_iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str())).take(HEADERS_MAX).collect();
         let origin = RawOrigin::Webhook { method, path_with_query, headers };
         let raw = NewRaw { origin, body, once: id.map(|id| (id, ONCE_WINDOW_MS)) };
         match self.journal.commit_raw(&hook.channel, now, vec![raw]).await {
             Ok(places) if places.iter().all(Option::is_none) => Answer::Repeat,
-            Ok(_) => Answer::Accepted,
+            Ok(_) if matches!(scheme, Scheme::StandardWebhooks | Scheme::None) => Answer::Accepted,
+            Ok(_) => Answer::Received,
             Err(failure) => {
                 error!(%channel, error = %chain(&failure), "Webhook not stored; the sender was told to try again.");
                 Answer::Unavailable

@@ -9,6 +9,7 @@ mod entry;
 mod fault;
 mod ids;
 mod interaction;
+mod scheme;
 pub mod shown;
 mod terms;
 
@@ -21,4 +22,5 @@ pub use ids::{
     ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
+pub use scheme::Scheme;
 pub use terms::{LengthUnit, ReplyTerms, SUMMONED_ATTR, Unfit};

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::analysis::Analyzer;
-use crate::config::{Config, Place, Plugin, Report, Severity, nearest};
+use crate::config::{Channel, Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
-use crate::ingress::{Scheme, Verifier};
+use crate::ingress::Verifier;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
 use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
@@ -15,7 +15,7 @@ use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
 
-use super::{Kit, doors, find};
+use super::{Kit, doors, find, hooks};
 
 /// Everything that a configuration needs, loaded.
 pub struct Prepared {
@@ -58,8 +58,8 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
     let mut preparing = Preparing { config, kit, around: around(config), report: Report::default() };
     let mut channels = Vec::new();
     for channel in &config.channels {
-        if let Some(generation) = preparing.load(&channel.plugin, Kind::Connector, channel.verify.as_deref()).await {
-            channels.push(prepared_channel(channel, generation));
+        if let Some(generation) = preparing.load(&channel.plugin, Kind::Connector, Some(channel)).await {
+            channels.push(prepared_channel(config, channel, generation));
         }
     }
     let mut analyzers = Vec::new();
@@ -109,7 +109,7 @@ struct Preparing<'a> {
 
 impl Preparing<'_> {
     /// From the file to a generation, noting every mistake on the way.
-    async fn load(&mut self, section: &Plugin, kind: Kind, verify: Option<&str>) -> Option<Arc<Generation>> {
+    async fn load(&mut self, section: &Plugin, kind: Kind, channel: Option<&Channel>) -> Option<Arc<Generation>> {
         let place = section.places.section();
         if section.plugin.is_empty() {
             // That it is missing was told where the file was read.
@@ -138,7 +138,7 @@ impl Preparing<'_> {
             return None;
         }
         let can_be_asked = self.check_config(section, manifest);
-        let is_granted = self.check_grants(section, manifest, verify);
+        let is_granted = self.check_grants(section, manifest, channel);
         if !can_be_asked {
             return None;
         }
@@ -187,8 +187,9 @@ impl Preparing<'_> {
     }
 
     /// What it wants and is not granted, and webhooks that it cannot take.
-    fn check_grants(&mut self, section: &Plugin, manifest: &Manifest, verify: Option<&str>) -> bool {
+    fn check_grants(&mut self, section: &Plugin, manifest: &Manifest, channel: Option<&Channel>) -> bool {
         let secrets: Vec<String> = section.secrets.keys().cloned().collect();
+        let hook_secrets = channel.and_then(|channel| hooks::secrets_needed(channel, manifest));
         let asked = Asked {
             config: &section.config,
             http: &section.grant.http,
@@ -197,31 +198,20 @@ impl Preparing<'_> {
             personal_data: section.grant.personal_data,
             attachments: section.grant.attachments,
             secrets: &secrets,
-            verify,
+            hook_secrets: hook_secrets.as_deref(),
         };
         let missing = missing_grants(manifest, &asked);
+        let ingress = channel.and_then(|channel| channel.ingress.as_ref());
         for grant in &missing {
-            let message = format!("`{}` wants {}, which is not granted", section.name, grant.what);
-            self.report.error(section.places.section(), message, grant.cure.clone());
+            let place = ingress.filter(|_| grant.is_for_webhooks).map_or_else(|| section.places.section(), |ingress| ingress.place.clone());
+            self.report.error(place, format!("`{}` wants {}, which is not granted", section.name, grant.what), grant.cure.clone());
         }
-        let takes_none = verify.is_some() && manifest.wants.ingress.is_none();
-        if takes_none {
-            let message = format!("`{}` has `ingress`, but its plugin `{}` takes no webhooks", section.name, section.plugin);
-            self.report.error(section.places.section(), message, "leave `ingress` out");
+        let wrong = channel.map(|channel| hooks::mistakes(&self.config.host, channel, manifest)).unwrap_or_default();
+        let is_granted = missing.is_empty() && wrong.is_empty();
+        for mistake in wrong {
+            self.report.error(mistake.place, mistake.message, mistake.cure);
         }
-        missing.is_empty() && !takes_none && self.check_webhook_secrets(section, verify)
-    }
-
-    /// One that only looks like a secret of Standard Webhooks would be believed by nobody, or by everybody.
-    fn check_webhook_secrets(&mut self, section: &Plugin, verify: Option<&str>) -> bool {
-        let secrets = section.secrets.get("webhook").map(Vec::as_slice).unwrap_or_default();
-        let is_broken = |secret: &str| secret.trim().starts_with("whsec_") && Secret::parse(secret).is_err();
-        if verify != Some("standard-webhooks") || !secrets.iter().any(|secret| is_broken(secret.expose())) {
-            return true;
-        }
-        let message = format!("`{}`: its secret `webhook` begins with `whsec_` and is none", section.name);
-        self.report.error(section.places.section(), message, "after `whsec_` comes base64 of 24 to 64 bytes: copy it again, whole");
-        false
+        is_granted
     }
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
@@ -272,11 +262,9 @@ fn section_of(kind: Kind) -> &'static str {
     }
 }
 
-fn prepared_channel(channel: &crate::config::Channel, generation: Arc<Generation>) -> PreparedChannel {
+fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generation>) -> PreparedChannel {
     let manifest = generation.manifest();
-    let secrets = channel.plugin.secrets.get("webhook").map(Vec::as_slice).unwrap_or_default();
-    let verifier =
-        channel.verify.as_deref().and_then(Scheme::named).map(|scheme| Verifier::new(scheme, secrets.iter().map(|secret| secret.expose())));
+    let verifier = hooks::verifier(config, channel, manifest);
     let methods = manifest.wants.ingress.as_ref().map(|ingress| ingress.methods.clone()).unwrap_or_default();
     let class = manifest.send_class().map(|class| match class {
         "D" => SendClass::ClientId,
@@ -310,10 +298,7 @@ fn network_of(manifest: &Manifest, channel: &str) -> String {
 /// What surfaces show of a configuration; with builds where it is loaded.
 pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
     let section = |plugin: &Plugin, digest: Option<Digest>| Section { name: plugin.name.clone(), plugin: plugin.plugin.clone(), digest, hook: None };
-    let hook = |channel: &crate::config::Channel| {
-        let base = config.host.public_url.as_deref().unwrap_or_default().trim_end_matches('/');
-        channel.verify.is_some().then(|| format!("{base}/hooks/{}", channel.plugin.name))
-    };
+    let hook = |channel: &Channel| channel.ingress.is_some().then(|| hooks::url_of(&config.host, &channel.plugin.name));
     let channels = prepared.map(|all| all.channels.as_slice()).unwrap_or_default();
     let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
     let rules = prepared.map(|all| all.rules.as_slice()).unwrap_or_default();

@@ -14,6 +14,7 @@ use super::places::{Lines, Places};
 use super::shape::{Reading, Table, nearest, what};
 use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule};
 
+mod ingress;
 mod secrets;
 mod sink;
 
@@ -21,7 +22,6 @@ mod sink;
 const FILE_MAX: u64 = 1 << 20;
 /// Where the host listens by itself.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7700);
-const SCHEMES: [&str; 2] = ["standard-webhooks", "none"];
 
 /// Looks up an environment variable.
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -230,46 +230,8 @@ impl Checker<'_> {
             let place = self.reading.lines.place(&table.value("poll").map_or(0..0, Spanned::span));
             self.reading.report.error(place, format!("`poll` is {} ms", poll.as_millis()), "poll at most once a second: poll = \"1s\"");
         }
-        let verify = self.ingress(table, plugin.as_ref());
-        Some(Channel { plugin: plugin?, poll, verify })
-    }
-
-    fn ingress(&mut self, table: &mut Table<'_, '_>, plugin: Option<&Plugin>) -> Option<String> {
-        let value = table.value("ingress")?;
-        let DeValue::Table(inner) = value.get_ref() else {
-            self.reading.error(
-                &value.span(),
-                format!("`ingress` is {}", what(value.get_ref())),
-                "write ingress = { verify = \"standard-webhooks\" }",
-            );
-            return None;
-        };
-        let mut inner = Table::new("ingress", inner, self.reading.lines.place(&value.span()));
-        let verify = inner.required(&mut self.reading, "verify", "write verify = \"standard-webhooks\"; \"none\" lets everybody in");
-        inner.finish(&mut self.reading);
-        let verify = verify?;
-        if !SCHEMES.contains(&verify.get_ref().as_str()) {
-            let cure = nearest(verify.get_ref(), &SCHEMES)
-                .map_or_else(|| format!("schemes: {}", SCHEMES.join(", ")), |near| format!("did you mean \"{near}\"?"));
-            self.reading.error(&verify.span(), format!("there is no scheme \"{}\"", verify.get_ref()), cure);
-            return None;
-        }
-        if verify.get_ref() == "none" {
-            let place = self.reading.lines.place(&verify.span());
-            self.reading.report.warning(
-                place,
-                "webhooks of this channel are believed without a signature",
-                "use \"standard-webhooks\" where the sender can sign",
-            );
-        } else if plugin.is_some_and(|plugin| !plugin.secrets.contains_key("webhook")) {
-            let place = self.reading.lines.place(&verify.span());
-            self.reading.report.error(
-                place,
-                "there is no secret to verify webhooks with",
-                "add secrets = { webhook = { env = \"WEBHOOK_SECRET\" } }",
-            );
-        }
-        Some(verify.into_inner())
+        let ingress = self.ingress(table);
+        Some(Channel { plugin: plugin?, poll, ingress })
     }
 
     fn analyzer(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Analyzer> {

@@ -21,7 +21,7 @@ fn the_file_that_init_writes_is_right() {
 }
 
 /// Text, a part of the first message, a part of its cure, line and column.
-const MISTAKES: [(&str, &str, &str, u32, u32); 22] = [
+const MISTAKES: [(&str, &str, &str, u32, u32); 26] = [
     ("[host]\nlisten = \"nowhere\"\n", "not an address", "127.0.0.1:7700", 2, 10),
     ("[host]\nlisten = \"0.0.0.0:7700\"\n", "others can reach", "admin_token", 2, 10),
     ("[host]\nlistn = \"x\"\n", "no key `listn`", "did you mean `listen`?", 2, 1),
@@ -39,7 +39,11 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 22] = [
     ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\ngrant = { net = [\"a.example\"] }\n", "cannot be granted", "host:port", 4, 18),
     ("[[channel]]\nname = \"a\"\nplugin = \"feed\"\ngrant = { private = [\"10/8\"] }\n", "no range", "10.0.0.0/8", 4, 22),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"standard-webhook\" }\n", "no scheme", "did you mean", 4, 22),
-    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"standard-webhooks\" }\n", "no secret to verify", "webhook", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"linkdin\" }\n", "no scheme", "did you mean \"linkedin\"?", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"hmac\" }\n", "no scheme", "websub, zammad, twilio", 4, 22),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verfy = \"x\" }\n", "no key `verfy`", "did you mean `verify`?", 4, 13),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = \"x\"\n", "`ingress` is", "verify =", 4, 11),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"websub\", topics = \"x\" }\n", "not a list", "topics", 4, 41),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nconfig = { t_file = \"gone.toml\" }\n", "cannot read", "relative to", 4, 21),
     ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
     ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),

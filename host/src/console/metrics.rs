@@ -8,10 +8,12 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::ingress::Ingress;
 use crate::model::ChannelName;
 
 use super::read::behind;
@@ -42,7 +44,7 @@ const DEAD_MAX: usize = 65_536;
 type PerChannel = Family<OfChannel, Gauge<u64, AtomicU64>>;
 
 /// `/metrics`.
-pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refusal> {
+pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)>) -> Result<Response, Refusal> {
     let (entries, raw, dead) = (PerChannel::default(), PerChannel::default(), PerChannel::default());
     let lag = Family::<OfReader, Gauge<u64, AtomicU64>>::default();
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
@@ -60,12 +62,17 @@ pub(super) async fn text(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             states.get_or_create(&OfState { channel, state: status.state }).set(1);
         }
     }
+    let refused = Family::<OfChannel, Counter>::default();
+    for (channel, n_refused) in ingress.refused() {
+        refused.get_or_create(&OfChannel { channel: channel.as_str().to_owned() }).inc_by(n_refused);
+    }
     let mut registry = Registry::with_prefix("membrana");
     registry.register("log_entries", "Entries in a channel's log", entries);
     registry.register("raw_items", "Items ever appended to a channel's raw log", raw);
     registry.register("dead_letters", "Items set aside that wait for a person", dead);
     registry.register("reader_lag", "Records that a reader of a channel has not done yet", lag);
     registry.register("channel_state", "1 for the state that a channel is in", states);
+    registry.register("webhooks_refused", "Webhooks that did not prove themselves, since the start", refused);
     let mut body = String::new();
     // Writing to a string cannot fail.
     if encode(&mut body, &registry).is_err() {

@@ -1,46 +1,63 @@
 //! How webhooks prove themselves. Over the bytes received, in constant time, with every live secret of a rotation.
+//!
+//! A scheme that signs no time bounds no replay. Then a repeat changes nothing, for intake knows an interaction by its native id.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+mod challenge;
+mod form;
+mod hub;
+mod mac;
+#[cfg(test)]
+mod tests;
+
 use zeroize::Zeroizing;
 
-use crate::model::Timestamp;
+use crate::model::{Scheme, Timestamp};
 
 use super::Incoming;
+use mac::{Hash, from_base64, is_same};
+
+pub use challenge::Challenge;
 
 /// How far a signed timestamp may be off. Units: seconds. Source: Standard Webhooks.
 const SKEW_S_MAX: u64 = 300;
-/// Shape: ids longer than this are refused.
+/// Shape: ids longer than this are refused, or not looked at where they are not signed.
 const ID_BYTES_MAX: usize = 256;
 /// Signatures looked at in one request.
 const SIGNATURES_MAX: usize = 16;
 
-/// A way to prove oneself, by its name in the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// `standard-webhooks`: HMAC-SHA256 over id, timestamp and body.
-    StandardWebhooks,
-    /// `none`: everybody may send; must be written out, and is warned of.
-    None,
-}
-
-impl Scheme {
-    /// Every scheme by name.
-    pub const ALL: [(&'static str, Scheme); 2] = [("standard-webhooks", Scheme::StandardWebhooks), ("none", Scheme::None)];
-
-    /// The scheme of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, scheme)| *scheme)
-    }
+/// What a scheme needs to know.
+pub struct Setup<'a> {
+    /// Which one.
+    pub scheme: Scheme,
+    /// All are live; the first answers challenges. For `standard-webhooks` `whsec_` and base64, or any text; for others text.
+    pub secrets: Vec<&'a str>,
+    /// `meta`: tokens that a subscriber of ours knows. All are live.
+    pub verify_tokens: Vec<&'a str>,
+    /// `websub`: what may be subscribed to.
+    pub topics: Vec<String>,
+    /// `form-secret`: the field that holds the secret.
+    pub field: String,
+    /// `twilio`: what the network calls this hook by.
+    pub url: String,
 }
 
 /// A scheme with its live secrets.
 pub struct Verifier {
     scheme: Scheme,
     secrets: Vec<Zeroizing<Vec<u8>>>,
+    verify_tokens: Vec<Zeroizing<Vec<u8>>>,
+    topics: Vec<String>,
+    field: String,
+    urls: Vec<String>,
+}
+
+/// What a request that proved itself is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A delivery; with its id where the scheme has one that can be relied on.
+    Believed(Option<String>),
+    /// Only a question whether we are there: nothing to store.
+    Ping,
 }
 
 /// Why a request is not believed; no part of it is repeated.
@@ -55,27 +72,61 @@ pub(super) enum Refusal {
     /// No live secret made this signature.
     #[error("signature does not match")]
     Signature,
+    /// A hash that the scheme does not take.
+    #[error("signature is made with a hash that is not taken")]
+    Hash,
+    /// What is signed does not cover the body.
+    #[error("signature does not cover the body")]
+    Uncovered,
+    /// The field of the secret is not there exactly once.
+    #[error("form does not name its secret exactly once")]
+    Field,
 }
 
 impl Verifier {
-    /// Shape of a secret: `whsec_` and base64, or any other text, taken as it is.
-    pub fn new<'a>(scheme: Scheme, secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let secrets = secrets.into_iter().map(|text| {
-            let decoded = text.trim().strip_prefix("whsec_").and_then(|b64| STANDARD.decode(b64).ok());
-            Zeroizing::new(decoded.unwrap_or_else(|| text.trim().as_bytes().to_vec()))
-        });
-        Self { scheme, secrets: secrets.collect() }
-    }
-
-    /// Says whether to believe it; with the delivery's id where the scheme signs one.
-    pub(super) fn verify(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<String>, Refusal> {
-        match self.scheme {
-            Scheme::None => Ok(None),
-            Scheme::StandardWebhooks => self.standard_webhooks(incoming, now).map(Some),
+    /// Puts a scheme in force.
+    pub fn new(setup: Setup<'_>) -> Self {
+        let scheme = setup.scheme;
+        Self {
+            scheme,
+            secrets: setup.secrets.into_iter().map(|text| secret_of(scheme, text.trim())).collect(),
+            verify_tokens: setup.verify_tokens.into_iter().map(|text| Zeroizing::new(text.trim().as_bytes().to_vec())).collect(),
+            topics: setup.topics,
+            field: setup.field,
+            urls: form::urls_of(&setup.url),
         }
     }
 
-    fn standard_webhooks(&self, incoming: &Incoming, now: Timestamp) -> Result<String, Refusal> {
+    /// Which one.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Says whether to believe it.
+    pub(super) fn verify(&self, incoming: &Incoming, now: Timestamp) -> Result<Verdict, Refusal> {
+        match self.scheme {
+            Scheme::None => Ok(Verdict::Believed(None)),
+            Scheme::StandardWebhooks => self.standard_webhooks(incoming, now),
+            Scheme::X => self.x(incoming),
+            Scheme::Meta => self.labelled_hex(incoming, "x-hub-signature-256", &[Hash::Sha256]),
+            Scheme::Discourse => self.discourse(incoming),
+            Scheme::LinkedIn => self.linkedin(incoming),
+            Scheme::Telegram => self.telegram(incoming),
+            Scheme::WebSub => self.labelled_hex(incoming, "x-hub-signature", &[Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512]),
+            Scheme::Zammad => self.labelled_hex(incoming, "x-hub-signature", &[Hash::Sha1]),
+            Scheme::Twilio => self.twilio(incoming),
+            Scheme::FormSecret => self.form_secret(incoming),
+        }
+    }
+
+    /// Takes the secret out of what was believed, before anything is stored.
+    pub(super) fn mask(&self, incoming: &mut Incoming) {
+        if self.scheme == Scheme::FormSecret {
+            self.mask_form_secret(incoming);
+        }
+    }
+
+    fn standard_webhooks(&self, incoming: &Incoming, now: Timestamp) -> Result<Verdict, Refusal> {
         let id = header(incoming, "webhook-id").filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX).ok_or(Refusal::Header("webhook-id"))?;
         let stamp = header(incoming, "webhook-timestamp").ok_or(Refusal::Header("webhook-timestamp"))?;
         let at_s: u64 = stamp.parse().map_err(|_| Refusal::Header("webhook-timestamp"))?;
@@ -83,64 +134,43 @@ impl Verifier {
             return Err(Refusal::Stale);
         }
         let given = header(incoming, "webhook-signature").ok_or(Refusal::Header("webhook-signature"))?;
-        let given: Vec<Vec<u8>> =
-            given.split(' ').take(SIGNATURES_MAX).filter_map(|one| one.strip_prefix("v1,")).filter_map(|b64| STANDARD.decode(b64).ok()).collect();
-        for secret in &self.secrets {
-            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { continue };
-            mac.update(format!("{id}.{stamp}.").as_bytes());
-            mac.update(&incoming.body);
-            let expected = mac.finalize().into_bytes();
-            if given.iter().any(|signature| bool::from(signature.ct_eq(&expected))) {
-                return Ok(id.to_owned());
-            }
-        }
-        Err(Refusal::Signature)
+        let given: Vec<Vec<u8>> = given.split(' ').take(SIGNATURES_MAX).filter_map(|one| from_base64(one.strip_prefix("v1,")?)).collect();
+        let head = format!("{id}.{stamp}.");
+        let is_right = |secret: &[u8]| given.iter().any(|code| Hash::Sha256.is_made_by(secret, &[head.as_bytes(), &incoming.body], code));
+        self.by_one_of_the_secrets(is_right).map(|()| Verdict::Believed(Some(id.to_owned())))
     }
+
+    fn x(&self, incoming: &Incoming) -> Result<Verdict, Refusal> {
+        let name = "x-twitter-webhooks-signature";
+        let (hash, code) = header(incoming, name).and_then(mac::labelled).ok_or(Refusal::Header(name))?;
+        if hash != Hash::Sha256 {
+            return Err(Refusal::Hash);
+        }
+        let given = from_base64(code).ok_or(Refusal::Header(name))?;
+        challenge::never_signed_by_us(&incoming.body)?;
+        self.by_one_of_the_secrets(|secret| hash.is_made_by(secret, &[&incoming.body], &given)).map(|()| Verdict::Believed(None))
+    }
+
+    fn telegram(&self, incoming: &Incoming) -> Result<Verdict, Refusal> {
+        let token = header(incoming, TELEGRAM_TOKEN).ok_or(Refusal::Header(TELEGRAM_TOKEN))?;
+        self.by_one_of_the_secrets(|secret| is_same(secret, token.as_bytes())).map(|()| Verdict::Believed(None))
+    }
+
+    /// Asks each secret, also after one was right.
+    fn by_one_of_the_secrets(&self, is_right: impl Fn(&[u8]) -> bool) -> Result<(), Refusal> {
+        let is_by_one = self.secrets.iter().fold(false, |is_by_one, secret| is_by_one | is_right(secret));
+        if is_by_one { Ok(()) } else { Err(Refusal::Signature) }
+    }
+}
+
+/// Holds a secret itself: never kept.
+pub(super) const TELEGRAM_TOKEN: &str = "x-telegram-bot-api-secret-token";
+
+fn secret_of(scheme: Scheme, text: &str) -> Zeroizing<Vec<u8>> {
+    let decoded = if scheme == Scheme::StandardWebhooks { text.strip_prefix("whsec_").and_then(from_base64) } else { None };
+    Zeroizing::new(decoded.unwrap_or_else(|| text.as_bytes().to_vec()))
 }
 
 fn header<'a>(incoming: &'a Incoming, name: &str) -> Option<&'a str> {
-    incoming.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    const NOW: Timestamp = Timestamp(1_614_265_330_000);
-
-    fn incoming(id: &str, at: &str, signature: &str, body: &str) -> Incoming {
-        let headers = [("webhook-id", id), ("webhook-timestamp", at), ("webhook-signature", signature)];
-        Incoming {
-            method: "POST".to_owned(),
-            path_with_query: String::new(),
-            headers: headers.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            body: body.as_bytes().to_vec(),
-        }
-    }
-
-    #[test]
-    fn only_the_right_signature_over_these_bytes_is_believed() {
-        let verifier = Verifier::new(Scheme::StandardWebhooks, ["another", SECRET]);
-        let (id, at, good) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let body = r#"{"test": 2432232314}"#;
-        let both = format!("v1,AAAA v2,xyz {good}");
-
-        let cases = [
-            (incoming(id, at, good, body), Ok(Some(id.to_owned()))),
-            (incoming(id, at, &both, body), Ok(Some(id.to_owned()))),
-            (incoming(id, at, good, r#"{"test":2432232314}"#), Err(Refusal::Signature)),
-            (incoming(id, at, "v1,AAAA", body), Err(Refusal::Signature)),
-            (incoming(id, at, "rubbish", body), Err(Refusal::Signature)),
-            (incoming("other", at, good, body), Err(Refusal::Signature)),
-            (incoming(id, "1614264000", good, body), Err(Refusal::Stale)),
-            (incoming(id, "now", good, body), Err(Refusal::Header("webhook-timestamp"))),
-            (incoming("", at, good, body), Err(Refusal::Header("webhook-id"))),
-            (incoming(id, at, "", body), Err(Refusal::Header("webhook-signature"))),
-        ];
-
-        for (n, (request, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(verifier.verify(&request, NOW), expected, "case {n}");
-        }
-    }
+    incoming.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use crate::egress::{HostPort, HttpGrant};
+use crate::model::Scheme;
 
 use super::{Kind, Manifest};
 
@@ -25,8 +26,8 @@ pub struct Asked<'a> {
     pub attachments: bool,
     /// Names of the section's `secrets`.
     pub secrets: &'a [String],
-    /// `ingress.verify`, if there is an `[ingress]`.
-    pub verify: Option<&'a str>,
+    /// Names of the secrets that its webhooks are verified with; `None`: it takes no webhooks.
+    pub hook_secrets: Option<&'a [String]>,
 }
 
 /// A wish that the admin did not grant.
@@ -36,6 +37,8 @@ pub struct MissingGrant {
     pub what: String,
     /// What to write. All missing grants have the same: one line, with what is granted already.
     pub cure: String,
+    /// Its place is `ingress`.
+    pub is_for_webhooks: bool,
 }
 
 /// Wishes of a manifest for one section.
@@ -77,21 +80,14 @@ struct Lacking {
 pub fn missing_grants(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGrant> {
     let lacking = Lacking::of(manifest, asked);
     let cure = lacking.cure(asked);
-    let mut missing: Vec<MissingGrant> = lacking.what.into_iter().map(|what| MissingGrant { what, cure: cure.clone() }).collect();
+    let mut missing: Vec<MissingGrant> =
+        lacking.what.into_iter().map(|what| MissingGrant { what, cure: cure.clone(), is_for_webhooks: false }).collect();
     missing.extend(missing_secrets(manifest, asked));
     // One that polls as well can do without webhooks; the others would never hear of anything.
-    if let (Some(ingress), None, false) = (&manifest.wants.ingress, asked.verify, manifest.polls()) {
-        let scheme = ingress.verify.first().map_or("none", String::as_str);
-        missing.push(MissingGrant { what: "to take webhooks".to_owned(), cure: format!("add ingress = {{ verify = \"{scheme}\" }}") });
-    }
-    if let (Some(ingress), Some(verify)) = (&manifest.wants.ingress, asked.verify)
-        && !ingress.verify.is_empty()
-        && !ingress.verify.iter().any(|scheme| scheme == verify)
-    {
-        missing.push(MissingGrant {
-            what: format!("webhooks verified by `{}`, not by `{verify}`", ingress.verify.join("`, `")),
-            cure: format!("write ingress = {{ verify = \"{}\" }}", ingress.verify.first().map_or("none", String::as_str)),
-        });
+    if let (Some(ingress), None, false) = (&manifest.wants.ingress, asked.hook_secrets, manifest.polls()) {
+        let scheme = ingress.verify.first().copied().unwrap_or(Scheme::None);
+        let cure = format!("add ingress = {{ verify = \"{scheme}\" }}");
+        missing.push(MissingGrant { what: "to take webhooks".to_owned(), cure, is_for_webhooks: false });
     }
     missing
 }
@@ -167,18 +163,20 @@ fn missing_secrets(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGrant> 
     let http = wants.http.iter().flat_map(|http| http.credentials.values());
     let net = wants.net.iter().flat_map(|net| net.credentials.values());
     let mut needed: BTreeSet<&String> = http.chain(net).filter(|credential| !credential.optional).map(|credential| &credential.secret).collect();
-    if let (Some(ingress), Some(verify)) = (&wants.ingress, asked.verify)
-        && verify != "none"
-    {
-        needed.extend(&ingress.secret);
-    }
+    let for_webhooks = asked.hook_secrets.unwrap_or_default();
+    needed.extend(for_webhooks);
     needed.retain(|name| !asked.secrets.contains(name));
     let lines: Vec<String> = needed.iter().map(|name| format!("{name} = {{ env = \"{}\" }}", name.to_ascii_uppercase().replace('-', "_"))).collect();
     let cure = match asked.secrets.is_empty() {
         true => format!("add secrets = {{ {} }}", lines.join(", ")),
         false => format!("add to its `secrets`: {}", lines.join(", ")),
     };
-    needed.iter().map(|name| MissingGrant { what: format!("the secret `{name}`"), cure: cure.clone() }).collect()
+    let missing = needed.into_iter().map(|name| {
+        let is_for_webhooks = for_webhooks.contains(name);
+        let use_of_it = if is_for_webhooks { " to verify webhooks with" } else { "" };
+        MissingGrant { what: format!("the secret `{name}`{use_of_it}"), cure: cure.clone(), is_for_webhooks }
+    });
+    missing.collect()
 }
 
 fn origin_of(url: &str) -> String {
@@ -210,7 +208,8 @@ mod tests {
 
     fn missing(wants: &str, config: &Json, http: &[&str], net: &[&str], secrets: &[&str]) -> Vec<MissingGrant> {
         let [http, net, secrets] = [http, net, secrets].map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let asked = Asked { config, http: &http, net: &net, private: &[], personal_data: false, attachments: false, secrets: &secrets, verify: None };
+        let asked =
+            Asked { config, http: &http, net: &net, private: &[], personal_data: false, attachments: false, secrets: &secrets, hook_secrets: None };
         missing_grants(&manifest(wants), &asked)
     }
 

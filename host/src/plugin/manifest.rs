@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
 use crate::egress::Inject;
-use crate::model::ReplyTerms;
+use crate::model::{ReplyTerms, Scheme};
 
 use super::PluginError;
 use super::seal::{SEAL, SECTION, sealed};
@@ -153,12 +153,15 @@ pub struct WantsIngress {
     /// Upper case; empty: any.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Schemes it can live with.
+    /// Schemes it can live with; empty: any.
     #[serde(default)]
-    pub verify: Vec<String>,
-    /// Key of the channel's `secrets`.
+    pub verify: Vec<Scheme>,
+    /// Key of the channel's `secrets`; absent: `webhook`.
     #[serde(default)]
     pub secret: Option<String>,
+    /// `websub`: what may be subscribed to: URLs, or `config:/pointer`.
+    #[serde(default)]
+    pub topics: Vec<String>,
 }
 
 /// Limits that a plugin sets for itself.
@@ -456,6 +459,7 @@ mod tests {
             (MANIFEST.replace("analyzer", "connector"), "network"),
             (MANIFEST.replace("\"0.1.0\"", "\"1.0\""), "semantic version"),
             (format!("{MANIFEST}[wants.net]\nendpoints = []\n"), "wants.net"),
+            (format!("{MANIFEST}[wants.ingress]\nverify = [\"twitter\"]\n"), "`standard-webhooks`, `x`, `meta`"),
             (format!("{MANIFEST}[capabilities]\nsend_class = \"X\"\n"), "send_class"),
             (
                 format!("{MANIFEST}[wants.http]\nhosts = [\"https://a.example\"]\n[wants.http.credentials.t]\nsecret = \"t\"\ninject = \"cookie\"\n"),

@@ -11,6 +11,7 @@ mod mail;
 mod mastodon;
 mod server;
 mod shop;
+pub mod sign;
 mod x;
 
 pub use blog::Blog;
