@@ -8,6 +8,9 @@ mod credential;
 mod grant;
 mod http;
 mod net;
+mod oauth1;
+mod oauth2;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -27,6 +30,8 @@ pub use credential::{Credential, Inject, Secret};
 pub use grant::{GrantError, HostPort, HttpGrant};
 pub use http::{HttpError, HttpRequest, HttpResponse};
 pub use net::{Connection, NetError, Security};
+pub use oauth1::Signer;
+pub use oauth2::{Client, ClientAuth, LoggedIn, Login, LoginError, Tokens};
 pub use tls::check_roots;
 
 use tls::Tls;

@@ -9,6 +9,7 @@ mod form;
 mod http;
 mod mail;
 mod mastodon;
+mod oauth;
 mod server;
 mod shop;
 
@@ -18,5 +19,6 @@ pub use door::Next;
 pub use http::{Answer, call};
 pub use mail::{Letter, Mail, Mishap};
 pub use mastodon::{Mastodon, Post};
+pub use oauth::{Oauth, OauthServer};
 pub use server::{Asked, Ledger};
 pub use shop::{Dress, Shop};
