@@ -234,40 +234,40 @@ impl Outbox {
         }
         let wait = match &fault {
             Fault::Permanent(_) | Fault::Unsupported(_) => return self.give_up(action, &fault.to_string()).await,
-            Fault::Config(_) | Fault::Auth(_) => HELD_WAIT,
+            Fault::Auth(_) => {
+                let attempts = action.attempts.saturating_sub(1);
+                return self.wait_for_login(Action { attempts, ..action }, &fault, ActionState::Retry).await;
+            }
+            Fault::Config(_) => HELD_WAIT,
             Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RATE_LIMIT_MAX),
             Fault::Transient(_) if action.attempts >= ATTEMPTS_MAX => return self.give_up(action, &fault.to_string()).await,
             Fault::Transient(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
         };
-        // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
+        // A rate limit and a wrong configuration are the channel's: it is held, and only real tries count.
         let is_channels = !matches!(fault, Fault::Transient(_));
         let attempts = if is_channels { action.attempts.saturating_sub(1) } else { action.attempts };
         if is_channels {
-            self.hold(now.plus(wait), matches!(fault, Fault::Auth(_)));
+            self.hold(now.plus(wait), false);
         }
+        warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
         let mut commit = self.journal.begin(&self.channel);
-        let is_told = self.tell_of_credential(&mut commit, &fault).await?;
-        if !is_told {
-            warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
-        }
-        // A refused credential holds the channel, not the action: it is due as soon as the channel is free.
-        let due = if matches!(fault, Fault::Auth(_)) { now } else { now.plus(wait) };
         let revision = action.revision + 1;
-        commit.actions.push(Action { state: ActionState::Retry, due, error: Some(fault.to_string()), attempts, revision, ..action });
+        commit.actions.push(Action { state: ActionState::Retry, due: now.plus(wait), error: Some(fault.to_string()), attempts, revision, ..action });
         self.commit_outcome(commit).await
     }
 
-    /// Leaves the channel in `bad-credentials`; says whether the admin knows already.
-    async fn tell_of_credential(&self, commit: &mut Commit, fault: &Fault) -> Result<bool, StageError> {
-        if !matches!(fault, Fault::Auth(_)) {
-            return Ok(false);
-        }
+    /// A refused credential holds the channel, not the action, which is due as soon as the channel is free. The admin is told once.
+    async fn wait_for_login(&self, action: Action, fault: &Fault, state: ActionState) -> Result<(), StageError> {
+        let mut commit = self.journal.begin(&self.channel);
+        self.hold(commit.at.plus(HELD_WAIT), true);
         let status = self.journal.store.channel(&self.channel).await?.status;
-        if status.is_some_and(|status| status.state == BAD_CREDENTIALS) {
-            return Ok(true);
+        if status.is_none_or(|status| status.state != BAD_CREDENTIALS) {
+            warn!(channel = %self.channel, action = %action.id, code = fault.detail().code, "Credential refused; the outbox is held.");
+            commit.status = Some(ChannelStatus::cannot_send(&fault.to_string(), commit.at));
         }
-        commit.status = Some(ChannelStatus::cannot_send(&fault.to_string(), commit.at));
-        Ok(false)
+        let (due, revision) = (commit.at, action.revision + 1);
+        commit.actions.push(Action { state, due, error: Some(fault.to_string()), revision, ..action });
+        self.commit_outcome(commit).await
     }
 
     async fn settle_unknown(&self, action: Action, why: &str) -> Result<(), StageError> {
@@ -349,6 +349,7 @@ impl Outbox {
                 self.commit_outcome(commit).await
             }
             Ok((Sent::Unknown, _)) => self.hand_to_person(action, "it may have gone out; the network does not tell").await,
+            Err(fault @ Fault::Auth(_)) => self.wait_for_login(action, &fault, ActionState::Reconciling).await,
             Err(fault) if fault.is_final() || action.attempts >= ATTEMPTS_MAX => self.hand_to_person(action, &fault.to_string()).await,
             Err(fault) => {
                 let mut commit = self.journal.begin(&self.channel);

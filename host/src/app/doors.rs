@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{Grant, Plugin, Secret};
-use crate::egress::{
-    self, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Signer, Tokens,
-};
+use crate::egress::{self, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Signer, Tokens};
 use crate::plugin::{Manifest, WantsCredential, WantsOauth1, WantsOauth2, Wished};
 
 /// What doors are made with.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::model::{Action, ActionState, EntryBody, Fact, Fault, Interaction, Seq, Task, TaskState};
 use crate::outbox::SendClass;
+use crate::store::ChannelStatus;
 
 use world::{World, echoes, fault, nothing, said, sends, wants};
 
@@ -196,6 +197,56 @@ async fn a_refused_credential_holds_the_whole_outbox() {
 
     world.wait(61).await;
     assert_eq!(world.texts().len(), 9);
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_told_once_and_a_login_lets_everything_go_at_once() {
+    let world = World::new(SendClass::None);
+    world.decide(echoes);
+    world.fails((0..20).map(|_| Fault::Auth(fault("expired"))));
+    for n in 0..3 {
+        world.says(&n.to_string(), None, "x").await;
+    }
+    world.settle().await;
+    let status = world.status().await;
+    assert_eq!(status.state, "bad-credentials");
+    for _ in 0..12 {
+        world.wait(61).await;
+    }
+    assert_eq!(world.network.script.lock().unwrap().len(), 20 - 13, "one look a minute");
+    assert_eq!(world.status().await, status, "told once");
+    assert!(world.actions().await.iter().all(|action| action.attempts == 0), "nothing nears its death");
+
+    // The admin logs in; nothing else happens, no minute passes.
+    world.network.script.lock().unwrap().clear();
+    let mut commit = world.journal.begin(&world.channel);
+    commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: commit.at });
+    world.journal.commit(commit).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.texts().len(), 3);
+}
+
+#[tokio::test]
+async fn what_only_sending_finds_refused_is_ended_by_a_send_or_when_nothing_is_left_to_send() {
+    for is_rejected in [false, true] {
+        let world = World::new(SendClass::None);
+        world.decide(echoes);
+        world.fails([Fault::Auth(fault("scope"))]);
+        world.says("1", None, "x").await;
+        world.settle().await;
+        assert!(world.status().await.is_of_outbox());
+        if is_rejected {
+            let action = world.action("1").await;
+            let mut commit = world.journal.begin(&world.channel);
+            commit.actions.push(Action { state: ActionState::Rejected, revision: action.revision + 1, ..action });
+            world.journal.commit(commit).await.unwrap();
+        }
+
+        world.wait(61).await;
+
+        assert_eq!(world.status().await.state, "connected");
+        assert_eq!(world.texts().len(), usize::from(!is_rejected));
+    }
 }
 
 #[tokio::test]

@@ -77,10 +77,8 @@ impl Client {
     fn request(&self, fields: &[(&str, &str)]) -> HttpRequest {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
-        let mut headers = vec![
-            ("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()),
-            ("accept".to_owned(), "application/json".to_owned()),
-        ];
+        let mut headers =
+            vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()), ("accept".to_owned(), "application/json".to_owned())];
         let form_encoded = |text: &Secret| form_urlencoded::byte_serialize(text.expose().as_bytes()).collect::<String>();
         match (&self.secret, self.auth) {
             (Some(secret), ClientAuth::Basic) => {
@@ -319,11 +317,8 @@ impl Tokens {
         }
         match self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh.expose())]).await {
             Ok(fresh) => {
-                let fresh = Held {
-                    refresh: fresh.refresh.or_else(|| held.refresh.clone()),
-                    scope: fresh.scope.or_else(|| held.scope.clone()),
-                    ..fresh
-                };
+                let fresh =
+                    Held { refresh: fresh.refresh.or_else(|| held.refresh.clone()), scope: fresh.scope.or_else(|| held.scope.clone()), ..fresh };
                 self.remember(&fresh);
                 Ok(fresh)
             }

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::door::Next;
@@ -121,16 +121,19 @@ impl Logins {
         self.access.retain(|_, of| *of != login);
         let access = self.fresh("access");
         self.access.insert(access.clone(), login);
-        let mut answer = json!({ "access_token": access, "token_type": "Bearer", "scope": "read write", "created_at": 1 });
+        let mut answer = Map::from_iter([
+            ("access_token".to_owned(), json!(access)),
+            ("token_type".to_owned(), json!("Bearer")),
+            ("scope".to_owned(), json!("read write")),
+            ("created_at".to_owned(), json!(1)),
+        ]);
         if self.has_refresh {
             let refresh = self.fresh("refresh");
             self.refresh.insert(refresh.clone(), login);
-            answer["refresh_token"] = refresh.into();
+            answer.insert("refresh_token".to_owned(), json!(refresh));
         }
-        if let Some(seconds) = self.lifetime {
-            answer["expires_in"] = seconds.into();
-        }
-        answer
+        answer.extend(self.lifetime.map(|seconds| ("expires_in".to_owned(), json!(seconds))));
+        Value::Object(answer)
     }
 
     fn exchange(&mut self, form: &Form) -> Option<Value> {

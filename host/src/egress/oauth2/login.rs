@@ -97,11 +97,8 @@ impl Tokens {
         // A refresh of the old tokens must not write over the new ones.
         let _turn = self.turn().await.map_err(LoginError::Later)?;
         let stamp = self.seal(&held).await.map_err(|error| LoginError::Later(format!("the tokens cannot be kept: {error}")))?;
-        let told = LoggedIn {
-            scope: held.scope.clone(),
-            expires_in: held.lifetime_ms.map(Duration::from_millis),
-            is_renewed: held.refresh.is_some(),
-        };
+        let told =
+            LoggedIn { scope: held.scope.clone(), expires_in: held.lifetime_ms.map(Duration::from_millis), is_renewed: held.refresh.is_some() };
         *live = Live { stamp: Some(stamp), held: Some(held), ..Live::default() };
         Ok(told)
     }

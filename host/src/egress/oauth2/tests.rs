@@ -90,7 +90,8 @@ impl Scene {
 
 async fn get(scene: &Scene, door: &Door) -> Result<HttpResponse, HttpError> {
     let url = format!("{}/api", scene.server.url());
-    door.http(HttpRequest { method: "GET".to_owned(), url, headers: Vec::new(), body: Vec::new(), auth: Some("token".to_owned()), timeout: None }).await
+    door.http(HttpRequest { method: "GET".to_owned(), url, headers: Vec::new(), body: Vec::new(), auth: Some("token".to_owned()), timeout: None })
+        .await
 }
 
 fn is_own(answer: &HttpResponse) -> bool {
@@ -210,8 +211,8 @@ async fn tokens_that_cannot_be_kept_are_not_used_and_not_asked_for_again() {
     let door = scene.door(&tokens, &[]);
     scene.oauth.expire();
     // The name of the next file is taken by a folder.
-    let hash = blake3::hash(b"masto\ntoken").to_hex();
-    let taken = scene.folder().join(format!("{}.{}.tmp", &hash[..32], std::process::id()));
+    let name: String = blake3::hash(b"masto\ntoken").to_hex().chars().take(32).collect();
+    let taken = scene.folder().join(format!("{name}.{}.tmp", std::process::id()));
     std::fs::create_dir(&taken).unwrap();
 
     let refused = get(&scene, &door).await;
