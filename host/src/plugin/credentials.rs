@@ -105,9 +105,12 @@ impl WantsCredential {
     pub(super) fn secrets_needed(&self, there: &[String]) -> Vec<&String> {
         let can_log_in = self.oauth2.as_ref().is_some_and(|oauth2| there.contains(&oauth2.client_id));
         match &self.oauth1 {
-            _ if self.optional || can_log_in => Vec::new(),
-            Some(oauth1) => vec![&oauth1.consumer_key, &oauth1.consumer_secret, &oauth1.token, &oauth1.token_secret],
-            None => vec![&self.secret],
+            // Who names the application means to sign: half a signature is none.
+            Some(oauth1) if !self.optional || there.contains(&oauth1.consumer_key) => {
+                vec![&oauth1.consumer_key, &oauth1.consumer_secret, &oauth1.token, &oauth1.token_secret]
+            }
+            None if !self.optional && !can_log_in => vec![&self.secret],
+            _ => Vec::new(),
         }
     }
 

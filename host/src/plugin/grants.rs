@@ -267,8 +267,14 @@ mod tests {
 
         let signed = "[wants.http]\nhosts = [\"config:/url\"]\n[wants.http.credentials.t]\ninject = \"oauth1\"\n\
                       [wants.http.credentials.t.oauth1]\ntoken = \"access_token\"\n";
-        let needed: Vec<String> = missing(signed, &config, &["https://a.example"], &[], &["consumer_key"]).into_iter().map(|one| one.what).collect();
-        assert_eq!(needed, ["the secret `access_token`", "the secret `consumer_secret`", "the secret `token_secret`"]);
+        let needed = |wants: &str, secrets: &[&str]| -> Vec<String> {
+            missing(wants, &config, &["https://a.example"], &[], secrets).into_iter().map(|one| one.what).collect()
+        };
+        let others = ["the secret `access_token`", "the secret `consumer_secret`", "the secret `token_secret`"];
+        assert_eq!(needed(signed, &["consumer_key"]), others);
+        let optional = signed.replace("\"oauth1\"", "\"oauth1\"\noptional = true");
+        assert_eq!(needed(&optional, &["consumer_key"]), others, "half a signature is none");
+        assert!(needed(&optional, &[]).is_empty());
     }
 
     #[test]

@@ -120,7 +120,7 @@ async fn a_login_that_is_taken_back_holds_the_outbox_and_the_next_one_lets_it_go
     assert_eq!((n_told(&host), masto.own().len()), (2, 0), "told once more, for it is another refusal:\n{}", host.log());
     host.kill();
     host.start().await;
-    assert_eq!(text(&host.list(&ACTIONS)[0], "/state"), "retry", "it is held over a crash as well");
+    host.until(&ACTIONS, in_state("retry")).await;
 
     log_in(&host, &masto).await;
     host.until(&ACTIONS, in_state("sent")).await;
@@ -129,6 +129,34 @@ async fn a_login_that_is_taken_back_holds_the_outbox_and_the_next_one_lets_it_go
     assert_eq!((oauth.n_reused(), host.list(&["task", "list"]).len()), (0, 1));
     nothing_secret_is_told(&host, &oauth);
     assert_eq!(host.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pasted_token_that_is_refused_is_told_once_and_mended_by_another_one_and_a_reload() {
+    let masto = Mastodon::start("the-right-token").await.unwrap();
+    let url = masto.url();
+    let config = format!(
+        "[[channel]]\nname = \"acme-masto\"\nplugin = \"mastodon\"\npoll = \"1s\"\nconfig = {{ base_url = \"{url}\" }}\nsecrets = {{ token = {{ file = \"token\" }} }}\ngrant = {{ http = [\"{url}\"] }}\n"
+    );
+    let mut host = Host::new(&config, TABLE);
+    host.write("token", "the-wrong-token");
+    host.start().await;
+    host.until(&["channel", "list"], in_state("bad-credentials")).await;
+    // A look on demand finds it refused again, and says nothing new.
+    let n_asked = || masto.ledger().calls().len();
+    let before = n_asked();
+    assert!(host.cli(&["channel", "poll", "acme-masto"]).status.success());
+    assert!(eventually(async || n_asked() > before).await, "{}", host.log());
+    assert_eq!(n_told(&host), 1, "{}", host.log());
+
+    host.write("token", "the-right-token");
+    host.signal("HUP");
+
+    host.until(&["channel", "list"], in_state("connected")).await;
+    assert!(!host.log().contains("the-right-token") && !host.log().contains("the-wrong-token"));
+    let no_login = host.cli(&["channel", "login", "acme-masto", "--no-browser"]);
+    let said = String::from_utf8_lossy(&no_login.stderr).into_owned();
+    assert!(no_login.status.code() == Some(1) && said.contains("no secret `client_id`") && said.contains("CLIENT_ID"), "{said}");
 }
 
 fn nothing_secret_is_told(host: &Host, oauth: &Oauth) {

@@ -1,7 +1,7 @@
 //! Logins as networks do them: the authorisation-code flow with PKCE, and refresh tokens that work once. Who shows a used one again
 //! loses everything that came of that login. Source: RFC 6749, RFC 7636, RFC 9700 §4.14.2.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -38,7 +38,6 @@ struct Logins {
     used: BTreeMap<String, u64>,
     /// Used ones that were shown again.
     n_reused: usize,
-    revoked: BTreeSet<u64>,
     n_made: u64,
 }
 
@@ -56,7 +55,6 @@ impl Oauth {
             refresh: BTreeMap::new(),
             used: BTreeMap::new(),
             n_reused: 0,
-            revoked: BTreeSet::new(),
             n_made: 0,
         })))
     }
@@ -151,7 +149,6 @@ impl Logins {
         let shown = form.or("refresh_token", "");
         if let Some(login) = self.used.get(shown).copied() {
             self.n_reused += 1;
-            self.revoked.insert(login);
             self.access.retain(|_, of| *of != login);
             self.refresh.retain(|_, of| *of != login);
         }
