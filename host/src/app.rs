@@ -6,6 +6,7 @@
 mod doors;
 mod files;
 mod hooks;
+mod login;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use crate::store::{Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
+pub use login::{LoginPlace, Wrong, login_place};
 pub use prepare::{Prepared, PreparedChannel, prepare, sections_of};
 
 /// Between two rounds of housekeeping.

@@ -8,6 +8,7 @@ mod call;
 #[cfg(feature = "demo")]
 mod demo;
 mod host;
+mod login;
 mod outcome;
 mod plugins;
 mod show;
@@ -109,6 +110,21 @@ enum ChannelCommand {
         /// Its name.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
+    },
+    /// Log an account of the network in by the browser; the tokens are sealed in the data folder, and a running host goes on with them.
+    Login {
+        /// The channel's name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// Which of the plugin's logins, where it has several.
+        #[arg(long, value_name = "CREDENTIAL")]
+        credential: Option<String>,
+        /// Only print the address; open no browser.
+        #[arg(long)]
+        no_browser: bool,
+        /// Listen for the network's answer on this port; register http://127.0.0.1:PORT/callback at the network. Without it any free one.
+        #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
     },
 }
 
@@ -308,6 +324,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Init => host::init(&file),
         Command::Check => host::check(&file, is_json).await,
         Command::Run => host::run(&file).await,
+        Command::Channel(ChannelCommand::Login { name, credential, no_browser, port }) => {
+            let wish = login::Wish { channel: name, credential, opens_browser: !no_browser, port: port.unwrap_or(0) };
+            login::run(&file, is_json, wish).await
+        }
         Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
         Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit),

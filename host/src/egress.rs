@@ -9,6 +9,9 @@ mod grant;
 mod http;
 mod meter;
 mod net;
+mod oauth1;
+mod oauth2;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -29,6 +32,8 @@ pub use grant::{GrantError, HostPort, HttpGrant};
 pub use http::{HttpError, HttpRequest, HttpResponse};
 pub use meter::{Budget, Meter, Price, Spent, Tariff};
 pub use net::{Connection, NetError, Security};
+pub use oauth1::Signer;
+pub use oauth2::{Client, ClientAuth, LoggedIn, Login, LoginError, Tokens};
 pub use tls::check_roots;
 
 use tls::Tls;

@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Timestamp};
 use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{ChannelRecord, ChannelStatus, Reader, StoreError};
+use crate::store::{BAD_CREDENTIALS, ChannelRecord, ChannelStatus, Reader, StoreError};
 
 use batch::Batch;
 
@@ -85,6 +85,8 @@ pub struct Memory {
     next_raw: Timestamp,
     n_faults: u32,
     n_empty_more: u32,
+    /// The last call was refused for its credential.
+    is_refused: bool,
 }
 
 #[async_trait]
@@ -103,6 +105,10 @@ impl Work for Intake {
         let record = self.journal.store.channel(&self.channel).await?;
         if record.status.as_ref().is_some_and(|status| status.state == "paused") {
             return Ok(Turn::Idle);
+        }
+        // A new login, or an admin who says so, ends the waiting at once.
+        if memory.is_refused && record.status.as_ref().is_none_or(|status| status.state != BAD_CREDENTIALS) {
+            (memory.is_refused, memory.next_poll, memory.next_raw) = (false, Timestamp::default(), Timestamp::default());
         }
         let has_raw = record.position(&Reader::Raw) < record.raw_last;
         if has_raw && memory.next_raw <= now {
@@ -184,7 +190,7 @@ impl Intake {
             self.journal.commit(commit).await?;
             memory.remember(state.into_iter().collect());
         }
-        (memory.n_faults, memory.n_empty_more) = (0, n_empty_more);
+        (memory.n_faults, memory.n_empty_more, memory.is_refused) = (0, n_empty_more, false);
         Ok(is_lying)
     }
 
@@ -231,7 +237,7 @@ impl Intake {
             commit.positions.push((Reader::Raw, position));
             if held.is_none() {
                 commit.status = self.status_of(record, "connected", None);
-                memory.n_faults = 0;
+                (memory.n_faults, memory.is_refused) = (0, false);
             }
             self.journal.commit(commit).await?;
             memory.remember(changed);
@@ -313,11 +319,19 @@ impl Intake {
         let growing = (WAIT_MIN * 2u32.saturating_pow(memory.n_faults.min(16) - 1)).min(WAIT_MAX);
         let (state, wait) = match fault {
             Fault::Config(_) => ("bad-config", HELD_WAIT),
-            Fault::Auth(_) => ("bad-credentials", HELD_WAIT),
+            Fault::Auth(_) => (BAD_CREDENTIALS, HELD_WAIT),
             Fault::RateLimited(_, ms) => ("degraded", Duration::from_millis(*ms).clamp(WAIT_MIN, LIMIT_WAIT_MAX)),
             Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => ("degraded", growing),
         };
-        warn!(channel = %self.channel, fault = fault.word(), code = fault.detail().code, wait_ms = wait.as_millis(), "Channel waits.");
+        memory.is_refused = matches!(fault, Fault::Auth(_));
+        let (channel, code, wait_ms) = (&self.channel, &fault.detail().code, wait.as_millis());
+        // What only an admin can mend is told once, not at every look whether it was mended.
+        let is_told = matches!(fault, Fault::Auth(_) | Fault::Config(_)) && record.status.as_ref().is_some_and(|old| old.state == state);
+        if is_told {
+            debug!(%channel, fault = fault.word(), code, wait_ms, "Channel still waits.");
+        } else {
+            warn!(%channel, fault = fault.word(), code, wait_ms, "Channel waits.");
+        }
         self.leave(record, state, Some(&fault.to_string())).await?;
         Ok(wait)
     }
@@ -333,8 +347,11 @@ impl Intake {
 
     /// A new status, where it is another than the stored one.
     fn status_of(&self, record: &ChannelRecord, state: &str, reason: Option<&str>) -> Option<ChannelStatus> {
-        let is_same = record.status.as_ref().is_some_and(|old| old.state == state && old.reason.as_deref() == reason);
-        if is_same {
+        let old = record.status.as_ref();
+        let is_same = old.is_some_and(|old| old.state == state && old.reason.as_deref() == reason);
+        // That reading works does not mend that sending does not: the outbox takes that back.
+        let is_of_outbox = state == "connected" && old.is_some_and(ChannelStatus::is_of_outbox);
+        if is_same || is_of_outbox {
             return None;
         }
         info!(channel = %self.channel, state, "Channel changed its state.");

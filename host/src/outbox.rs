@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slot, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Link, Resolved, StoreError, view};
+use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Resolved, StoreError, view};
 
 /// A rush is sent in turns of about this, so that a pause and a stop are heard.
 const TURN_MAX: Duration = Duration::from_secs(5);
@@ -49,7 +49,15 @@ pub struct Outbox {
     /// What the network takes.
     pub terms: Arc<ReplyTerms>,
     /// Until when nothing is sent: the credential, the configuration or the network's limit stops the whole channel. Can be lost.
-    pub held_until: Mutex<Timestamp>,
+    pub held_until: Mutex<Hold>,
+}
+
+/// Until when a channel's outbox is held.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hold {
+    until: Timestamp,
+    /// For a credential: a new login ends it sooner.
+    is_for_credential: bool,
 }
 
 /// What a connector can promise about a send that may have gone out. See the manifest's `send_class`.
@@ -77,15 +85,17 @@ impl Work for Outbox {
 
     async fn turn(&self) -> Result<Turn, StageError> {
         let record = self.journal.store.channel(&self.channel).await?;
-        if record.status.is_some_and(|status| status.state == "paused") {
+        if record.status.as_ref().is_some_and(|status| status.state == "paused") {
             return Ok(Turn::Idle);
         }
         let now = self.journal.clock.now();
-        let (mut after, mut has_worked, watch) = (None, false, self.journal.clock.stopwatch());
+        self.release_after_login(record.status.as_ref());
+        let (mut after, mut has_worked, mut is_any_due, watch) = (None, false, false, self.journal.clock.stopwatch());
         // To the end of what is due: those that wait for others of their exchange must not hide the rest.
         loop {
             let due = self.journal.store.actions_due(&self.channel, now, after, ACTIONS_MAX).await?;
             let Some(last) = due.last().and_then(|action| action.next_look().map(|at| (at, action.id))) else { break };
+            is_any_due = true;
             for action in due {
                 let held_until = self.held_until();
                 if held_until > now {
@@ -98,17 +108,35 @@ impl Work for Outbox {
             }
             after = Some(last);
         }
+        // Nothing is left that could tell whether sending works.
+        if !is_any_due && record.status.is_some_and(|status| status.is_of_outbox()) {
+            let mut commit = self.journal.begin(&self.channel);
+            commit.status = Some(connected(commit.at));
+            self.journal.commit(commit).await?;
+        }
         Ok(if has_worked { Turn::Worked } else { Turn::Idle })
     }
 }
 
+fn connected(since: Timestamp) -> ChannelStatus {
+    ChannelStatus { state: "connected".to_owned(), reason: None, since }
+}
+
 impl Outbox {
     fn held_until(&self) -> Timestamp {
-        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held_until.lock().unwrap_or_else(PoisonError::into_inner).until
     }
 
-    fn hold(&self, until: Timestamp) {
-        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    fn hold(&self, until: Timestamp, is_for_credential: bool) {
+        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner) = Hold { until, is_for_credential };
+    }
+
+    /// Somebody logged in, or an admin says that it goes on.
+    fn release_after_login(&self, status: Option<&ChannelStatus>) {
+        let mut hold = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if hold.is_for_credential && status.is_none_or(|status| status.state != BAD_CREDENTIALS) {
+            *hold = Hold::default();
+        }
     }
 
     async fn work_on(&self, action: Action) -> Result<bool, StageError> {
@@ -218,6 +246,9 @@ impl Outbox {
             let id = self.journal.store.id_key().interaction(&self.channel, native);
             commit.links.push((id, Link::Action(action.interaction, action.id)));
         }
+        if self.journal.store.channel(&self.channel).await?.status.is_some_and(|status| status.is_of_outbox()) {
+            commit.status = Some(connected(commit.at));
+        }
         self.settle(&mut commit, action, ActionState::Sent, Some(receipt.native), None);
         self.commit_outcome(commit).await
     }
@@ -230,7 +261,11 @@ impl Outbox {
         }
         let wait = match &fault {
             Fault::Permanent(_) | Fault::Unsupported(_) => return self.give_up(action, &fault.to_string()).await,
-            Fault::Config(_) | Fault::Auth(_) => HELD_WAIT,
+            Fault::Auth(_) => {
+                let attempts = action.attempts.saturating_sub(1);
+                return self.wait_for_login(Action { attempts, ..action }, &fault, ActionState::Retry).await;
+            }
+            Fault::Config(_) => HELD_WAIT,
             Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RATE_LIMIT_MAX),
             Fault::Transient(_) if action.attempts >= ATTEMPTS_MAX => return self.give_up(action, &fault.to_string()).await,
             Fault::Transient(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
@@ -239,12 +274,26 @@ impl Outbox {
         let is_asked_to_wait = !matches!(fault, Fault::Transient(_));
         let attempts = if is_asked_to_wait { action.attempts.saturating_sub(1) } else { action.attempts };
         if is_asked_to_wait && fault.detail().code != Fault::ITEM_LATER {
-            self.hold(now.plus(wait));
+            self.hold(now.plus(wait), false);
         }
         warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
         let mut commit = self.journal.begin(&self.channel);
         let revision = action.revision + 1;
         commit.actions.push(Action { state: ActionState::Retry, due: now.plus(wait), error: Some(fault.to_string()), attempts, revision, ..action });
+        self.commit_outcome(commit).await
+    }
+
+    /// A refused credential holds the channel, not the action, which is due as soon as the channel is free. The admin is told once.
+    async fn wait_for_login(&self, action: Action, fault: &Fault, state: ActionState) -> Result<(), StageError> {
+        let mut commit = self.journal.begin(&self.channel);
+        self.hold(commit.at.plus(HELD_WAIT), true);
+        let status = self.journal.store.channel(&self.channel).await?.status;
+        if status.is_none_or(|status| status.state != BAD_CREDENTIALS) {
+            warn!(channel = %self.channel, action = %action.id, code = fault.detail().code, "Credential refused; the outbox is held.");
+            commit.status = Some(ChannelStatus::cannot_send(&fault.to_string(), commit.at));
+        }
+        let (due, revision) = (commit.at, action.revision + 1);
+        commit.actions.push(Action { state, due, error: Some(fault.to_string()), revision, ..action });
         self.commit_outcome(commit).await
     }
 
@@ -329,6 +378,7 @@ impl Outbox {
                 self.commit_outcome(commit).await
             }
             Ok((Sent::Unknown, _)) => self.hand_to_person(action, "it may have gone out; the network does not tell").await,
+            Err(fault @ Fault::Auth(_)) => self.wait_for_login(action, &fault, ActionState::Reconciling).await,
             Err(fault) if fault.is_final() || action.attempts >= ATTEMPTS_MAX => self.hand_to_person(action, &fault.to_string()).await,
             Err(fault) => {
                 let mut commit = self.journal.begin(&self.channel);

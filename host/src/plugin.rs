@@ -5,6 +5,7 @@
 
 mod bindings;
 mod cache;
+mod credentials;
 mod engine;
 mod generation;
 mod grants;
@@ -18,12 +19,13 @@ mod seal;
 mod shapes;
 mod state;
 
+pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{CallTurn, Generation, Native, Slot};
 pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
-pub use manifest::{Kind, Manifest, View, WantsCredential, embed};
+pub use manifest::{Kind, Manifest, View, embed};
 pub use shapes::{
     Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

@@ -276,6 +276,23 @@ pub struct ChannelStatus {
     pub since: Timestamp,
 }
 
+/// The state of a channel whose credential is refused.
+pub const BAD_CREDENTIALS: &str = "bad-credentials";
+/// How the reason begins where it was a send that was refused.
+const CANNOT_SEND: &str = "cannot send: ";
+
+impl ChannelStatus {
+    /// Sends are refused for their credential.
+    pub fn cannot_send(why: &str, since: Timestamp) -> Self {
+        Self { state: BAD_CREDENTIALS.to_owned(), reason: Some(format!("{CANNOT_SEND}{why}")), since }
+    }
+
+    /// Only the outbox knows when it is over.
+    pub fn is_of_outbox(&self) -> bool {
+        self.state == BAD_CREDENTIALS && self.reason.as_deref().is_some_and(|reason| reason.starts_with(CANNOT_SEND))
+    }
+}
+
 /// What an id stands for, besides an interaction of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Link {

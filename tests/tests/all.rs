@@ -30,6 +30,8 @@ mod kill;
 mod letters;
 #[path = "all/load.rs"]
 mod load;
+#[path = "all/logins.rs"]
+mod logins;
 #[path = "all/real.rs"]
 mod real;
 #[path = "all/replies.rs"]

@@ -15,6 +15,7 @@ use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
 
+use super::doors::Doors;
 use super::{Kit, doors, find, hooks};
 
 /// Everything that a configuration needs, loaded.
@@ -147,7 +148,7 @@ impl Preparing<'_> {
             name: section.name.clone(),
             bytes: found.bytes,
             config: section.config.to_string(),
-            door: doors::of_plugin(&self.kit.egress, manifest, section),
+            door: Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data).of_plugin(manifest, section),
             limits,
         };
         match self.kit.engine.load(load).await {

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::model::{Action, ActionState, EntryBody, Fact, Fault, Interaction, ReplyTerms, Seq, Task, TaskState, Timestamp};
+use crate::model::{
+    Action, ActionState, EntryBody, Fact, Fault, Interaction, LengthUnit, ReplyTerms, SUMMONED_ATTR, Seq, Task, TaskState, Timestamp, Unfit,
+};
 use crate::outbox::SendClass;
+use crate::store::ChannelStatus;
 
 use world::{World, echoes, fault, nothing, said, sends, wants};
 
@@ -251,6 +254,56 @@ async fn a_refused_credential_holds_the_whole_outbox() {
 }
 
 #[tokio::test]
+async fn a_refused_credential_is_told_once_and_a_login_lets_everything_go_at_once() {
+    let world = World::new(SendClass::None);
+    world.decide(echoes);
+    world.fails((0..20).map(|_| Fault::Auth(fault("expired"))));
+    for n in 0..3 {
+        world.says(&n.to_string(), None, "x").await;
+    }
+    world.settle().await;
+    let status = world.status().await;
+    assert_eq!(status.state, "bad-credentials");
+    for _ in 0..12 {
+        world.wait(61).await;
+    }
+    assert_eq!(world.network.script.lock().unwrap().len(), 20 - 13, "one look a minute");
+    assert_eq!(world.status().await, status, "told once");
+    assert!(world.actions().await.iter().all(|action| action.attempts == 0), "nothing nears its death");
+
+    // The admin logs in; nothing else happens, no minute passes.
+    world.network.script.lock().unwrap().clear();
+    let mut commit = world.journal.begin(&world.channel);
+    commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: commit.at });
+    world.journal.commit(commit).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.texts().len(), 3);
+}
+
+#[tokio::test]
+async fn what_only_sending_finds_refused_is_ended_by_a_send_or_when_nothing_is_left_to_send() {
+    for is_rejected in [false, true] {
+        let world = World::new(SendClass::None);
+        world.decide(echoes);
+        world.fails([Fault::Auth(fault("scope"))]);
+        world.says("1", None, "x").await;
+        world.settle().await;
+        assert!(world.status().await.is_of_outbox());
+        if is_rejected {
+            let action = world.action("1").await;
+            let mut commit = world.journal.begin(&world.channel);
+            commit.actions.push(Action { state: ActionState::Rejected, revision: action.revision + 1, ..action });
+            world.journal.commit(commit).await.unwrap();
+        }
+
+        world.wait(61).await;
+
+        assert_eq!(world.status().await.state, "connected");
+        assert_eq!(world.texts().len(), usize::from(!is_rejected));
+    }
+}
+
+#[tokio::test]
 async fn stuck_exchanges_do_not_hide_the_others() {
     let world = World::new(SendClass::None);
     world.decide(echoes);
@@ -431,4 +484,30 @@ async fn what_is_gone_stays_gone_whatever_is_found_out_later() {
         world.settle().await;
         assert_eq!(withdrawn().await, (ActionState::Withdrawn, TaskState::Withdrawn), "{fact:?}");
     }
+}
+
+#[test]
+fn a_reply_is_judged_before_the_network_would_refuse_it() {
+    let terms = ReplyTerms {
+        public: Some(true),
+        private: Some(false),
+        window_s: Some(86_400),
+        human_window_s: Some(604_800),
+        max_len: Some(5),
+        len_unit: LengthUnit::Chars,
+        summoned_only: true,
+    };
+    let mut about = said("1", None, "hello");
+    (about.occurred, about.kind) = (Timestamp(0), "post".to_owned());
+    let hours = |hours: u64| Timestamp(hours * 3_600_000);
+    assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Err(Unfit::NotSummoned));
+    about.attrs.push((SUMMONED_ATTR.to_owned(), "yes".to_owned()));
+    assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Ok(()));
+    assert_eq!(terms.judge(&about, "sorry!", true, hours(1)).unwrap_err().to_string(), "the text has 6 characters, and this network takes 5");
+    assert_eq!(terms.judge(&about, "sorry", true, hours(24)).unwrap_err().to_string(), "this network takes a reply within 24 h only");
+    assert_eq!(terms.judge(&about, "sorry", false, hours(24)), Ok(()), "a person has more time");
+    assert_eq!(terms.judge(&about, "sorry", false, hours(168)).unwrap_err().to_string(), "this network takes a reply within 7 days only");
+    about.visibility = "direct".to_owned();
+    assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Err(Unfit::Audience("private")));
+    assert_eq!(ReplyTerms::default().judge(&about, &"x".repeat(100_000), true, hours(9_999)), Ok(()));
 }

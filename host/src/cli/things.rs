@@ -163,7 +163,7 @@ fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>
 }
 
 /// The path of one thing, whatever its name is made of.
-fn one(of: &str, name: &str, order: &str) -> String {
+pub(super) fn one(of: &str, name: &str, order: &str) -> String {
     let mut path = format!("/api/v1/{of}/");
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {

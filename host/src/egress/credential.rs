@@ -1,11 +1,16 @@
 //! Credentials: added on the way out, for the hosts they are bound to and no other, and taken out of what comes back.
 //! What is taken out is replaced by as many `*`: a length that was announced stays true.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::oauth1::{Signed, Signer};
+use super::oauth2::Tokens;
 use super::{HostPort, HttpGrant};
 
 /// Shorter texts are in every answer: to take them out would spoil it and hide nothing.
@@ -13,8 +18,11 @@ const FORM_MIN: usize = 4;
 /// A password inside `user:password` that is shorter is likely a word of its own.
 const PASSWORD_MIN: usize = 8;
 
+/// Meta's proof that who has a token also has the application's secret. Source: Graph API, "Secure Graph API calls".
+const PROOF: &str = "appsecret_proof";
+
 /// A secret. Prints as `***`, wiped when dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -47,14 +55,20 @@ pub enum Inject {
     Query(String),
     /// Written into a stream where the guest asks for it.
     Write,
+    /// As `Bearer`, the token kept fresh by the host.
+    OAuth2,
+    /// Every request is signed.
+    OAuth1,
 }
 
 impl Inject {
-    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`.
+    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`, `oauth2`, `oauth1`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "bearer" => Some(Self::Bearer),
             None if text == "basic" => Some(Self::Basic),
+            None if text == "oauth2" => Some(Self::OAuth2),
+            None if text == "oauth1" => Some(Self::OAuth1),
             Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_ascii_lowercase())),
             Some(("query", name)) if !name.is_empty() => Some(Self::Query(name.to_owned())),
             _ => None,
@@ -75,6 +89,20 @@ pub struct Credential {
     pub origins: Vec<HttpGrant>,
     /// Where streams with it may lead.
     pub endpoints: Vec<HostPort>,
+    /// Key of the `appsecret_proof` that goes with the token.
+    pub proof: Option<Secret>,
+    /// OAuth 2.0: where the token comes from; a plain secret stands in while there is none.
+    pub tokens: Option<Arc<Tokens>>,
+    /// OAuth 1.0a: what signs.
+    pub signer: Option<Signer>,
+}
+
+/// A request that a credential is added to.
+pub(super) struct Outgoing<'r> {
+    pub(super) method: &'r str,
+    pub(super) body: &'r [u8],
+    pub(super) url: &'r mut Url,
+    pub(super) headers: &'r mut Vec<(String, String)>,
 }
 
 /// Why a credential was not added.
@@ -87,21 +115,48 @@ pub(super) enum Withheld {
 }
 
 impl Credential {
-    /// Adds itself to a request. Errors: nothing was added.
-    pub(super) fn apply(&self, url: &mut Url, headers: &mut Vec<(String, String)>) -> Result<(), Withheld> {
-        let secret = self.secrets.first().ok_or(Withheld::NotConfigured)?.expose();
-        if !self.origins.iter().any(|origin| origin.allows(url)) {
+    /// A credential with a secret of the configuration and nothing else.
+    pub fn plain(name: &str, secrets: Vec<Secret>, inject: Inject, origins: Vec<HttpGrant>, endpoints: Vec<HostPort>) -> Self {
+        Self { name: name.to_owned(), secrets, inject, origins, endpoints, proof: None, tokens: None, signer: None }
+    }
+
+    /// Says whether it may go to this URL.
+    pub(super) fn is_for(&self, url: &Url) -> bool {
+        self.origins.iter().any(|origin| origin.allows(url))
+    }
+
+    /// Adds itself to a request; `token` in place of the configured secret. Errors: nothing was added.
+    pub(super) fn apply(&self, token: Option<&Secret>, request: &mut Outgoing<'_>) -> Result<(), Withheld> {
+        if self.inject == Inject::OAuth1 {
+            return self.sign(request);
+        }
+        let secret = token.or(self.secrets.first()).ok_or(Withheld::NotConfigured)?.expose();
+        if !self.is_for(request.url) {
             return Err(Withheld::OtherHost);
         }
         match &self.inject {
-            Inject::Bearer => headers.push(("authorization".to_owned(), format!("Bearer {secret}"))),
-            Inject::Basic => headers.push(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(secret)))),
-            Inject::Header(name) => headers.push((name.clone(), secret.to_owned())),
+            Inject::Bearer | Inject::OAuth2 => authorize(request.headers, format!("Bearer {secret}")),
+            Inject::Basic => authorize(request.headers, format!("Basic {}", STANDARD.encode(secret))),
+            Inject::Header(name) => request.headers.push((name.clone(), secret.to_owned())),
             Inject::Query(name) => {
-                url.query_pairs_mut().append_pair(name, secret);
+                request.url.query_pairs_mut().append_pair(name, secret);
             }
-            Inject::Write => return Err(Withheld::NotConfigured),
+            Inject::Write | Inject::OAuth1 => return Err(Withheld::NotConfigured),
         }
+        if let Some(key) = &self.proof {
+            request.url.query_pairs_mut().append_pair(PROOF, &proof(key, secret));
+        }
+        Ok(())
+    }
+
+    fn sign(&self, request: &mut Outgoing<'_>) -> Result<(), Withheld> {
+        let signer = self.signer.as_ref().ok_or(Withheld::NotConfigured)?;
+        if !self.is_for(request.url) {
+            return Err(Withheld::OtherHost);
+        }
+        let signed = Signed { method: request.method, headers: request.headers, body: request.body };
+        let value = signer.authorization(request.url, &signed).map_err(|_| Withheld::NotConfigured)?;
+        authorize(request.headers, value);
         Ok(())
     }
 
@@ -130,6 +185,17 @@ impl Credential {
     }
 }
 
+/// A guest's own `Authorization` makes room.
+fn authorize(headers: &mut Vec<(String, String)>, value: String) {
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+    headers.push(("authorization".to_owned(), value));
+}
+
+fn proof(key: &Secret, token: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
+    hmac::sign(&key, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Every form in which a server may send a secret back.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let url_encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
@@ -148,8 +214,18 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
 
 /// What a server that was sent this credential may send back.
 pub(super) fn echoes(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut secrets = credential.secrets.clone();
+    secrets.extend(credential.tokens.iter().flat_map(|tokens| tokens.seen()));
+    if let Some(signer) = &credential.signer {
+        secrets.extend([&signer.consumer_secret, &signer.token, &signer.token_secret].map(Clone::clone));
+    }
+    if let Some(key) = &credential.proof {
+        let proofs: Vec<Secret> = secrets.iter().map(|secret| Secret::new(&proof(key, secret.expose()))).collect();
+        secrets.extend(proofs);
+        secrets.push(key.clone());
+    }
     let mut all = Vec::new();
-    for secret in &credential.secrets {
+    for secret in &secrets {
         all.extend(forms(secret.expose()).into_iter().map(Zeroizing::new));
         let password = secret.expose().split_once(':').map(|(_, password)| password).filter(|password| password.len() >= PASSWORD_MIN);
         if let (Inject::Basic, Some(password)) = (&credential.inject, password) {
@@ -161,7 +237,10 @@ pub(super) fn echoes(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
 
 /// Replaces every secret by as many `*`.
 pub(super) fn scrub(credentials: &[Credential], mut bytes: Vec<u8>) -> Vec<u8> {
-    for form in credentials.iter().flat_map(echoes) {
+    // The longest first: a secret that begins with another one must not be left half masked.
+    let mut all: Vec<_> = credentials.iter().flat_map(echoes).collect();
+    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    for form in all {
         mask(&mut bytes, &form, usize::MAX);
     }
     bytes
@@ -195,7 +274,49 @@ mod tests {
 
     fn credential(secret: &str) -> Credential {
         let origins = vec![HttpGrant::parse("https://a.example").unwrap()];
-        Credential { name: "token".to_owned(), secrets: vec![Secret::new(secret)], inject: Inject::Bearer, origins, endpoints: Vec::new() }
+        Credential::plain("token", vec![Secret::new(secret)], Inject::Bearer, origins, Vec::new())
+    }
+
+    /// Where a GET would go, and its headers; the guest brings an `Authorization` of its own.
+    fn sent(credential: &Credential, url: &str) -> Result<(String, Vec<(String, String)>), Withheld> {
+        let (mut url, mut headers) = (Url::parse(url).unwrap(), vec![("Authorization".to_owned(), "Bearer of-the-guest".to_owned())]);
+        credential.apply(None, &mut Outgoing { method: "GET", body: b"", url: &mut url, headers: &mut headers })?;
+        Ok((url.to_string(), headers))
+    }
+
+    /// The key and message of RFC 4231 §4.3, whose HMAC-SHA256 is known.
+    #[test]
+    fn a_token_goes_with_its_proof_and_neither_comes_back() {
+        let known = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let with_proof = Credential { proof: Some(Secret::new("Jefe")), ..credential("what do ya want for nothing?") };
+
+        let (url, _) = sent(&with_proof, "https://a.example/me?fields=id").unwrap();
+
+        assert_eq!(url, format!("https://a.example/me?fields=id&appsecret_proof={known}"));
+        let echoed = scrub_text(&[with_proof], format!("next: {url}"));
+        assert_eq!(echoed, format!("next: https://a.example/me?fields=id&appsecret_proof={}", "*".repeat(64)));
+        assert!(!sent(&credential("t0ken"), "https://a.example/me").unwrap().0.contains("proof"), "only where it is configured");
+    }
+
+    #[test]
+    fn a_signature_goes_to_its_own_hosts_and_its_secrets_do_not_come_back() {
+        let secret = |name: &str| Secret::new(&format!("the-{name}"));
+        let signer = Signer {
+            consumer_key: secret("consumer-key"),
+            consumer_secret: secret("consumer-secret"),
+            token: secret("token"),
+            token_secret: secret("token-secret"),
+            clock: crate::clock::Clock::system(),
+        };
+        let signed = Credential { inject: Inject::OAuth1, secrets: Vec::new(), signer: Some(signer), ..credential("") };
+
+        assert_eq!(sent(&signed, "https://b.example/x"), Err(Withheld::OtherHost));
+        let (_, headers) = sent(&signed, "https://a.example/x").unwrap();
+
+        assert_eq!(headers.len(), 1, "{headers:?}");
+        assert!(headers[0].1.starts_with("OAuth oauth_consumer_key=\"the-consumer-key\""), "{headers:?}");
+        let echoed = scrub_text(&[signed], "the-token the-token-secret the-consumer-secret".to_owned());
+        assert!(echoed.bytes().all(|byte| byte == b'*' || byte == b' '), "{echoed}");
     }
 
     #[test]
@@ -210,11 +331,10 @@ mod tests {
 
     #[test]
     fn a_credential_goes_to_its_own_hosts_alone() {
-        let (credential, mut headers) = (credential("s3cret"), Vec::new());
-        let mut other = Url::parse("https://b.example/").unwrap();
-        assert_eq!(credential.apply(&mut other, &mut headers), Err(Withheld::OtherHost));
-        assert!(headers.is_empty());
-        assert_eq!(credential.apply(&mut Url::parse("https://a.example/x").unwrap(), &mut headers), Ok(()));
+        let credential = credential("s3cret");
+        assert_eq!(sent(&credential, "https://b.example/"), Err(Withheld::OtherHost));
+        let (url, headers) = sent(&credential, "https://a.example/x").unwrap();
+        assert_eq!((url.as_str(), headers), ("https://a.example/x", vec![("authorization".to_owned(), "Bearer s3cret".to_owned())]));
         assert_eq!(credential.written("a.example", 443, "raw"), Err(Withheld::NotConfigured), "one for HTTP is never written");
         let endpoints = vec![HostPort::parse("a.example:143").unwrap()];
         let written = Credential { inject: Inject::Write, endpoints, ..credential };

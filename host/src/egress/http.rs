@@ -1,6 +1,6 @@
 //! HTTP out: one request, one answer, within its bounds.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 use url::Url;
 
-use super::credential::{Withheld, scrub, scrub_text};
-use super::{Door, Failed};
+use super::credential::{Outgoing, Withheld, scrub, scrub_text};
+use super::oauth2::{Cause, Refused, Tokens};
+use super::{Credential, Door, Failed, Secret};
 
 /// Units: bytes.
 const REQUEST_MAX: usize = 1 << 20;
@@ -25,6 +26,8 @@ const IDLE_KEPT: usize = 4;
 /// What only the host may say. A compressed answer could carry a secret past the host's eyes, so none is asked for.
 const HOST_HEADERS: [&str; 10] =
     ["host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "content-length", "upgrade", "expect", "accept-encoding"];
+/// Only the host says it, and it says `bad-credentials`: this answer is the host's own, the network was not asked.
+const OWN_HEADER: &str = "x-membrana";
 /// One is a tunnel, the other sends back what the host added.
 const METHODS_NEVER: [&str; 2] = ["CONNECT", "TRACE"];
 
@@ -117,24 +120,76 @@ fn now() -> Instant {
 }
 
 impl Door {
-    /// Sends a request to a granted origin. Redirects are answers like any other.
+    /// Sends a request to a granted origin. Redirects are answers like any other. A credential that only a new login can mend is
+    /// answered by the host itself: 401, with the header `x-membrana: bad-credentials`.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let within = request.timeout.unwrap_or(TIMEOUT).min(TIMEOUT);
-        let deadline = tokio::time::Instant::now() + within;
-        let whole = async {
-            let _turn = self.calls.acquire().await.map_err(|_| HttpError::Timeout)?;
-            self.exchange(request, within).await
-        };
-        timeout_at(deadline, whole).await.unwrap_or(Err(HttpError::Timeout))
+        let deadline = deadline_of(&request);
+        let _turn = timeout_at(deadline, self.calls.acquire()).await.ok().and_then(Result::ok).ok_or(HttpError::Timeout)?;
+        match self.with_tokens(&request) {
+            Some((credential, tokens)) => self.authorised(request, credential, tokens, deadline).await,
+            None => self.once(request, None, deadline).await,
+        }
     }
 
-    async fn exchange(&self, request: HttpRequest, within: Duration) -> Result<HttpResponse, HttpError> {
+    /// As [`Door::http`] where no credential has tokens.
+    pub(super) async fn without_tokens(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let deadline = deadline_of(&request);
+        self.once(request, None, deadline).await
+    }
+
+    /// The credential that a request names, where its tokens are needed: a request that is refused anyway costs no refresh.
+    fn with_tokens(&self, request: &HttpRequest) -> Option<(&Credential, &Arc<Tokens>)> {
+        let credential = self.config.credentials.iter().find(|known| Some(&known.name) == request.auth.as_ref())?;
+        let tokens = credential.tokens.as_ref()?;
+        let url = self.granted(request).ok()?;
+        credential.is_for(&url).then_some((credential, tokens))
+    }
+
+    /// With a fresh token; a token that the network refuses is renewed once, and what was refused is asked again.
+    async fn authorised(
+        &self,
+        request: HttpRequest,
+        credential: &Credential,
+        tokens: &Arc<Tokens>,
+        deadline: tokio::time::Instant,
+    ) -> Result<HttpResponse, HttpError> {
+        let later = || Err(Refused::Later("no token in time".to_owned()));
+        let first = match timeout_at(deadline, tokens.access()).await.unwrap_or_else(|_| later()) {
+            Ok(first) => first,
+            Err(Refused::Dead(_)) if !credential.secrets.is_empty() => return self.once(request, None, deadline).await,
+            Err(refused) => return refused.answered(),
+        };
+        let answer = self.once(request.clone(), Some(&first), deadline).await?;
+        if answer.status != 401 {
+            tokens.proved();
+            return Ok(answer);
+        }
+        // A 401 is no outcome: whatever was asked was not done.
+        match timeout_at(deadline, tokens.renew(&first, Cause::Refused)).await.unwrap_or_else(|_| later()) {
+            Ok(second) => {
+                let answer = self.once(request, Some(&second), deadline).await?;
+                if answer.status != 401 {
+                    tokens.proved();
+                }
+                Ok(answer)
+            }
+            Err(Refused::Useless) => Ok(answer),
+            Err(refused) => refused.answered(),
+        }
+    }
+
+    async fn once(&self, request: HttpRequest, token: Option<&Secret>, deadline: tokio::time::Instant) -> Result<HttpResponse, HttpError> {
+        let within = deadline.saturating_duration_since(tokio::time::Instant::now());
+        timeout_at(deadline, self.exchange(request, token, within)).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn exchange(&self, request: HttpRequest, token: Option<&Secret>, within: Duration) -> Result<HttpResponse, HttpError> {
         let url = self.granted(&request)?;
         if let Some(Err(left)) = self.config.meter.as_ref().map(|meter| meter.charge(&request.method, url.path())) {
             return Ok(over_budget(left));
         }
         let origin = url.origin().ascii_serialization();
-        let outgoing = self.prepare(request, url.clone())?;
+        let outgoing = self.prepare(request, token, url.clone())?;
         if let Some(mut sender) = self.idle.take(&origin) {
             // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain, which
             // matters only where asking twice is not the same as asking once. Source: RFC 9110 §9.2.2.
@@ -174,7 +229,7 @@ impl Door {
         Ok(url)
     }
 
-    fn prepare(&self, request: HttpRequest, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
+    fn prepare(&self, request: HttpRequest, token: Option<&Secret>, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
         let mut headers: Vec<(String, String)> = request.headers;
         headers.retain(|(name, _)| !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !name.to_ascii_lowercase().starts_with("proxy-"));
         if headers.len() > HEADERS_MAX {
@@ -184,7 +239,8 @@ impl Door {
             // A part of an answer could hold a part of a secret.
             headers.retain(|(name, _)| !name.eq_ignore_ascii_case("range"));
             let credential = self.config.credentials.iter().find(|known| known.name == *name);
-            let applied = credential.map_or(Err(Withheld::NotConfigured), |credential| credential.apply(&mut url, &mut headers));
+            let mut outgoing = Outgoing { method: &request.method, body: &request.body, url: &mut url, headers: &mut headers };
+            let applied = credential.map_or(Err(Withheld::NotConfigured), |credential| credential.apply(token, &mut outgoing));
             applied.map_err(|why| HttpError::Denied(self.withheld(name, why, &url.origin().ascii_serialization())))?;
         }
         let authority =
@@ -244,8 +300,32 @@ impl Door {
         let headers = head
             .headers
             .iter()
+            .filter(|(name, _)| name.as_str() != OWN_HEADER)
             .map(|(name, value)| (name.as_str().to_owned(), scrub_text(credentials, String::from_utf8_lossy(value.as_bytes()).into_owned())));
         Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub(credentials, body.to_bytes().to_vec()) })
+    }
+}
+
+fn deadline_of(request: &HttpRequest) -> tokio::time::Instant {
+    tokio::time::Instant::now() + request.timeout.unwrap_or(TIMEOUT).min(TIMEOUT)
+}
+
+impl Refused {
+    /// As the guest sees it: nothing was sent.
+    fn answered(self) -> Result<HttpResponse, HttpError> {
+        match self {
+            Refused::Dead(why) => Ok(HttpResponse {
+                status: 401,
+                headers: vec![
+                    (OWN_HEADER.to_owned(), "bad-credentials".to_owned()),
+                    ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned()),
+                ],
+                body: why.into_bytes(),
+            }),
+            Refused::Denied(why) => Err(HttpError::Denied(why)),
+            Refused::Later(why) => Err(HttpError::Connect(why)),
+            Refused::Useless => Err(HttpError::Connect(String::new())),
+        }
     }
 }
 

@@ -120,13 +120,7 @@ fn door(server: &Server, http: &[&str], private: &[&str], names: &[(&str, &[&str
     }
     let grants =
         |hosts: &[&str]| -> Vec<HttpGrant> { hosts.iter().map(|host| HttpGrant::parse(&format!("http://{host}:{port}")).unwrap()).collect() };
-    let token = Credential {
-        name: "token".to_owned(),
-        secrets: vec![Secret::new("t0psecret")],
-        inject: Inject::Bearer,
-        origins: grants(&["a.example"]),
-        endpoints: Vec::new(),
-    };
+    let token = Credential::plain("token", vec![Secret::new("t0psecret")], Inject::Bearer, grants(&["a.example"]), Vec::new());
     let endpoint = HostPort::parse(&format!("a.example:{port}")).unwrap();
     let password =
         Credential { name: "password".to_owned(), inject: Inject::Write, origins: Vec::new(), endpoints: vec![endpoint.clone()], ..token.clone() };

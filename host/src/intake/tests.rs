@@ -210,6 +210,48 @@ async fn auth_config_and_transient_faults_hold_the_channel_and_a_trap_costs_its_
 }
 
 #[tokio::test]
+async fn a_refused_credential_is_looked_at_once_a_minute_and_a_login_ends_it_at_once() {
+    // given
+    let (stand, n_polled) = (Stand::new("blog"), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&n_polled);
+    let plugin = Scripted::default().poll(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+        0..3 => Err(Fault::Auth(detail("login"))),
+        n => Ok(page(&n.to_string(), Vec::new())),
+    });
+    let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(1)));
+    stand.run(&intake).await;
+    let told = stand.record().await.status;
+    for _ in 0..2 {
+        stand.advance(Duration::from_secs(59));
+        stand.run(&intake).await;
+        stand.advance(Duration::from_secs(1));
+        stand.run(&intake).await;
+    }
+    assert_eq!((n_polled.load(Ordering::Relaxed), stand.record().await.status), (3, told), "a look a minute, told once");
+
+    // when
+    let mut login = stand.journal.begin(&stand.channel);
+    login.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: login.at });
+    stand.journal.commit(login).await.unwrap();
+    stand.run(&intake).await;
+
+    // then
+    assert_eq!((n_polled.load(Ordering::Relaxed), stand.state().await.as_str()), (4, "connected"));
+}
+
+#[tokio::test]
+async fn that_reading_works_does_not_hide_that_sending_is_refused() {
+    let stand = Stand::new("blog");
+    let mut refused = stand.journal.begin(&stand.channel);
+    refused.status = Some(ChannelStatus::cannot_send("auth (scope): no", refused.at));
+    stand.journal.commit(refused).await.unwrap();
+
+    stand.run(&polls(&stand, vec![vec![upsert(said("1", "hello"))]])).await;
+
+    assert_eq!((stand.state().await.as_str(), stand.log().await.len()), ("bad-credentials", 1));
+}
+
+#[tokio::test]
 async fn what_a_poll_cannot_read_keeps_its_bytes_and_is_a_letter() {
     // given
     let broken = || Change::Unreadable { native: native("9"), reason: "no header".to_owned(), head: b"\xff\xfe".to_vec() };

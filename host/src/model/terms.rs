@@ -162,7 +162,6 @@ fn span(window: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::said;
 
     #[test]
     fn each_network_counts_in_its_own_way() {
@@ -180,31 +179,5 @@ mod tests {
         ] {
             assert_eq!(unit.measure(text), expected, "{unit:?} {text}");
         }
-    }
-
-    #[test]
-    fn a_reply_is_judged_before_the_network_would_refuse_it() {
-        let terms = ReplyTerms {
-            public: Some(true),
-            private: Some(false),
-            window_s: Some(86_400),
-            human_window_s: Some(604_800),
-            max_len: Some(5),
-            len_unit: LengthUnit::Chars,
-            summoned_only: true,
-        };
-        let mut about = said("1", "hello");
-        about.occurred = Timestamp(0);
-        let hours = |hours: u64| Timestamp(hours * 3_600_000);
-        assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Err(Unfit::NotSummoned));
-        about.attrs.push((SUMMONED_ATTR.to_owned(), "yes".to_owned()));
-        assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Ok(()));
-        assert_eq!(terms.judge(&about, "sorry!", true, hours(1)).unwrap_err().to_string(), "the text has 6 characters, and this network takes 5");
-        assert_eq!(terms.judge(&about, "sorry", true, hours(24)).unwrap_err().to_string(), "this network takes a reply within 24 h only");
-        assert_eq!(terms.judge(&about, "sorry", false, hours(24)), Ok(()), "a person has more time");
-        assert_eq!(terms.judge(&about, "sorry", false, hours(168)).unwrap_err().to_string(), "this network takes a reply within 7 days only");
-        about.visibility = "direct".to_owned();
-        assert_eq!(terms.judge(&about, "sorry", true, hours(1)), Err(Unfit::Audience("private")));
-        assert_eq!(ReplyTerms::default().judge(&about, &"x".repeat(100_000), true, hours(9_999)), Ok(()));
     }
 }

@@ -105,6 +105,7 @@ impl Lacking {
         if let Some(http) = wants.http.as_ref().filter(|http| !http.optional) {
             lacking.add_http(&Wished::of(&http.hosts, asked.config));
         }
+        lacking.add_token_endpoints(manifest, asked);
         if let Some(net) = wants.net.as_ref().filter(|net| !net.optional) {
             for endpoint in Wished::of(&net.endpoints, asked.config).named {
                 if !lacking.net.iter().any(|grant| leads_to(grant, &endpoint)) {
@@ -139,6 +140,19 @@ impl Lacking {
         }
     }
 
+    /// Where the host itself asks for tokens, once there is an application to ask for.
+    fn add_token_endpoints(&mut self, manifest: &Manifest, asked: &Asked<'_>) {
+        let credentials = manifest.wants.http.iter().flat_map(|http| http.credentials.values());
+        let wanted = credentials.filter_map(|credential| credential.oauth2.as_ref()).filter(|oauth2| asked.secrets.contains(&oauth2.client_id));
+        for url in wanted.filter_map(|oauth2| manifest.url_of(&oauth2.token, asked.config)) {
+            if !self.http.iter().any(|grant| covers(grant, &url)) {
+                let origin = origin_of(&url);
+                self.what.push(format!("tokens from {origin} by HTTP"));
+                self.http.push(origin);
+            }
+        }
+    }
+
     /// One line with what is granted already and what is missing, so that it can be pasted over the one that is there.
     fn cure(&self, asked: &Asked<'_>) -> String {
         let mut parts = Vec::new();
@@ -162,9 +176,8 @@ fn missing_secrets(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGrant> 
     let wants = &manifest.wants;
     let http = wants.http.iter().flat_map(|http| http.credentials.values());
     let net = wants.net.iter().flat_map(|net| net.credentials.values());
-    let mut needed: BTreeSet<&String> = http.chain(net).filter(|credential| !credential.optional).map(|credential| &credential.secret).collect();
-    let for_webhooks = asked.hook_secrets.unwrap_or_default();
-    needed.extend(for_webhooks);
+    let mut needed: BTreeSet<&String> = http.chain(net).flat_map(|credential| credential.secrets_needed(asked.secrets)).collect();
+    needed.extend(asked.hook_secrets.unwrap_or_default());
     needed.retain(|name| !asked.secrets.contains(name));
     let lines: Vec<String> = needed.iter().map(|name| format!("{name} = {{ env = \"{}\" }}", name.to_ascii_uppercase().replace('-', "_"))).collect();
     let cure = match asked.secrets.is_empty() {
@@ -234,6 +247,32 @@ mod tests {
         let config = serde_json::json!({ "url": "https://a.example/apix" });
         assert_eq!(missing(wants, &config, &["https://a.example/api"], &[], &[]).len(), 1);
         assert!(missing(wants, &config, &["https://A.example"], &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_login_needs_an_application_or_a_token_and_the_way_to_the_token_endpoint() {
+        let wants = "[wants.http]\nhosts = [\"config:/url\"]\n[wants.http.credentials.t]\nsecret = \"token\"\ninject = \"oauth2\"\n\
+                     [wants.http.credentials.t.oauth2]\nauthorize = \"{config:/url}/authorize\"\ntoken = \"https://login.example/token\"\n";
+        let config = serde_json::json!({ "url": "https://a.example" });
+        let with = |http: &[&str], secrets: &[&str]| missing(wants, &config, http, &[], secrets);
+
+        let neither = with(&["https://a.example"], &[]);
+        assert_eq!((neither.len(), neither[0].cure.as_str()), (1, "add secrets = { token = { env = \"TOKEN\" } }"));
+        assert!(with(&["https://a.example"], &["token"]).is_empty(), "a token alone is asked of nobody");
+        let not_there = with(&["https://a.example"], &["client_id"]);
+        assert_eq!(not_there[0].cure, "replace its grant by grant = { http = [\"https://a.example\", \"https://login.example\"] }");
+        assert!(with(&["https://a.example", "https://login.example/token"], &["client_id"]).is_empty());
+
+        let signed = "[wants.http]\nhosts = [\"config:/url\"]\n[wants.http.credentials.t]\ninject = \"oauth1\"\n\
+                      [wants.http.credentials.t.oauth1]\ntoken = \"access_token\"\n";
+        let needed = |wants: &str, secrets: &[&str]| -> Vec<String> {
+            missing(wants, &config, &["https://a.example"], &[], secrets).into_iter().map(|one| one.what).collect()
+        };
+        let others = ["the secret `access_token`", "the secret `consumer_secret`", "the secret `token_secret`"];
+        assert_eq!(needed(signed, &["consumer_key"]), others);
+        let optional = signed.replace("\"oauth1\"", "\"oauth1\"\noptional = true");
+        assert_eq!(needed(&optional, &["consumer_key"]), others, "half a signature is none");
+        assert!(needed(&optional, &[]).is_empty());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
-use crate::egress::Inject;
 use crate::model::{ReplyTerms, Scheme};
 
 use super::PluginError;
+use super::credentials::{self, WantsCredential};
 use super::seal::{SEAL, SECTION, sealed};
 
 /// The version of the contract that this host speaks.
@@ -130,22 +130,6 @@ pub struct WantsNet {
     pub credentials: BTreeMap<String, WantsCredential>,
 }
 
-/// A credential that the host adds.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WantsCredential {
-    /// Key of the section's `secrets`.
-    pub secret: String,
-    /// `bearer`, `basic`, `header:NAME`, `query:NAME`; absent for `net`.
-    pub inject: Option<String>,
-    /// Where it may go, written as the wishes beside it; empty: to all of those that are named there.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-    /// Loads without the secret.
-    #[serde(default)]
-    pub optional: bool,
-}
-
 /// Webhooks that a plugin asks for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -243,7 +227,7 @@ impl Manifest {
         }
         self.read_reply_terms()?;
         self.check_kind()?;
-        self.check_credentials()?;
+        credentials::check(self)?;
         jsonschema::validator_for(&self.config).map(|_| ()).map_err(|error| format!("`config` is not a JSON Schema: {error}"))
     }
 
@@ -260,23 +244,6 @@ impl Manifest {
         ];
         let foreign = only.into_iter().find(|(_, is_there, is_allowed)| *is_there && !is_allowed);
         foreign.map_or(Ok(()), |(key, ..)| Err(format!("`{key}` is not for a plugin of kind {}: leave it out", kind.word())))
-    }
-
-    fn check_credentials(&self) -> Result<(), String> {
-        for (name, credential) in self.wants.http.iter().flat_map(|http| &http.credentials) {
-            let inject = credential.inject.as_deref().unwrap_or("bearer");
-            if Inject::parse(inject).is_none() {
-                return Err(format!("credential `{name}` has `inject = \"{inject}\"`: write bearer, basic, header:NAME or query:NAME"));
-            }
-            let wishes = if credential.hosts.is_empty() { self.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };
-            if !wishes.is_some_and(|wishes| wishes.iter().any(|wish| wish != "any")) {
-                return Err(format!("credential `{name}` is bound to no host: name some in its `hosts`, `any` is not enough"));
-            }
-        }
-        let mut written = self.wants.net.iter().flat_map(|net| &net.credentials);
-        written.find(|(_, credential)| credential.inject.is_some()).map_or(Ok(()), |(name, _)| {
-            Err(format!("credential `{name}` of `wants.net` has `inject`: leave it out, it is written by `write-secret`"))
-        })
     }
 
     /// Units: bytes.

@@ -117,6 +117,8 @@ fn judged(answer: Response, call: Call) -> Result<Response> {
     let words = || answer.text().chars().take(200).collect::<String>();
     match answer.status {
         200..=299 => Ok(answer),
+        // The host's own word: it has no token that the server would take.
+        401 if answer.header("x-membrana").is_some() => Err(Fault::auth("mastodon.login", words())),
         403 if call == Call::Post && !answer.text().to_lowercase().contains("scope") => {
             Err(Fault::permanent("mastodon.forbidden", format!("the server forbids it: {}", words())))
         }

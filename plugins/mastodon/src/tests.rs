@@ -150,6 +150,13 @@ fn what_the_server_says_becomes_the_right_fault() {
     server(|_| answer(401, "{}"));
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Auth(_))));
     server(|_| {
+        let headers = vec![("x-membrana".to_owned(), "bad-credentials".to_owned())];
+        Ok(Response { status: 401, headers, body: b"log in: membrana channel login acme-masto".to_vec() })
+    });
+    for refused in [Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).map(|_| ()), Mastodon::send("k", &reply("x")).map(|_| ())] {
+        assert!(matches!(&refused, Err(Fault::Auth(detail)) if detail.message.contains("channel login acme-masto")), "{refused:?}");
+    }
+    server(|_| {
         Ok(Response { status: 429, headers: vec![("x-ratelimit-reset".to_owned(), "2026-06-01T00:00:00.000Z".to_owned())], body: Vec::new() })
     });
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::RateLimited(_))));

@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::door::Next;
+use crate::oauth::Oauth;
 use crate::server::{Ledger, Server, locked};
 pub use state::Post;
 use state::{Network, Said};
@@ -39,7 +40,18 @@ pub struct Mastodon {
 impl Mastodon {
     /// Starts a server that knows this token as the company's.
     pub async fn start(token: &str) -> std::io::Result<Self> {
-        let network = Arc::new(Mutex::new(Network::new(token)));
+        Self::start_over(Network::new(token), Router::new()).await
+    }
+
+    /// Starts a server where the company logs in; it takes these tokens and no others.
+    pub async fn with_logins(oauth: &Oauth) -> std::io::Result<Self> {
+        let mut network = Network::new("");
+        network.logins = Some(oauth.clone());
+        Self::start_over(network, oauth.router()).await
+    }
+
+    async fn start_over(network: Network, more: Router) -> std::io::Result<Self> {
+        let network = Arc::new(Mutex::new(network));
         let router = Router::new()
             .route("/api/v2/instance", get(instance))
             .route("/api/v1/accounts/verify_credentials", get(verify_credentials))
@@ -52,7 +64,8 @@ impl Mastodon {
             .route("/post", post(people::post))
             .route("/edit", post(people::edit))
             .route("/delete", post(people::delete))
-            .with_state(Arc::clone(&network));
+            .with_state(Arc::clone(&network))
+            .merge(more);
         Ok(Self { server: Server::start(router).await?, network })
     }
 
@@ -126,7 +139,7 @@ fn admitted<'n>(network: &'n Shared, headers: &HeaderMap) -> Result<std::sync::M
     let network = locked(network);
     let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     match bearer.strip_prefix("Bearer ") {
-        Some(token) if token == network.token => Ok(network),
+        Some(token) if network.admits(token) => Ok(network),
         Some(_) => Err(Box::new(refusal(StatusCode::UNAUTHORIZED, "The access token is invalid"))),
         None => Err(Box::new(refusal(StatusCode::UNAUTHORIZED, "This method requires an authenticated user"))),
     }

@@ -15,7 +15,7 @@ use crate::outbox::{Outbox, SendClass};
 use crate::plugin::{Generation, Manifest, Message, Native, Receipt, RuleDecision, RuleEvent, Sent, Slot};
 use crate::rules::{Rule, Rules, RulesInForce, Timers};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{MemoryStore, Reader};
+use crate::store::{ChannelStatus, MemoryStore, Reader};
 use crate::testing::{self, native};
 
 pub(super) type Decide = dyn Fn(&RuleEvent) -> Result<RuleDecision, Fault> + Send + Sync;
@@ -180,6 +180,10 @@ impl World {
 
     pub(super) async fn task(&self, name: &str) -> Task {
         self.journal.store.tasks_about(&self.channel, self.id(name)).await.unwrap().into_iter().next().unwrap()
+    }
+
+    pub(super) async fn status(&self) -> ChannelStatus {
+        self.journal.store.channel(&self.channel).await.unwrap().status.unwrap()
     }
 
     pub(super) async fn log(&self) -> Vec<Arc<Entry>> {

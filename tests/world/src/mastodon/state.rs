@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{DOMAIN, US};
 use crate::form::escaped;
+use crate::oauth::Oauth;
 
 /// A status as the network has it.
 #[derive(Debug, Clone)]
@@ -36,9 +37,10 @@ pub(super) struct Said<'s> {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Network {
-    pub(super) token: String,
+    /// Empty: none.
+    token: String,
+    pub(super) logins: Option<Oauth>,
     /// In the order they were written.
     pub(super) statuses: Vec<Post>,
     /// Ids ascending, each with its status.
@@ -58,6 +60,7 @@ impl Network {
         let accounts = BTreeMap::from([(US.to_owned(), "14715".to_owned())]);
         Self {
             token: token.to_owned(),
+            logins: None,
             statuses: Vec::new(),
             notifications: Vec::new(),
             keys: BTreeMap::new(),
@@ -65,6 +68,10 @@ impl Network {
             accounts,
             n_made: 100,
         }
+    }
+
+    pub(super) fn admits(&self, token: &str) -> bool {
+        (!token.is_empty() && token == self.token) || self.logins.as_ref().is_some_and(|logins| logins.admits(token))
     }
 
     fn fresh(&mut self) -> u64 {
