@@ -177,7 +177,8 @@ fn missing_secrets(manifest: &Manifest, asked: &Asked<'_>) -> Vec<MissingGrant> 
     let http = wants.http.iter().flat_map(|http| http.credentials.values());
     let net = wants.net.iter().flat_map(|net| net.credentials.values());
     let mut needed: BTreeSet<&String> = http.chain(net).flat_map(|credential| credential.secrets_needed(asked.secrets)).collect();
-    needed.extend(asked.hook_secrets.unwrap_or_default());
+    let for_webhooks = asked.hook_secrets.unwrap_or_default();
+    needed.extend(for_webhooks);
     needed.retain(|name| !asked.secrets.contains(name));
     let lines: Vec<String> = needed.iter().map(|name| format!("{name} = {{ env = \"{}\" }}", name.to_ascii_uppercase().replace('-', "_"))).collect();
     let cure = match asked.secrets.is_empty() {
