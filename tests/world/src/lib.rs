@@ -9,6 +9,7 @@ mod form;
 mod http;
 mod mail;
 mod mastodon;
+mod meta;
 mod server;
 mod shop;
 
@@ -18,5 +19,6 @@ pub use door::Next;
 pub use http::{Answer, call};
 pub use mail::{Letter, Mail, Mishap};
 pub use mastodon::{Mastodon, Post};
+pub use meta::{ACCOUNT, Fetched, Meta, PAGE, Shape, Side, US, fetch, sign_hex};
 pub use server::{Asked, Ledger};
 pub use shop::{Dress, Shop};
