@@ -15,8 +15,8 @@ const MISSING: Refusal = Refusal(100, 33, "Object does not exist, cannot be load
 pub(super) fn post(net: &mut Network, call: &Call) -> Result<Value, Refusal> {
     let parts: Vec<&str> = call.path.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        [PAGE, "subscribed_apps"] => return Ok(json!({ "success": true })),
-        _ if net.is_blocked => return Err(Refusal(368, 0, "The action attempted has been deemed abusive or is otherwise disallowed")),
+        [PAGE, "subscribed_apps"] => Ok(json!({ "success": true })),
+        _ if net.is_blocked => Err(Refusal(368, 0, "The action attempted has been deemed abusive or is otherwise disallowed")),
         [PAGE | ACCOUNT, "messages"] => message(net, call),
         [PAGE, "feed"] => Ok(json!({ "id": net.post(US, call.text("message").unwrap_or_default()) })),
         [ACCOUNT, "mentions"] => {
