@@ -23,7 +23,6 @@ pub struct Facebook;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Section {
     pub(crate) page: String,
-    #[serde(default = "base_url")]
     base_url: String,
     #[serde(default = "version")]
     version: String,
@@ -31,10 +30,6 @@ pub(crate) struct Section {
     pub(crate) messages: bool,
     #[serde(default)]
     first_fetch: Option<String>,
-}
-
-fn base_url() -> String {
-    "https://graph.facebook.com".to_owned()
 }
 
 fn version() -> String {
@@ -67,18 +62,14 @@ impl Connector for Facebook {
     fn validate(config: &str, _around: &Surroundings) -> Vec<Finding> {
         let section: Section = match serde_json::from_str(config) {
             Ok(section) => section,
-            Err(error) => return vec![finding_error("", error, "write page = \"the Page's id\"")],
+            Err(error) => return vec![finding_error("", error, "write base_url = \"https://graph.facebook.com\" and page = \"the Page's id\"")],
         };
         let mut findings = Vec::new();
         if !is_id(&section.page) {
             findings.push(finding_error("page", format!("`{}` is not a Page's id", section.page), "write the number under About, Page transparency"));
         }
         if section.graph().is_err() {
-            findings.push(finding_error(
-                "base_url",
-                format!("`{}` is not an address", section.base_url),
-                "leave it out, or write https://graph.facebook.com",
-            ));
+            findings.push(finding_error("base_url", format!("`{}` is not an address", section.base_url), "write https://graph.facebook.com"));
         }
         findings
     }

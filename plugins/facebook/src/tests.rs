@@ -89,7 +89,7 @@ fn carried(to: SocketAddr, token: &str, request: &Request) -> Result<Response, H
 fn scripted(mut answers: impl FnMut(&Request) -> Result<Response, HttpError> + 'static) -> Rc<RefCell<Vec<Request>>> {
     let calls = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&calls);
-    testing::Host::with_config(r#"{"page":"7"}"#)
+    testing::Host::with_config(r#"{"page":"7","base_url":"https://graph.facebook.com"}"#)
         .on_http(move |request| {
             kept.borrow_mut().push(request.clone());
             answers(request)

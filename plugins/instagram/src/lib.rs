@@ -25,7 +25,6 @@ pub(crate) struct Section {
     pub(crate) account: String,
     #[serde(default)]
     page: Option<String>,
-    #[serde(default = "base_url")]
     base_url: String,
     #[serde(default = "version")]
     version: String,
@@ -33,10 +32,6 @@ pub(crate) struct Section {
     pub(crate) messages: bool,
     #[serde(default)]
     first_fetch: Option<String>,
-}
-
-fn base_url() -> String {
-    "https://graph.facebook.com".to_owned()
 }
 
 fn version() -> String {
@@ -71,7 +66,13 @@ impl Connector for Instagram {
     fn validate(config: &str, _around: &Surroundings) -> Vec<Finding> {
         let section: Section = match serde_json::from_str(config) {
             Ok(section) => section,
-            Err(error) => return vec![finding_error("", error, "write account = \"the professional account's id\"")],
+            Err(error) => {
+                return vec![finding_error(
+                    "",
+                    error,
+                    "write base_url = \"https://graph.facebook.com\" and account = \"the professional account's id\"",
+                )];
+            }
         };
         let mut findings = Vec::new();
         for (key, id) in [("account", Some(&section.account)), ("page", section.page.as_ref())] {
@@ -80,11 +81,7 @@ impl Connector for Instagram {
             }
         }
         if section.graph().is_err() {
-            findings.push(finding_error(
-                "base_url",
-                format!("`{}` is not an address", section.base_url),
-                "leave it out, or write https://graph.facebook.com",
-            ));
+            findings.push(finding_error("base_url", format!("`{}` is not an address", section.base_url), "write https://graph.facebook.com"));
         }
         findings
     }

@@ -158,7 +158,7 @@ fn a_foreign_cursor_is_no_silent_start_at_now() {
 fn mistakes_in_the_section_are_told_with_their_cure() {
     let around = Surroundings { teams: Vec::new(), channels: Vec::new(), analyzers: Vec::new(), calendars: Vec::new() };
     let keys = |config: &str| Facebook::validate(config, &around).into_iter().map(|finding| finding.key).collect::<Vec<_>>();
-    assert!(keys(r#"{"page":"7"}"#).is_empty());
+    assert!(keys(r#"{"page":"7","base_url":"https://graph.facebook.com"}"#).is_empty());
     assert_eq!(keys(r#"{"page":"my page","base_url":"graph"}"#), ["page", "base_url"]);
     assert_eq!(keys("{}"), [""]);
 }
@@ -166,7 +166,10 @@ fn mistakes_in_the_section_are_told_with_their_cure() {
 #[test]
 fn conversations_are_left_alone_where_the_section_says_so() {
     let calls = scripted(|_| response(200, r#"{"data":[]}"#));
-    for (config, n_asked) in [(r#"{"page":"7"}"#, 1), (r#"{"page":"7","messages":false}"#, 0)] {
+    for (config, n_asked) in [
+        (r#"{"page":"7","base_url":"https://graph.facebook.com"}"#, 1),
+        (r#"{"page":"7","base_url":"https://graph.facebook.com","messages":false}"#, 0),
+    ] {
         membrana_sdk::testing::with_host(|host| config.clone_into(&mut host.config));
         calls.borrow_mut().clear();
         Facebook::poll(Some(CURSOR.to_owned()), 100, 0).unwrap();

@@ -153,7 +153,7 @@ fn limits_and_a_dead_token_are_told() {
 fn mistakes_in_the_section_are_told_and_a_foreign_cursor_is_refused() {
     let around = Surroundings { teams: Vec::new(), channels: Vec::new(), analyzers: Vec::new(), calendars: Vec::new() };
     let keys = |config: &str| Instagram::validate(config, &around).into_iter().map(|finding| finding.key).collect::<Vec<_>>();
-    assert!(keys(r#"{"account":"17841405309211844"}"#).is_empty());
+    assert!(keys(r#"{"account":"17841405309211844","base_url":"https://graph.facebook.com"}"#).is_empty());
     assert_eq!(keys(r#"{"account":"@acme","page":"a page","base_url":"graph"}"#), ["account", "page", "base_url"]);
     let _world = World::start("");
     assert!(matches!(Instagram::poll(Some("7".to_owned()), 100, 0), Err(Fault::Permanent(_))));
