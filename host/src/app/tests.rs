@@ -493,7 +493,10 @@ fn a_reply_is_judged_before_the_network_would_refuse_it() {
         private: Some(false),
         window_s: Some(86_400),
         human_window_s: Some(604_800),
+        private_window_s: None,
+        private_human_window_s: None,
         max_len: Some(5),
+        private_max_len: None,
         len_unit: LengthUnit::Chars,
         summoned_only: true,
     };

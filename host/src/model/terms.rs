@@ -24,8 +24,14 @@ pub struct ReplyTerms {
     pub window_s: Option<u64>,
     /// The longer window of what a person wrote. Units: seconds.
     pub human_window_s: Option<u64>,
+    /// As `window_s`, of what was said in private; absent: the same.
+    pub private_window_s: Option<u64>,
+    /// Likewise of what a person wrote.
+    pub private_human_window_s: Option<u64>,
     /// In `len_unit`.
     pub max_len: Option<usize>,
+    /// Of what is said in private; absent: the same.
+    pub private_max_len: Option<usize>,
     /// How the network counts.
     #[serde(default)]
     pub len_unit: LengthUnit,
@@ -121,11 +127,16 @@ impl ReplyTerms {
         if self.summoned_only && !is_summoned(about) {
             return Err(Unfit::NotSummoned);
         }
-        let window_s = if is_automatic { self.window_s } else { self.human_window_s.or(self.window_s) };
+        let (window_s, human_window_s) = match audience {
+            "private" => (self.private_window_s.or(self.window_s), self.private_human_window_s.or(self.human_window_s)),
+            _ => (self.window_s, self.human_window_s),
+        };
+        let window_s = if is_automatic { window_s } else { human_window_s.or(window_s) };
         if let Some(window) = window_s.map(Duration::from_secs).filter(|window| about.occurred.plus(*window) <= now) {
             return Err(Unfit::Closed(window));
         }
-        match (self.max_len, self.len_unit.measure(text)) {
+        let max_len = if audience == "private" { self.private_max_len.or(self.max_len) } else { self.max_len };
+        match (max_len, self.len_unit.measure(text)) {
             (Some(max), length) if length > max => Err(Unfit::TooLong { length, max, unit: self.len_unit }),
             _ => Ok(()),
         }

@@ -127,7 +127,7 @@ impl Section {
     pub(crate) fn own(&self, api: &Api, more: &[String]) -> Result<Own> {
         let me = api.me()?;
         let ids = std::iter::once(&me.id).chain(&self.own_ids).chain(more).cloned().collect();
-        Ok(Own { ids, username: me.username })
+        Ok(Own { ids, username: me.username, answers_anyone: self.answer_anyone })
     }
 
     fn mistakes(&self) -> Vec<Finding> {

@@ -25,6 +25,8 @@ const MENTIONS_MAX: usize = 200;
 pub(crate) struct Own {
     pub(crate) ids: Vec<String>,
     pub(crate) username: String,
+    /// The contract with X allows answers to anyone.
+    pub(crate) answers_anyone: bool,
 }
 
 impl Own {
@@ -129,7 +131,8 @@ impl Post {
         let summons = Summons::of(json, includes, own, &refers);
         let is_protected = user.and_then(|user| user.get("protected")).and_then(Json::as_bool).unwrap_or(false);
         let (occurred, edited) = times(json, &own_id, &first);
-        let context = ReplyContext { post: Some(own_id.clone()), author: author_id.clone(), summoned: is_own || summons.any() };
+        let summoned = is_own || summons.any();
+        let context = ReplyContext { post: Some(own_id.clone()), author: author_id.clone(), summoned };
         let username = user.and_then(username);
         let interaction = Interaction {
             native: native(&first),
@@ -154,7 +157,7 @@ impl Post {
             occurred,
             edited,
             reply_context: context.encoded(),
-            attrs: attrs(&refers, user),
+            attrs: attrs(&refers, user, summoned || own.answers_anyone),
         };
         Some(Self { interaction, id: own_id, first })
     }
@@ -275,10 +278,12 @@ pub(crate) fn author(id: &str, user: Option<&Json>) -> Author {
 }
 
 /// What has no field of its own, and does not change by itself.
-fn attrs(refers: &Refers, user: Option<&Json>) -> Vec<(String, String)> {
+fn attrs(refers: &Refers, user: Option<&Json>, may_be_answered: bool) -> Vec<(String, String)> {
     let verified = user.and_then(|user| user.get("verified")).and_then(Json::as_bool);
     let kind = user.and_then(|user| whole(user, "verified_type", WORD_BYTES_MAX)).filter(|kind| *kind != "none");
     let pairs = [
+        // By this the host knows before a send that X would take an answer.
+        ("summoned", may_be_answered.then(|| "yes".to_owned())),
         ("x.author-verified", verified.map(|verified| verified.to_string())),
         ("x.author-verified-type", kind.map(str::to_owned)),
         ("x.quotes", refers.quoted.clone()),

@@ -1,0 +1,257 @@
+//! A Page over real HTTP: what comes in by poll, and what goes out.
+
+use membrana_sdk::connector::{Change, Ours, Sent};
+use membrana_sdk::{Connector as _, Fault, testing};
+use membrana_world::{Next, Side, US};
+
+use super::{World, answer_to, code, said, texts};
+use crate::Facebook;
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
+#[test]
+fn a_comment_is_answered_and_the_answer_is_no_news() {
+    let world = World::start("");
+    let post = world.meta.post(US, "Nuovi orari");
+    let first = world.poll(None);
+    assert!(first.changes.is_empty() && !first.more && !first.backfill);
+    world.advance(5_000);
+    let asked = world.meta.comment("anna", &post, "Dov'è il mio pacco?");
+    let page = world.poll(Some(&first.cursor));
+    let [Change::Upsert(about)] = page.changes.as_slice() else { panic!("{:?}", page.changes) };
+    assert_eq!((about.native.id.as_str(), about.kind.as_str(), about.visibility.as_str()), (asked.as_str(), "comment", "public"));
+    assert_eq!(about.conversation.as_ref().map(|root| root.id.as_str()), Some(post.as_str()));
+    assert_eq!(
+        about.author.as_ref().map(|author| (author.native.scope.as_str(), author.native.id.clone())),
+        Some((membrana_world::PAGE, world.meta.person("anna")))
+    );
+    world.advance(5_000);
+    let receipt = Facebook::send("key-1", &answer_to(about, "reply", "Arriva domani.", true)).unwrap();
+    assert_eq!(world.meta.answers(&asked), ["Arriva domani."]);
+    world.advance(5_000);
+    let page = world.poll(Some(&page.cursor));
+    let own = said(&page.changes).into_iter().find(|about| about.native == receipt.native).unwrap();
+    assert_eq!((&own.ours, own.parent.as_ref().map(|parent| parent.id.clone())), (&Ours::Yes(None), Some(asked)));
+    assert!(own.reply_context.is_none());
+}
+
+#[test]
+fn history_is_walked_through_empty_pages_to_the_end() {
+    let world = World::start(r#","first_fetch":"import""#);
+    world.meta.has_holes();
+    let post = world.meta.post("bea", "Ciao a tutti");
+    for n in 0..23 {
+        world.advance(1_000);
+        world.meta.comment("anna", &post, &format!("commento {n}"));
+    }
+    for n in 0..7 {
+        world.advance(1_000);
+        world.meta.post(US, &format!("avviso {n}"));
+    }
+    let first = Facebook::poll(None, 5, 1 << 20).unwrap();
+    assert!(first.backfill && first.more && first.changes.len() <= 5);
+    let (cursor, rest) = world.poll_all(Some(&first.cursor), 5);
+    let mut all: Vec<&str> = texts(&first.changes).into_iter().chain(texts(&rest)).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 31, "{all:?}");
+    assert!(!world.poll(Some(&cursor)).backfill);
+    assert!(!cursor.contains("page-token"), "the token that `next` repeats is not kept");
+}
+
+#[test]
+fn a_silent_webhook_loses_nothing_for_a_poll_reads_old_posts_again() {
+    let world = World::start("");
+    let posts: Vec<String> = (0..30).map(|n| world.meta.post(US, &format!("avviso {n}"))).collect();
+    let mut cursor = world.poll(None).cursor;
+    world.advance(HOUR);
+    world.meta.comment("anna", &posts[2], "sotto un vecchio avviso");
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        world.advance(60_000);
+        let page = world.poll(Some(&cursor));
+        found.extend(texts(&page.changes).iter().map(|text| (*text).to_owned()));
+        cursor = page.cursor;
+    }
+    assert!(found.contains(&"sotto un vecchio avviso".to_owned()), "{found:?}");
+}
+
+#[test]
+fn edits_and_deletions_are_noticed_without_a_webhook() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.advance(5_000);
+    let (kept, taken) = (world.meta.comment("anna", &post, "prima"), world.meta.comment("bea", &post, "via"));
+    let second = world.poll(Some(&first.cursor));
+    world.advance(5_000);
+    world.meta.edit(&kept, "dopo");
+    world.meta.delete(&taken);
+    let third = world.poll(Some(&second.cursor));
+    assert!(texts(&third.changes).contains(&"dopo"), "{:?}", third.changes);
+    assert!(third.changes.iter().any(|change| matches!(change, Change::Gone(id) if id.id == taken)));
+}
+
+#[test]
+fn token_expiry_does_not_stop_in_silence_and_a_new_login_loses_nothing() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.meta.expires_after(0);
+    world.advance(5_000);
+    world.meta.comment("anna", &post, "ci siete?");
+    let fault = Facebook::poll(Some(first.cursor.clone()), 100, 0).unwrap_err();
+    assert!(matches!(fault, Fault::Auth(_)) && code(&fault) == "meta.token-expired", "{fault:?}");
+    world.meta.renew("new-token");
+    "new-token".clone_into(&mut world.token.borrow_mut());
+    assert_eq!(texts(&world.poll(Some(&first.cursor)).changes), ["ci siete?"]);
+}
+
+#[test]
+fn limits_are_told_before_they_are_reached_and_a_refusal_in_minutes() {
+    let world = World::start("");
+    world.meta.used(97, 12);
+    let page = world.poll(None);
+    let allowance = page.allowance.unwrap();
+    assert!((allowance.left - 0.03).abs() < 1e-9 && allowance.resets_in_ms == 720_000, "{allowance:?}");
+    world.meta.throttle(1);
+    let fault = Facebook::poll(Some(page.cursor), 100, 0).unwrap_err();
+    assert!(matches!(&fault, Fault::RateLimited((_, 720_000))), "{fault:?}");
+}
+
+#[test]
+fn reply_windows_are_kept_and_a_later_message_opens_them_again() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "anna", "buongiorno");
+    let page = world.poll(Some(&first.cursor));
+    let about = said(&page.changes)[0].clone();
+    assert_eq!((about.kind.as_str(), about.visibility.as_str()), ("direct", "direct"));
+    world.advance(DAY - 1);
+    assert!(Facebook::send("k1", &answer_to(&about, "reply", "uno", true)).is_ok());
+    world.advance(1);
+    let fault = Facebook::send("k2", &answer_to(&about, "reply", "due", true)).unwrap_err();
+    assert_eq!(code(&fault), "meta.window-closed");
+    assert!(matches!(fault, Fault::Permanent(_)));
+    assert!(Facebook::send("k3", &answer_to(&about, "reply", "tre", false)).is_ok(), "a person may for 7 days");
+    world.advance(7 * DAY);
+    assert_eq!(code(&Facebook::send("k4", &answer_to(&about, "reply", "quattro", false)).unwrap_err()), "meta.window-closed");
+    world.meta.message(Side::Messenger, "anna", "ancora io");
+    world.advance(HOUR);
+    assert!(Facebook::send("k5", &answer_to(&about, "reply", "cinque", true)).is_ok());
+    assert_eq!(world.meta.sent("anna"), ["uno", "tre", "cinque"]);
+    let tags: Vec<bool> = world.meta.ledger().asked("POST ").iter().map(|asked| asked.body.contains("HUMAN_AGENT")).collect();
+    assert_eq!(tags, [false, true, false], "what the window refuses is not even asked");
+}
+
+#[test]
+fn a_comment_takes_one_private_answer_for_seven_days() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.comment("anna", &post, "il mio numero d'ordine?");
+    world.meta.comment("bea", &post, "anche io");
+    let page = world.poll(Some(&first.cursor));
+    let [anna, bea] = said(&page.changes)[..] else { panic!("{:?}", page.changes) };
+    let private = answer_to(anna, "direct", "È il 7.", true);
+    world.meta.next("POST ", Next::LoseAnswer);
+    let fault = Facebook::send("k1", &private).unwrap_err();
+    assert_eq!(code(&fault), "outcome-unknown");
+    let (sent, receipt) = Facebook::probe("k1", &private).unwrap();
+    assert!(sent == Sent::Yes && receipt.unwrap().native.id.starts_with("m_"));
+    assert_eq!(code(&Facebook::send("k1", &private).unwrap_err()), "meta.already-replied");
+    assert_eq!(world.meta.sent("anna"), ["È il 7."]);
+    world.advance(7 * DAY);
+    assert_eq!(code(&Facebook::send("k2", &answer_to(bea, "direct", "anche tu", false)).unwrap_err()), "meta.window-closed");
+    assert!(world.meta.sent("bea").is_empty());
+}
+
+#[test]
+fn an_answer_that_was_lost_is_found_and_not_said_twice() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.advance(1_000);
+    let asked = world.meta.comment("anna", &post, "aperti domani?");
+    let nested = world.meta.comment("bea", &asked, "anch'io lo chiedo");
+    let page = world.poll(Some(&first.cursor));
+    let about = said(&page.changes).into_iter().find(|about| about.native.id == nested).unwrap().clone();
+    let reply = answer_to(&about, "reply", "Sì,  dalle 9.", true);
+    assert_eq!(Facebook::probe("k", &reply).unwrap(), (Sent::No, None));
+    world.meta.next("POST ", Next::LoseAnswer);
+    assert_eq!(code(&Facebook::send("k", &reply).unwrap_err()), "outcome-unknown");
+    let (sent, receipt) = Facebook::probe("k", &reply).unwrap();
+    assert_eq!((sent, receipt.is_some(), world.meta.answers(&asked).len()), (Sent::Yes, true, 1));
+    let direct = answer_to(said(&page.changes).into_iter().find(|about| about.native.id == asked).unwrap(), "reply", "Sì,  dalle 9.", true);
+    assert_eq!(code(&Facebook::send("k2", &direct).unwrap_err()), "outcome-unknown", "506: the same text stands there already");
+    world.meta.next("POST ", Next::status(502));
+    assert_eq!(code(&Facebook::send("k3", &answer_to(&about, "reply", "altro", true)).unwrap_err()), "outcome-unknown");
+    assert_eq!(Facebook::probe("k3", &answer_to(&about, "reply", "altro", true)).unwrap().0, Sent::No);
+}
+
+#[test]
+fn a_comment_is_hidden_and_that_can_be_seen() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.advance(1_000);
+    let spam = world.meta.comment("zed", &post, "buy!!!");
+    let page = world.poll(Some(&first.cursor));
+    let hide = answer_to(said(&page.changes)[0], "hide", "", false);
+    assert_eq!(Facebook::probe("k", &hide).unwrap().0, Sent::No);
+    let receipt = Facebook::send("k", &hide).unwrap();
+    assert_ne!(receipt.native.id, spam, "the comment stays its author's");
+    assert!(world.meta.is_hidden(&spam));
+    assert_eq!(Facebook::probe("k", &hide).unwrap(), (Sent::Yes, Some(receipt)));
+}
+
+#[test]
+fn long_conversations_are_read_to_their_beginning() {
+    let world = World::start(r#","first_fetch":"import""#);
+    for n in 0..73 {
+        world.advance(1_000);
+        world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+        if n % 10 == 0 {
+            world.meta.message(Side::Messenger, &format!("person {n}"), &format!("di altri {n}"));
+        }
+    }
+    world.meta.message(Side::Instagram, "ivo", "non per la pagina");
+    let (cursor, changes) = world.poll_all(None, 40);
+    let mut all = texts(&changes);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 73 + 8, "{all:?}");
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "anna", "ultimo");
+    assert!(texts(&world.poll(Some(&cursor)).changes).contains(&"ultimo"));
+}
+
+#[test]
+fn who_cannot_be_written_to_and_a_block_are_different_things() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "anna", "ciao");
+    let page = world.poll(Some(&first.cursor));
+    let reply = answer_to(said(&page.changes)[0], "reply", "ciao", true);
+    world.meta.shuns("anna");
+    let fault = Facebook::send("k", &reply).unwrap_err();
+    assert!(matches!(fault, Fault::Permanent(_)) && code(&fault) == "meta.unavailable-person");
+    world.meta.blocks(true);
+    assert!(matches!(Facebook::send("k", &reply).unwrap_err(), Fault::RateLimited((detail, wait)) if detail.code == "meta.blocked" && wait == DAY));
+}
+
+#[test]
+fn send_and_probe_write_no_state() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "anna", "ciao");
+    let page = world.poll(Some(&first.cursor));
+    testing::with_host(|host| host.state_is_read_only = true);
+    let reply = answer_to(said(&page.changes)[0], "reply", "ciao", true);
+    assert!(Facebook::send("k", &reply).is_ok() && Facebook::probe("k", &reply).unwrap().0 == Sent::Yes);
+}

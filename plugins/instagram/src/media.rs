@@ -1,0 +1,116 @@
+//! Media whose comments are read. The number of comments tells what changed; what it does not tell, a visit in turn does.
+
+use membrana_meta::graph::Next;
+use membrana_sdk::{Timestamp, clock, log, state};
+use serde::{Deserialize, Serialize};
+
+/// Media remembered; those that were read and are oldest leave first.
+const MEDIA_MAX: usize = 200;
+/// The host takes 64 KiB a value.
+const BYTES_MAX: usize = 60 << 10;
+const KEY: &str = "media";
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Medium {
+    pub(crate) id: String,
+    /// As the account's list said last, and as it was when its comments were read.
+    pub(crate) count: u64,
+    pub(crate) count_read: u64,
+    /// The newest comment of all visits before. Units: milliseconds since 1970.
+    pub(crate) newest: Timestamp,
+    /// Of the visit under way.
+    #[serde(default)]
+    pub(crate) newest_now: Timestamp,
+    #[serde(default)]
+    pub(crate) n_found: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<Next>,
+    /// When it was read; 0: never yet.
+    pub(crate) visited: Timestamp,
+}
+
+impl Medium {
+    pub(crate) fn new(id: String, count: u64, count_read: u64, newest: Timestamp, visited: Timestamp) -> Self {
+        Self { id, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.visited == 0 || self.next.is_some() || self.count != self.count_read
+    }
+
+    /// Comments come newest first: the visit ends at the end, or where all that is new was found and what follows is known.
+    pub(crate) fn has_all(&self, oldest_of_page: Option<Timestamp>) -> bool {
+        let is_known = oldest_of_page.is_some_and(|oldest| oldest <= self.newest);
+        is_known && self.n_found >= self.count.saturating_sub(self.count_read)
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.newest = self.newest.max(self.newest_now);
+        (self.newest_now, self.n_found, self.next) = (0, 0, None);
+        (self.count_read, self.visited) = (self.count, clock::now().max(1));
+    }
+}
+
+/// See the module; oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Media {
+    media: Vec<Medium>,
+    stored: Vec<u8>,
+}
+
+impl Media {
+    /// What cannot be read is forgotten.
+    pub(crate) fn read() -> Self {
+        let stored = state::get(KEY).unwrap_or_default();
+        Self { media: serde_json::from_slice(&stored).unwrap_or_default(), stored }
+    }
+
+    pub(crate) fn keep(&mut self) {
+        let bytes = loop {
+            let bytes = serde_json::to_vec(&self.media).unwrap_or_default();
+            if bytes.len() <= BYTES_MAX {
+                break bytes;
+            }
+            self.media.drain(..self.media.len().div_ceil(8));
+        };
+        if bytes != self.stored && state::set(KEY, &bytes).is_err() {
+            log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
+        }
+    }
+
+    /// Says whether it is new; of a known one the count is taken.
+    pub(crate) fn add(&mut self, medium: Medium) -> bool {
+        if let Some(known) = self.media.iter_mut().find(|known| known.id == medium.id) {
+            known.count = medium.count;
+            return false;
+        }
+        self.media.push(medium);
+        if self.media.len() > MEDIA_MAX {
+            let oldest = self.media.iter().position(|medium| !medium.is_due()).unwrap_or(0);
+            self.media.remove(oldest);
+        }
+        true
+    }
+
+    pub(crate) fn put(&mut self, medium: Medium) {
+        if let Some(known) = self.media.iter_mut().find(|known| known.id == medium.id) {
+            *known = medium;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) {
+        self.media.retain(|medium| medium.id != id);
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Medium> {
+        self.media.iter().find(|medium| medium.is_due()).cloned()
+    }
+
+    /// Not visited for longest.
+    pub(crate) fn turn(&self, n_media: usize) -> Vec<Medium> {
+        let mut all: Vec<&Medium> = self.media.iter().collect();
+        all.sort_by_key(|medium| medium.visited);
+        all.into_iter().take(n_media).cloned().collect()
+    }
+}

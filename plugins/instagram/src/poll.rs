@@ -1,0 +1,309 @@
+//! One round of polling: media and the number of their comments, comments where that changed, media that name us,
+//! conversations; and when nothing waits, some media in turn and a second look at what was said lately.
+
+use std::collections::VecDeque;
+
+use membrana_meta::graph::Graph;
+use membrana_meta::messages::Rest;
+use membrana_meta::read::{edge, id, id_in, moment};
+use membrana_meta::shape::{thing, unreadable};
+use membrana_meta::walk::Walk;
+use membrana_meta::watch::{Look, Watched};
+use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::{Fault, Result, Timestamp, clock};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::Section;
+use crate::media::{Media, Medium};
+use crate::shapes::{COMMENT_FIELDS, MEDIA_FIELDS, Me, comment, medium};
+
+/// Items in one page of the API.
+const PAGE_MAX: usize = 50;
+/// Pages of comments read in one poll.
+const CALLS_MAX: usize = 30;
+/// Media visited in turn in one poll.
+const VISITS: usize = 3;
+/// Media that name us, remembered: they are dated by their own making, not by the mention.
+const TAGS_MAX: usize = 200;
+/// No call is begun with less time. Units: milliseconds.
+const TIME_LEFT_MS: u64 = 8_000;
+
+/// Where to go on.
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    media: Walk,
+    conversations: Walk,
+    #[serde(default)]
+    rests: Vec<Rest>,
+    /// Media that name us and are known, oldest first.
+    #[serde(default)]
+    tags: VecDeque<String>,
+    /// Nothing older is told. Units: milliseconds since 1970.
+    floor: Timestamp,
+    #[serde(default)]
+    is_history: bool,
+}
+
+impl Cursor {
+    /// Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
+    fn parse(text: Option<&str>) -> Result<Option<Self>> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let parsed = serde_json::from_str(text).map(Some);
+        parsed.map_err(|_| Fault::permanent("instagram.bad-cursor", "the stored cursor is not this plugin's"))
+    }
+
+    fn begin(section: &Section) -> Self {
+        // The network's dates are seconds.
+        let floor = if section.imports() { 0 } else { clock::now() / 1000 * 1000 };
+        let (media, conversations) = (Walk::since(floor), Walk::since(floor));
+        Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), floor, is_history: section.imports() }
+    }
+}
+
+struct Round<'a> {
+    section: &'a Section,
+    graph: &'a Graph,
+    me: Me,
+    cursor: Cursor,
+    media: Media,
+    watched: Watched,
+    changes: Vec<Change>,
+    room: usize,
+    n_calls: usize,
+}
+
+pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_items: u32) -> Result<Page> {
+    let parsed = Cursor::parse(cursor)?;
+    let is_first = parsed.is_none();
+    let mut round = Round {
+        section,
+        graph,
+        me: Me::ask(section, graph)?,
+        cursor: parsed.unwrap_or_else(|| Cursor::begin(section)),
+        media: Media::read(),
+        watched: Watched::read(),
+        changes: Vec::new(),
+        room: usize::try_from(max_items).unwrap_or(PAGE_MAX).max(1),
+        n_calls: 0,
+    };
+    let done = if is_first && !section.imports() { round.begin() } else { round.go() };
+    match done {
+        // What was read before it is not read again.
+        Err(fault) if round.changes.is_empty() => return Err(fault),
+        _ => {}
+    }
+    let (more, backfill) = (round.is_unfinished(), round.cursor.is_history);
+    round.cursor.is_history &= more;
+    round.media.keep();
+    round.watched.keep();
+    let cursor = serde_json::to_string(&round.cursor).map_err(|error| Fault::transient("instagram.cursor", error))?;
+    Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })
+}
+
+impl Round<'_> {
+    /// From now on: media that are there may be commented on, and name us already.
+    fn begin(&mut self) -> Result<()> {
+        let query = [("fields", "id,timestamp,comments_count"), ("limit", "50")];
+        let page = self.graph.list(&[&self.section.account, "media"], &query, None)?;
+        for json in page.items.iter().rev() {
+            if let Some(id) = id(json, "id") {
+                let count = count(json);
+                self.media.add(Medium::new(id, count, count, self.cursor.floor, clock::now().max(1)));
+            }
+        }
+        let tags = self.graph.list(&[&self.section.account, "tags"], &[("fields", "id"), ("limit", "50")], None)?;
+        self.cursor.tags = tags.items.iter().rev().filter_map(|json| id(json, "id")).collect();
+        Ok(())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.media.next_due().is_some()
+            || self.cursor.media.next.is_some()
+            || self.cursor.conversations.next.is_some()
+            || !self.cursor.rests.is_empty()
+    }
+
+    fn left(&self) -> usize {
+        let has_time = clock::remaining_ms() >= TIME_LEFT_MS && self.n_calls < CALLS_MAX;
+        if has_time { self.room.saturating_sub(self.changes.len()) } else { 0 }
+    }
+
+    fn go(&mut self) -> Result<()> {
+        self.read_due()?;
+        if self.left() > 0 && self.media.next_due().is_none() {
+            self.read_media()?;
+            // An empty page in the middle is not the end, and nothing to come back for.
+            while self.changes.is_empty() && self.cursor.media.next.is_some() && self.left() > 0 {
+                self.read_media()?;
+            }
+            self.read_due()?;
+        }
+        if self.left() > 0 {
+            self.read_tags()?;
+        }
+        if self.left() > 0 && self.section.messages {
+            self.read_conversations()?;
+        }
+        if !self.is_unfinished() && !self.cursor.is_history && !self.graph.is_scarce() {
+            for medium in self.media.turn(self.graph.favours(VISITS)) {
+                if self.left() > 0 {
+                    self.read_comments(medium)?;
+                }
+            }
+            let (graph, me, watched) = (self.graph, &self.me, &mut self.watched);
+            self.changes.extend(watched.look_again(graph, |id| look(graph, me, id)));
+        }
+        Ok(())
+    }
+
+    fn read_media(&mut self) -> Result<()> {
+        let limit = self.left().min(PAGE_MAX).to_string();
+        let query = [("fields", MEDIA_FIELDS), ("limit", limit.as_str())];
+        let page = self.graph.list(&[&self.section.account, "media"], &query, self.cursor.media.next.as_ref())?;
+        self.n_calls += 1;
+        for json in page.items.iter().rev() {
+            let Some(about) = medium(&self.me, json, false) else {
+                self.changes.push(self.odd(json, "medium"));
+                continue;
+            };
+            let is_told = about.occurred >= self.cursor.floor;
+            let (newest, visited) = if is_told { (self.cursor.floor, 0) } else { (self.cursor.floor, clock::now().max(1)) };
+            let count = count(json);
+            let is_new = self.media.add(Medium::new(about.native.id.clone(), count, if is_told { 0 } else { count }, newest, visited));
+            if is_told && is_new {
+                self.changes.push(Change::Upsert(about));
+            }
+        }
+        self.cursor.media.step(&page, true, |json| moment(json, "timestamp"));
+        Ok(())
+    }
+
+    fn odd(&self, json: &Json, what: &str) -> Change {
+        let at = format!("{what}/{}", id(json, "id").unwrap_or_default());
+        unreadable(json, &self.section.account, &at, "without an id or a date")
+    }
+
+    fn read_due(&mut self) -> Result<()> {
+        while self.left() > 0 {
+            let Some(medium) = self.media.next_due() else { break };
+            self.read_comments(medium)?;
+        }
+        Ok(())
+    }
+
+    /// One page of comments, newest first, each with what answers it.
+    fn read_comments(&mut self, mut of: Medium) -> Result<()> {
+        let limit = (self.left() / 2).clamp(1, PAGE_MAX).to_string();
+        let fields = format!("{COMMENT_FIELDS},replies.limit(50){{{COMMENT_FIELDS}}}");
+        let query = [("fields", fields.as_str()), ("limit", limit.as_str())];
+        self.n_calls += 1;
+        let page = match self.graph.list(&[&of.id, "comments"], &query, of.next.as_ref()) {
+            Ok(page) => page,
+            Err(Fault::Permanent(detail)) => {
+                self.media.remove(&of.id);
+                if detail.code == "meta.gone" {
+                    self.changes.push(Change::Gone(thing(of.id)));
+                }
+                return Ok(());
+            }
+            Err(fault) => return Err(fault),
+        };
+        for top in &page.items {
+            self.tell(&mut of, top, None);
+            for answer in self.answers(top)? {
+                self.tell(&mut of, &answer, id(top, "id"));
+            }
+        }
+        let oldest = page.items.iter().filter_map(|json| moment(json, "timestamp")).min();
+        let is_end = page.next.is_none() || of.has_all(oldest);
+        of.next = page.next;
+        if is_end {
+            of.end();
+        }
+        self.media.put(of);
+        Ok(())
+    }
+
+    /// All that answers a comment, also what did not come with it.
+    fn answers(&mut self, top: &Json) -> Result<Vec<Json>> {
+        let mut answers = edge(top, "replies").to_vec();
+        let mut next = top.get("replies").map(membrana_meta::graph::listed).transpose()?.and_then(|listed| listed.next);
+        while let (Some(from), Some(id)) = (next, id(top, "id")) {
+            if self.n_calls >= CALLS_MAX {
+                break;
+            }
+            self.n_calls += 1;
+            let page = self.graph.list(&[&id, "replies"], &[("fields", COMMENT_FIELDS), ("limit", "50")], Some(&from))?;
+            answers.extend(page.items);
+            next = page.next;
+        }
+        Ok(answers)
+    }
+
+    fn tell(&mut self, of: &mut Medium, json: &Json, parent: Option<String>) {
+        let Some(about) = comment(&self.me, json, Some(of.id.clone()), parent, None) else {
+            self.changes.push(self.odd(json, "comment"));
+            return;
+        };
+        if about.occurred > of.newest {
+            of.n_found += 1;
+        }
+        of.newest_now = of.newest_now.max(about.occurred);
+        if about.occurred >= self.cursor.floor && self.watched.add(&about) {
+            self.changes.push(Change::Upsert(about));
+        }
+    }
+
+    /// Media of others that name us, until a page brings nothing new.
+    fn read_tags(&mut self) -> Result<()> {
+        let mut next = None;
+        let mut new = Vec::new();
+        loop {
+            let limit = self.left().clamp(1, PAGE_MAX).to_string();
+            let query = [("fields", MEDIA_FIELDS), ("limit", limit.as_str())];
+            let page = self.graph.list(&[&self.section.account, "tags"], &query, next.as_ref())?;
+            self.n_calls += 1;
+            let fresh: Vec<&Json> = page.items.iter().filter(|json| id(json, "id").is_none_or(|id| !self.cursor.tags.contains(&id))).collect();
+            let is_known = fresh.is_empty() && !page.items.is_empty();
+            for json in fresh {
+                self.changes.push(medium(&self.me, json, true).map_or_else(|| self.odd(json, "mention"), Change::Upsert));
+                new.extend(id(json, "id"));
+            }
+            next = page.next.filter(|_| !is_known && self.n_calls < CALLS_MAX);
+            if next.is_none() || self.left() == 0 {
+                break;
+            }
+        }
+        self.cursor.tags.extend(new.into_iter().rev());
+        let n_over = self.cursor.tags.len().saturating_sub(TAGS_MAX);
+        self.cursor.tags.drain(..n_over);
+        Ok(())
+    }
+
+    fn read_conversations(&mut self) -> Result<()> {
+        loop {
+            let room = self.left();
+            let inbox = self.section.inbox(self.graph);
+            let changes = inbox.poll(&mut self.cursor.conversations, &mut self.cursor.rests, self.cursor.floor, room)?;
+            self.n_calls += 1;
+            self.changes.extend(changes);
+            let is_done = self.cursor.conversations.next.is_none() && self.cursor.rests.is_empty();
+            if is_done || self.left() == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn count(json: &Json) -> u64 {
+    json.get("comments_count").and_then(Json::as_u64).unwrap_or(0)
+}
+
+/// A comment as it is now.
+fn look(graph: &Graph, me: &Me, id: &str) -> Result<Look> {
+    let fields = format!("{COMMENT_FIELDS},media");
+    let Some(json) = graph.get_if_there(&[id], &[("fields", &fields)])? else { return Ok(Look::Gone) };
+    let media = id_in(&json, "media");
+    Ok(media.and_then(|media| comment(me, &json, Some(media), None, None)).map_or(Look::Nothing, |now| Look::There(Box::new(now))))
+}

@@ -1,0 +1,119 @@
+//! The connector against a pretend account over real HTTP.
+
+mod account;
+mod hooks;
+
+use std::net::SocketAddr;
+
+use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw, RequestHead, Target};
+use membrana_sdk::http::{HttpError, Request, Response};
+use membrana_sdk::{Connector as _, Fault, Result, testing};
+use membrana_world::{ACCOUNT, Meta, PAGE, Shape, fetch};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::Instagram;
+
+/// A pretend network and the host of a channel on it.
+struct World {
+    _runtime: Runtime,
+    meta: Meta,
+}
+
+impl World {
+    /// `more`: further keys of the section, JSON.
+    fn start(more: &str) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let meta = runtime.block_on(Meta::start("page-token", "app-secret")).unwrap();
+        let address = meta.address();
+        testing::Host::with_config(format!(r#"{{"account":"{ACCOUNT}","page":"{PAGE}","base_url":"{}"{more}}}"#, meta.url()))
+            .on_http(move |request| carried(address, request))
+            .install();
+        let world = Self { _runtime: runtime, meta };
+        world.advance(0);
+        world
+    }
+
+    fn advance(&self, ms: u64) {
+        self.meta.advance(ms);
+        testing::with_host(|host| host.now = self.meta.now());
+    }
+
+    /// The first one comes a while after all that is there.
+    fn poll(&self, cursor: Option<&str>) -> Page {
+        if cursor.is_none() {
+            self.advance(60_000);
+        }
+        Instagram::poll(cursor.map(str::to_owned), 100, 1 << 20).unwrap()
+    }
+
+    /// Polls until nothing waits; the cursor and all that came.
+    fn poll_all(&self, cursor: Option<&str>, max_items: u32) -> (String, Vec<Change>) {
+        let (mut cursor, mut changes) = (cursor.map(str::to_owned), Vec::new());
+        for _ in 0..50 {
+            let page = Instagram::poll(cursor, max_items, 1 << 20).unwrap();
+            changes.extend(page.changes);
+            if !page.more {
+                return (page.cursor, changes);
+            }
+            cursor = Some(page.cursor);
+        }
+        panic!("it never ends")
+    }
+
+    fn hear(&self, shape: Shape) -> Vec<Change> {
+        self.meta.deliveries(shape).iter().flat_map(|body| receive(body).unwrap()).collect()
+    }
+}
+
+fn carried(to: SocketAddr, request: &Request) -> Result<Response, HttpError> {
+    assert_eq!(request.auth.as_deref(), Some("page"), "every call goes out with the credential");
+    let path = request.url.strip_prefix(&format!("http://{to}")).ok_or_else(|| HttpError::Denied(request.url.clone()))?;
+    let mut headers = request.headers.clone();
+    headers.push(("authorization".to_owned(), "Bearer page-token".to_owned()));
+    let fetched = fetch(to, &request.method, path, &headers, &request.body).map_err(HttpError::Protocol)?;
+    Ok(Response { status: fetched.status, headers: fetched.headers, body: fetched.body })
+}
+
+fn receive(body: &str) -> Result<Vec<Change>> {
+    let head = RequestHead { method: "POST".to_owned(), path_with_query: String::new(), headers: Vec::new() };
+    Instagram::receive(Raw { origin: Origin::Webhook(head), body: body.as_bytes().to_vec(), received: 1_795_514_400_000 })
+}
+
+fn said(changes: &[Change]) -> Vec<&Interaction> {
+    changes.iter().filter_map(|change| if let Change::Upsert(about) = change { Some(about) } else { None }).collect()
+}
+
+/// Each once, in order of the alphabet: what was told before may be told again.
+fn texts(changes: &[Change]) -> Vec<&str> {
+    let mut texts: Vec<&str> = said(changes).iter().map(|about| about.text.as_str()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+fn named<'c>(changes: &'c [Change], text: &str) -> &'c Interaction {
+    said(changes).into_iter().find(|about| about.text == text).unwrap_or_else(|| panic!("no `{text}` in {changes:?}"))
+}
+
+/// An answer to this, made now.
+fn answer_to(about: &Interaction, kind: &str, text: &str, automatic: bool) -> Message {
+    let target = Target {
+        native: about.native.clone(),
+        author: about.author.clone(),
+        reply_context: about.reply_context.clone(),
+        visibility: about.visibility.clone(),
+        subject: None,
+        language: None,
+    };
+    let created = testing::with_host(|host| host.now);
+    Message { kind: kind.to_owned(), automatic, text: text.to_owned(), to: Some(target), created, attrs: Vec::new() }
+}
+
+fn code(fault: &Fault) -> &str {
+    match fault {
+        Fault::Config(detail) | Fault::Auth(detail) | Fault::Transient(detail) | Fault::Permanent(detail) | Fault::Unsupported(detail) => {
+            &detail.code
+        }
+        Fault::RateLimited((detail, _)) => &detail.code,
+    }
+}

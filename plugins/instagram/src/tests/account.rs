@@ -1,0 +1,160 @@
+//! An account over real HTTP: what comes in by poll, and what goes out.
+
+use membrana_sdk::connector::{Change, Ours, Sent};
+use membrana_sdk::{Connector as _, Fault, Surroundings};
+use membrana_world::{Next, Side};
+
+use super::{World, answer_to, code, named, said, texts};
+use crate::Instagram;
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
+#[test]
+fn from_now_on_means_that_nothing_older_is_told() {
+    let world = World::start("");
+    let medium = world.meta.medium("foto");
+    let old = world.meta.comment("anna", &medium, "vecchio");
+    world.meta.tag("bea", "vecchia menzione");
+    world.advance(HOUR);
+    let first = world.poll(None);
+    assert!(first.changes.is_empty() && !first.more);
+    assert!(texts(&world.poll(Some(&first.cursor)).changes).is_empty());
+    world.advance(5_000);
+    world.meta.comment("ivo", &old, "risposta nuova a un vecchio");
+    world.meta.medium("foto nuova");
+    world.meta.tag("bea", "nuova menzione");
+    let page = world.poll(Some(&first.cursor));
+    assert_eq!(texts(&page.changes), ["foto nuova", "nuova menzione", "risposta nuova a un vecchio"]);
+    let answer = named(&page.changes, "risposta nuova a un vecchio");
+    assert_eq!((answer.parent.as_ref().unwrap().id.as_str(), answer.refs[0].id.as_str()), (old.as_str(), medium.as_str()));
+    assert_eq!(named(&page.changes, "foto nuova").ours, Ours::Yes(None));
+    assert_eq!(named(&page.changes, "nuova menzione").kind, "mention");
+}
+
+#[test]
+fn history_is_walked_through_empty_pages_to_the_end() {
+    let world = World::start(r#","first_fetch":"import""#);
+    world.meta.has_holes();
+    for m in 0..3 {
+        let medium = world.meta.medium(&format!("foto {m}"));
+        for n in 0..9 {
+            world.advance(1_000);
+            let top = world.meta.comment("anna", &medium, &format!("c {m} {n}"));
+            world.meta.comment("bea", &top, &format!("r {m} {n}"));
+        }
+    }
+    let first = Instagram::poll(None, 6, 1 << 20).unwrap();
+    assert!(first.backfill && first.more);
+    let (cursor, rest) = world.poll_all(Some(&first.cursor), 6);
+    let all: Vec<Change> = first.changes.into_iter().chain(rest).collect();
+    assert_eq!(texts(&all).len(), 3 + 27 + 27);
+    assert!(!world.poll(Some(&cursor)).backfill);
+}
+
+#[test]
+fn an_answer_attaches_to_the_top_comment_and_is_no_news() {
+    let world = World::start("");
+    let medium = world.meta.medium("foto");
+    let first = world.poll(None);
+    world.advance(1_000);
+    let top = world.meta.comment("anna", &medium, "quanto costa?");
+    world.meta.comment("bea", &top, "lo chiedo anch'io");
+    let page = world.poll(Some(&first.cursor));
+    let reply = answer_to(named(&page.changes, "lo chiedo anch'io"), "reply", "12 euro", true);
+    world.meta.next("POST ", Next::LoseAnswer);
+    assert_eq!(code(&Instagram::send("k", &reply).unwrap_err()), "outcome-unknown");
+    let (sent, receipt) = Instagram::probe("k", &reply).unwrap();
+    assert_eq!((sent, world.meta.answers(&top)), (Sent::Yes, vec!["12 euro".to_owned()]));
+    world.advance(1_000);
+    let next = world.poll(Some(&page.cursor));
+    let own = named(&next.changes, "12 euro");
+    assert_eq!((&own.ours, &own.native), (&Ours::Yes(None), &receipt.unwrap().native));
+    assert_eq!(Instagram::probe("k", &answer_to(named(&page.changes, "quanto costa?"), "reply", "13 euro", true)).unwrap(), (Sent::No, None));
+}
+
+#[test]
+fn deletions_are_noticed_without_a_webhook() {
+    let world = World::start("");
+    let medium = world.meta.medium("foto");
+    let first = world.poll(None);
+    world.advance(1_000);
+    let taken = world.meta.comment("anna", &medium, "via");
+    let second = world.poll(Some(&first.cursor));
+    world.meta.delete(&taken);
+    let third = world.poll(Some(&second.cursor));
+    assert!(third.changes.iter().any(|change| matches!(change, Change::Gone(id) if id.id == taken)), "{:?}", third.changes);
+}
+
+#[test]
+fn messages_have_their_window_their_length_and_one_private_reply() {
+    let world = World::start("");
+    let medium = world.meta.medium("foto");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.message(Side::Instagram, "ivo", "salve");
+    world.meta.comment("anna", &medium, "in privato?");
+    let page = world.poll(Some(&first.cursor));
+    let (direct, comment) = (named(&page.changes, "salve").clone(), named(&page.changes, "in privato?").clone());
+    assert_eq!((direct.native.scope.as_str(), direct.kind.as_str()), (membrana_world::ACCOUNT, "direct"));
+    assert!(Instagram::send("k1", &answer_to(&direct, "reply", &"è".repeat(500), true)).is_ok());
+    assert!(matches!(Instagram::send("k2", &answer_to(&direct, "reply", &"è".repeat(501), true)), Err(Fault::Unsupported(_))));
+    let private = answer_to(&comment, "direct", "eccoci", true);
+    assert!(Instagram::send("k3", &private).is_ok());
+    assert_eq!(Instagram::probe("k3", &private).unwrap().0, Sent::Yes);
+    assert_eq!(code(&Instagram::send("k3", &private).unwrap_err()), "meta.already-replied");
+    world.advance(DAY);
+    assert_eq!(code(&Instagram::send("k4", &answer_to(&direct, "reply", "tardi", true)).unwrap_err()), "meta.window-closed");
+    assert!(Instagram::send("k5", &answer_to(&direct, "reply", "da una persona", false)).is_ok());
+    assert_eq!((world.meta.sent("ivo").len(), world.meta.sent("anna").len()), (2, 1));
+}
+
+#[test]
+fn a_window_that_the_network_sees_otherwise_is_its_refusal_by_code() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(1_000);
+    world.meta.message(Side::Instagram, "ivo", "salve");
+    let page = world.poll(Some(&first.cursor));
+    // The network's clock runs ahead of the host's.
+    world.meta.advance(DAY);
+    let fault = Instagram::send("k", &answer_to(named(&page.changes, "salve"), "reply", "ciao", true)).unwrap_err();
+    assert!(matches!(fault, Fault::Permanent(_)) && code(&fault) == "meta.window-closed");
+}
+
+#[test]
+fn a_comment_is_hidden() {
+    let world = World::start("");
+    let medium = world.meta.medium("foto");
+    let first = world.poll(None);
+    world.advance(1_000);
+    let spam = world.meta.comment("zed", &medium, "buy!!!");
+    let page = world.poll(Some(&first.cursor));
+    let hide = answer_to(said(&page.changes)[0], "hide", "", false);
+    assert_eq!(Instagram::probe("k", &hide).unwrap().0, Sent::No);
+    let receipt = Instagram::send("k", &hide).unwrap();
+    assert!(world.meta.is_hidden(&spam));
+    assert_eq!(Instagram::probe("k", &hide).unwrap(), (Sent::Yes, Some(receipt)));
+}
+
+#[test]
+fn limits_and_a_dead_token_are_told() {
+    let world = World::start("");
+    world.meta.used(50, 0);
+    let first = world.poll(None);
+    assert!((first.allowance.unwrap().left - 0.5).abs() < 1e-9);
+    world.meta.throttle(1);
+    assert!(matches!(Instagram::poll(Some(first.cursor.clone()), 100, 0), Err(Fault::RateLimited((_, 3_600_000)))));
+    world.meta.expires_after(0);
+    assert!(matches!(Instagram::poll(Some(first.cursor), 100, 0), Err(Fault::Auth(_))));
+}
+
+#[test]
+fn mistakes_in_the_section_are_told_and_a_foreign_cursor_is_refused() {
+    let around = Surroundings { teams: Vec::new(), channels: Vec::new(), analyzers: Vec::new(), calendars: Vec::new() };
+    let keys = |config: &str| Instagram::validate(config, &around).into_iter().map(|finding| finding.key).collect::<Vec<_>>();
+    assert!(keys(r#"{"account":"17841405309211844","base_url":"https://graph.facebook.com"}"#).is_empty());
+    assert_eq!(keys(r#"{"account":"@acme","page":"a page","base_url":"graph"}"#), ["account", "page", "base_url"]);
+    let _world = World::start("");
+    assert!(matches!(Instagram::poll(Some("7".to_owned()), 100, 0), Err(Fault::Permanent(_))));
+}
