@@ -61,6 +61,11 @@ impl Host {
     }
 }
 
+/// An item with this text and nothing else.
+pub fn item(text: &str) -> crate::analyzer::Item {
+    crate::analyzer::Item { subject: None, text: text.to_owned(), language: None, occurred: 0, context: None }
+}
+
 /// Looks at, or changes, the thread's host.
 pub fn with_host<R>(look: impl FnOnce(&mut Host) -> R) -> R {
     HOST.with_borrow_mut(look)

@@ -39,7 +39,10 @@ pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
         .output();
     let built = built.map_err(|error| Failure::failed(format!("cannot start cargo: {error}"), "install Rust from https://rustup.rs"))?;
     if !built.status.success() {
-        return Err(Failure::failed("the plugin does not build", format!("see above; if the target is missing: rustup target add {TARGET}")));
+        return Err(Failure::failed(
+            "the plugin does not build",
+            format!("cargo says above why; `can't find crate for core` there means: rustup target add {TARGET}"),
+        ));
     }
     let component = artifact(&built.stdout)
         .ok_or_else(|| Failure::failed("cargo built no .wasm file", "add `crate-type = [\"cdylib\"]` to [lib] in Cargo.toml"))?;

@@ -378,6 +378,7 @@ impl Reader<'_> {
                 Test::Any(items.iter().take(LIST_MAX).filter_map(|item| self.text(key, item)).collect())
             }
             DeValue::String(one) => Test::Any(vec![one.to_string()]),
+            DeValue::Boolean(flag) if is_annotation && !["intent", "language", "sentiment"].contains(&key) => Test::Any(vec![flag.to_string()]),
             DeValue::Table(range) if is_annotation && key != "intent" && key != "language" => self.range(range, value),
             _ => {
                 self.error(&value.span(), format!("`{key}` is not a list"), format!("write {key} = [\"…\"]"));
@@ -387,7 +388,7 @@ impl Reader<'_> {
         if matches!(test, Test::Range(min, max) if key == "sentiment" && min <= max && (min > 1.0 || max < -1.0)) {
             self.error(&value.span(), "no `sentiment` lies there: it is a number from -1 to 1", "write sentiment = { max = -0.2 }");
         }
-        if test == Test::Any(Vec::new()) {
+        if matches!(value.get_ref(), DeValue::Array(items) if items.is_empty()) {
             self.error(&value.span(), format!("`{key}` is an empty list, which nothing matches"), "name at least one, or leave the key out");
         }
         Some(Predicate { key: key.to_owned(), is_annotation, test, line, column })

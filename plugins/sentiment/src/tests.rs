@@ -46,7 +46,7 @@ fn italian_knows_negation_intensity_and_contrast() {
 }
 
 fn item(text: &str, language: Option<&str>) -> Item {
-    Item { subject: None, text: text.to_owned(), language: language.map(str::to_owned), occurred: 0, context: None }
+    Item { language: language.map(str::to_owned), ..membrana_sdk::testing::item(text) }
 }
 
 #[test]
