@@ -7,9 +7,7 @@
 pub mod charset;
 pub mod dates;
 pub mod document;
-mod entities;
 mod fetch;
-mod markup;
 mod memory;
 mod poll;
 mod settings;

@@ -1,13 +1,18 @@
-//! A scanner for markup as it is found, not as it should be: tags, text and nothing else. It never fails, never recurses and
-//! never expands an entity that a document defines.
+//! Markup as it is found, not as it should be: tags, text and nothing else, for every connector that is sent HTML or XML. It
+//! never fails, never recurses and never expands an entity that a document defines; its work is linear in the text.
+
+#![warn(missing_docs)]
+
+mod entities;
 
 use std::borrow::Cow;
 
-use crate::entities::{has_entity, unescape};
+use entities::has_entity;
+pub use entities::unescape;
 
 /// One piece of markup.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Piece<'t> {
+pub enum Piece<'t> {
     /// `<name key="value">`; the last says `/>`.
     Open(&'t str, &'t str, bool),
     /// `</name>`.
@@ -17,14 +22,15 @@ pub(crate) enum Piece<'t> {
 }
 
 /// Cuts a document into pieces.
-pub(crate) struct Scanner<'t> {
+pub struct Scanner<'t> {
     rest: &'t str,
     /// No comment is closed from here on, so the end of one is not looked for again.
     no_comment_ends: bool,
 }
 
 impl<'t> Scanner<'t> {
-    pub(crate) fn new(text: &'t str) -> Self {
+    /// Begins at the front.
+    pub fn new(text: &'t str) -> Self {
         Self { rest: text, no_comment_ends: false }
     }
 
@@ -131,7 +137,7 @@ impl<'t> Scanner<'t> {
 }
 
 /// The value of an attribute, its entities read.
-pub(crate) fn attribute(attributes: &str, name: &str) -> Option<String> {
+pub fn attribute(attributes: &str, name: &str) -> Option<String> {
     let mut rest = attributes.trim_start();
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
@@ -156,7 +162,7 @@ pub(crate) fn attribute(attributes: &str, name: &str) -> Option<String> {
 }
 
 /// A name without its prefix.
-pub(crate) fn local(name: &str) -> &str {
+pub fn local(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
@@ -170,7 +176,7 @@ const INLINE: [&str; 20] =
     ["a", "abbr", "b", "big", "cite", "code", "del", "em", "font", "h5", "h6", "i", "img", "ins", "q", "small", "span", "strong", "sub", "sup"];
 
 /// Does a text that may be either mean to be HTML?
-pub(crate) fn is_html(text: &str) -> bool {
+pub fn is_html(text: &str) -> bool {
     let is_known = |name: &str| {
         BLOCKS
             .iter()
@@ -184,19 +190,19 @@ pub(crate) fn is_html(text: &str) -> bool {
 }
 
 /// A text without what no reader sees: controls, and white space beyond one blank.
-pub(crate) fn tidy(text: &str) -> String {
+pub fn tidy(text: &str) -> String {
     let seen: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A text that is no markup, line by line.
-pub(crate) fn tidy_lines(text: &str) -> String {
+pub fn tidy_lines(text: &str) -> String {
     let lines = text.lines().map(tidy).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What a reader sees of a piece of HTML.
-pub(crate) fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     let (mut out, mut scanner) = (String::new(), Scanner::new(html));
     while let Some(piece) = scanner.next() {
         match piece {
