@@ -4,6 +4,7 @@
 
 mod blog;
 mod crm;
+mod discourse;
 mod door;
 mod form;
 mod http;
@@ -14,6 +15,7 @@ mod shop;
 
 pub use blog::Blog;
 pub use crm::{Crm, Told};
+pub use discourse::{Discourse, DiscourseHook, ForumPost, ForumTopic};
 pub use door::Next;
 pub use http::{Answer, call};
 pub use mail::{Letter, Mail, Mishap};
