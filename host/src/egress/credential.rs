@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::body::filled;
 use super::{HostPort, HttpGrant};
 
 /// Shorter texts are in every answer: to take them out would spoil it and hide nothing.
@@ -45,18 +46,21 @@ pub enum Inject {
     Header(String),
     /// A query parameter of this name.
     Query(String),
+    /// The empty text at this JSON pointer of the body.
+    Body(String),
     /// Written into a stream where the guest asks for it.
     Write,
 }
 
 impl Inject {
-    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`.
+    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`, `body:/POINTER`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "bearer" => Some(Self::Bearer),
             None if text == "basic" => Some(Self::Basic),
             Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_ascii_lowercase())),
             Some(("query", name)) if !name.is_empty() => Some(Self::Query(name.to_owned())),
+            Some(("body", pointer)) if pointer.len() > 1 && pointer.starts_with('/') => Some(Self::Body(pointer.to_owned())),
             _ => None,
         }
     }
@@ -100,9 +104,20 @@ impl Credential {
             Inject::Query(name) => {
                 url.query_pairs_mut().append_pair(name, secret);
             }
+            // Goes into the body, by `fill`.
+            Inject::Body(_) => {}
             Inject::Write => return Err(Withheld::NotConfigured),
         }
         Ok(())
+    }
+
+    /// The body as it goes out, once the credential may: with the secret in its place, where this is how it goes.
+    /// Errors: in words; the body has no place for it.
+    pub(super) fn fill(&self, body: Vec<u8>) -> Result<Vec<u8>, String> {
+        match (&self.inject, self.secrets.first()) {
+            (Inject::Body(pointer), Some(secret)) => filled(&body, pointer, secret),
+            _ => Ok(body),
+        }
     }
 
     /// The bytes to write into a stream to this host. See the contract for the encodings.

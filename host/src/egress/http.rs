@@ -165,7 +165,7 @@ impl Door {
         Ok(url)
     }
 
-    fn prepare(&self, request: HttpRequest, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
+    fn prepare(&self, mut request: HttpRequest, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
         let mut headers: Vec<(String, String)> = request.headers;
         headers.retain(|(name, _)| !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !name.to_ascii_lowercase().starts_with("proxy-"));
         if headers.len() > HEADERS_MAX {
@@ -177,6 +177,9 @@ impl Door {
             let credential = self.config.credentials.iter().find(|known| known.name == *name);
             let applied = credential.map_or(Err(Withheld::NotConfigured), |credential| credential.apply(&mut url, &mut headers));
             applied.map_err(|why| HttpError::Denied(self.withheld(name, why, &url.origin().ascii_serialization())))?;
+            if let Some(credential) = credential {
+                request.body = credential.fill(request.body).map_err(HttpError::Protocol)?;
+            }
         }
         let authority =
             url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
