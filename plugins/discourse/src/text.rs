@@ -1,6 +1,6 @@
 //! What a post says, without what it quotes of others: from Markdown as it was written, or from the HTML that is shown.
 
-use membrana_markup::plain;
+use membrana_markup::{parted, plain};
 
 /// Of text and quotation. The contract allows 1 MiB. Units: bytes.
 const TEXT_BYTES_MAX: usize = 512 << 10;
@@ -15,56 +15,19 @@ pub(crate) struct Words {
 impl Words {
     /// From Markdown: `[quote="anna, post:2, topic:5"]…[/quote]` is a quotation.
     pub(crate) fn of_raw(raw: &str) -> Self {
-        let (said, quoted) = parted(raw, "[quote", "[/quote]", |inside| inside.find(']').map_or(0, |at| at + 1));
+        let (said, quoted) = parted(raw, "[quote", "]", "[/quote]");
         Self::of(&readable(&said), &readable(&quoted))
     }
 
     /// From what readers are shown: `<aside class="quote">…</aside>` is a quotation.
     pub(crate) fn of_cooked(cooked: &str) -> Self {
-        let (said, quoted) = parted(cooked, "<aside class=\"quote", "</aside>", |inside| inside.find('>').map_or(0, |at| at + 1));
+        let (said, quoted) = parted(cooked, "<aside class=\"quote", ">", "</aside>");
         Self::of(&plain(&said), &plain(&quoted))
     }
 
     fn of(text: &str, quoted: &str) -> Self {
         let quoted = Some(cut(quoted.trim(), TEXT_BYTES_MAX).to_owned()).filter(|quoted| !quoted.is_empty());
         Self { text: cut(text.trim(), TEXT_BYTES_MAX).to_owned(), quoted }
-    }
-}
-
-/// What stands outside and what inside of the marks; one that is never closed marks nothing. `head` is how long an opening
-/// mark is from `open` on.
-fn parted(text: &str, open: &str, close: &str, head: impl Fn(&str) -> usize) -> (String, String) {
-    let (mut outside, mut inside, mut rest) = (String::new(), String::new(), text);
-    while let Some(at) = rest.find(open) {
-        let (before, marked) = (rest.get(..at).unwrap_or_default(), rest.get(at..).unwrap_or_default());
-        let Some(length) = balanced(marked, open, close) else { break };
-        outside.push_str(before);
-        if !before.ends_with('\n') {
-            outside.push('\n');
-        }
-        let whole = marked.get(..length).unwrap_or_default();
-        let inner = whole.get(head(whole)..whole.len() - close.len()).unwrap_or_default();
-        inside.push_str(inner);
-        inside.push('\n');
-        rest = marked.get(length..).unwrap_or_default();
-    }
-    outside.push_str(rest);
-    (outside, inside)
-}
-
-/// Up to and with the mark that closes the first.
-fn balanced(text: &str, open: &str, close: &str) -> Option<usize> {
-    let (mut depth, mut at) = (0_usize, 0);
-    loop {
-        let rest = text.get(at..)?;
-        let closes = rest.find(close)?;
-        match rest.find(open).filter(|opens| *opens < closes) {
-            Some(opens) => (depth, at) = (depth + 1, at + opens + open.len()),
-            None => (depth, at) = (depth.saturating_sub(1), at + closes + close.len()),
-        }
-        if depth == 0 {
-            return Some(at);
-        }
     }
 }
 

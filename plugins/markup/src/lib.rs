@@ -216,6 +216,44 @@ pub fn plain(html: &str) -> String {
     tidy_lines(&out)
 }
 
+/// What stands outside of the marks and what inside, as quotations do: marks may stand inside of others, and one that is never
+/// closed marks nothing. An opening mark reaches from `open` to `end`.
+pub fn parted(text: &str, open: &str, end: &str, close: &str) -> (String, String) {
+    let (mut outside, mut inside, mut rest) = (String::new(), String::new(), text);
+    while let Some(at) = rest.find(open) {
+        let (before, marked) = (rest.get(..at).unwrap_or_default(), rest.get(at..).unwrap_or_default());
+        let Some(length) = balanced(marked, open, close) else { break };
+        outside.push_str(before);
+        if !before.ends_with('\n') {
+            outside.push('\n');
+        }
+        let whole = marked.get(..length).unwrap_or_default();
+        let head = whole.find(end).map_or(0, |at| at + end.len());
+        let inner = whole.get(head..whole.len() - close.len()).unwrap_or_default();
+        inside.push_str(inner);
+        inside.push('\n');
+        rest = marked.get(length..).unwrap_or_default();
+    }
+    outside.push_str(rest);
+    (outside, inside)
+}
+
+/// Up to and with the mark that closes the first.
+fn balanced(text: &str, open: &str, close: &str) -> Option<usize> {
+    let (mut depth, mut at, mut closes) = (0_usize, 0, text.find(close)?);
+    loop {
+        if let Some(opens) = text.get(at..closes)?.find(open) {
+            (depth, at) = (depth + 1, at + opens + open.len());
+            continue;
+        }
+        (depth, at) = (depth.saturating_sub(1), closes + close.len());
+        if depth == 0 {
+            return Some(at);
+        }
+        closes = at + text.get(at..)?.find(close)?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,5 +281,15 @@ mod tests {
         assert_eq!(attribute(all, "type").as_deref(), Some("text/html"));
         assert_eq!(attribute(all, "rel").as_deref(), Some("alternate"));
         assert_eq!(attribute(all, "nothing"), None);
+    }
+
+    #[test]
+    fn quotations_are_parted_at_the_cost_of_their_length() {
+        let both = |outside: &str, inside: &str| (outside.to_owned(), inside.to_owned());
+        assert_eq!(parted("a[q x]b[q]c[/q][/q]d", "[q", "]", "[/q]"), both("a\nd", "b[q]c[/q]\n"));
+        assert_eq!(parted("a[q]b", "[q", "]", "[/q]"), both("a[q]b", ""));
+        let n = 200_000;
+        assert_eq!(parted(&format!("{}{}", "[q]".repeat(n), "[/q]".repeat(n - 1)), "[q", "]", "[/q]").1, "");
+        assert_eq!(parted(&"[q]a[/q]".repeat(n), "[q", "]", "[/q]").1.len(), 2 * n);
     }
 }

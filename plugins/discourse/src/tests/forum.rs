@@ -13,8 +13,8 @@ use crate::Discourse;
 
 /// The forum, and the world that it runs in.
 struct World {
-    world: Runtime,
     forum: Forum,
+    _world: Runtime,
 }
 
 impl World {
@@ -26,7 +26,7 @@ impl World {
             .on_http(move |request| handle.block_on(carried(address, request)))
             .install();
         testing::with_host(|host| host.now = now());
-        Self { world, forum }
+        Self { forum, _world: world }
     }
 
     /// Polls until there is no more; all that came.
