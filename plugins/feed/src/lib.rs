@@ -8,6 +8,7 @@ pub mod charset;
 pub mod dates;
 pub mod document;
 mod fetch;
+mod forum;
 mod memory;
 mod poll;
 mod settings;
