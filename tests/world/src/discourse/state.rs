@@ -306,7 +306,7 @@ impl Forum {
             "pinned_until": null, "image_url": null, "slow_mode_seconds": 0, "draft": null, "draft_key": format!("topic_{id}"), "draft_sequence": 0,
             "unpinned": null, "pinned": false, "current_post_number": 1, "highest_post_number": posts.len(), "deleted_by": null, "has_deleted": false,
             "actions_summary": [], "chunk_size": 20, "bookmarked": false, "bookmarks": [], "topic_timer": null, "message_bus_last_id": 0,
-            "participant_count": 1, "show_read_indicator": false, "thumbnails": null, "slow_mode_enabled_until": null, "summarizable": false,
+            "participant_count": 1, "show_read_indicator": false, "thumbnails": null, "slow_mode_enabled_until": null,
             "details": details,
             }),
         ];
