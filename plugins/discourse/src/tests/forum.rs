@@ -253,3 +253,18 @@ fn fields_of_next_year_doubles_and_turned_pages_change_nothing() {
     let changes = world.drain(&mut cursor);
     assert_eq!(said(&changes).iter().map(|one| one.text.as_str()).collect::<Vec<_>>(), ["Ho pagato due volte.", "😀 שלום Привет 你好"]);
 }
+
+#[test]
+fn a_webhook_that_goes_silent_is_made_up_for_by_the_poll() {
+    let world = World::new("");
+    let mut cursor = None;
+    world.drain(&mut cursor);
+    let topic = world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte.");
+    let told = Discourse::receive(raw(&world.forum.webhook("post_created", topic.post, "s"))).unwrap();
+    // The forum gave the webhook up; nobody tells of these.
+    let missed: Vec<u64> = (0..3).map(|n| world.forum.answer("bob", topic.id, Some(1), &format!("Anche io {n}"))).collect();
+    let found = world.drain(&mut cursor);
+    let ids: Vec<String> = said(&found).iter().map(|one| one.native.id.clone()).collect();
+    assert_eq!(ids, [vec![topic.post], missed].concat().iter().map(|id| format!("post/{id}")).collect::<Vec<_>>());
+    assert_eq!(said(&told)[0], said(&found)[0], "what was told is a repeat to the host");
+}
