@@ -4,6 +4,7 @@
 //! are capped, redirects are returned, credentials are added here and scrubbed from what comes back.
 
 mod address;
+mod body;
 mod credential;
 mod grant;
 mod http;

@@ -9,6 +9,7 @@ use ring::hmac;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::body::filled;
 use super::oauth1::{Signed, Signer};
 use super::oauth2::Tokens;
 use super::{HostPort, HttpGrant};
@@ -53,6 +54,8 @@ pub enum Inject {
     Header(String),
     /// A query parameter of this name.
     Query(String),
+    /// The empty text at this JSON pointer of the body.
+    Body(String),
     /// Written into a stream where the guest asks for it.
     Write,
     /// As `Bearer`, the token kept fresh by the host.
@@ -62,7 +65,7 @@ pub enum Inject {
 }
 
 impl Inject {
-    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`, `oauth2`, `oauth1`.
+    /// As manifests write it: `bearer`, `basic`, `header:NAME`, `query:NAME`, `body:/POINTER`, `oauth2`, `oauth1`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "bearer" => Some(Self::Bearer),
@@ -71,6 +74,7 @@ impl Inject {
             None if text == "oauth1" => Some(Self::OAuth1),
             Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_ascii_lowercase())),
             Some(("query", name)) if !name.is_empty() => Some(Self::Query(name.to_owned())),
+            Some(("body", pointer)) if pointer.len() > 1 && pointer.starts_with('/') => Some(Self::Body(pointer.to_owned())),
             _ => None,
         }
     }
@@ -141,6 +145,8 @@ impl Credential {
             Inject::Query(name) => {
                 request.url.query_pairs_mut().append_pair(name, secret);
             }
+            // Goes into the body, by `fill`.
+            Inject::Body(_) => {}
             Inject::Write | Inject::OAuth1 => return Err(Withheld::NotConfigured),
         }
         if let Some(key) = &self.proof {
@@ -158,6 +164,15 @@ impl Credential {
         let value = signer.authorization(request.url, &signed).map_err(|_| Withheld::NotConfigured)?;
         authorize(request.headers, value);
         Ok(())
+    }
+
+    /// The body as it goes out, once the credential may: with the secret in its place, where this is how it goes.
+    /// Errors: in words; the body has no place for it.
+    pub(super) fn fill(&self, body: Vec<u8>) -> Result<Vec<u8>, String> {
+        match (&self.inject, self.secrets.first()) {
+            (Inject::Body(pointer), Some(secret)) => filled(&body, pointer, secret),
+            _ => Ok(body),
+        }
     }
 
     /// The bytes to write into a stream to this host. See the contract for the encodings.

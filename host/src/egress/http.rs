@@ -229,7 +229,7 @@ impl Door {
         Ok(url)
     }
 
-    fn prepare(&self, request: HttpRequest, token: Option<&Secret>, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
+    fn prepare(&self, mut request: HttpRequest, token: Option<&Secret>, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
         let mut headers: Vec<(String, String)> = request.headers;
         headers.retain(|(name, _)| !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !name.to_ascii_lowercase().starts_with("proxy-"));
         if headers.len() > HEADERS_MAX {
@@ -242,6 +242,9 @@ impl Door {
             let mut outgoing = Outgoing { method: &request.method, body: &request.body, url: &mut url, headers: &mut headers };
             let applied = credential.map_or(Err(Withheld::NotConfigured), |credential| credential.apply(token, &mut outgoing));
             applied.map_err(|why| HttpError::Denied(self.withheld(name, why, &url.origin().ascii_serialization())))?;
+            if let Some(credential) = credential {
+                request.body = credential.fill(request.body).map_err(HttpError::Protocol)?;
+            }
         }
         let authority =
             url.port().map_or_else(|| url.host_str().unwrap_or_default().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));

@@ -15,7 +15,7 @@ pub struct WantsCredential {
     /// Key of the section's `secrets`; empty for `oauth1`, which names four.
     #[serde(default)]
     pub secret: String,
-    /// `bearer`, `basic`, `header:NAME`, `query:NAME`, `oauth2`, `oauth1`; absent for `net`.
+    /// `bearer`, `basic`, `header:NAME`, `query:NAME`, `body:/POINTER`, `oauth2`, `oauth1`; absent for `net`.
     pub inject: Option<String>,
     /// Where it may go, written as the wishes beside it; empty: to all of those that are named there.
     #[serde(default)]
@@ -159,7 +159,9 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
 fn check_one(manifest: &Manifest, name: &str, credential: &WantsCredential) -> Result<(), String> {
     let written = credential.inject.as_deref().unwrap_or("bearer");
     let Some(inject) = Inject::parse(written) else {
-        return Err(format!("credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, oauth2 or oauth1"));
+        return Err(format!(
+            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1"
+        ));
     };
     let wishes = if credential.hosts.is_empty() { manifest.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };
     if !wishes.is_some_and(|wishes| wishes.iter().any(|wish| wish != "any")) {

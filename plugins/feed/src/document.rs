@@ -7,7 +7,7 @@ mod xml;
 
 use url::Url;
 
-use crate::markup::{plain, tidy_lines};
+use membrana_markup::{plain, tidy_lines};
 
 /// More items than any feed should carry.
 const ITEMS_MAX: usize = 1000;

@@ -7,9 +7,8 @@
 pub mod charset;
 pub mod dates;
 pub mod document;
-mod entities;
 mod fetch;
-mod markup;
+mod forum;
 mod memory;
 mod poll;
 mod settings;

@@ -1,5 +1,6 @@
 //! Feeds as blogs serve them, and as they should not.
 
+mod forums;
 mod identity;
 mod rounds;
 

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::dates::moment;
 use crate::document::{Document, File, Item, Writer, clipped};
+use crate::forum;
 use crate::memory::{CommentFeed, hash};
 
 /// Units: bytes.
@@ -24,6 +25,7 @@ pub(crate) struct Source<'a> {
     pub(crate) is_ours: bool,
     /// Links that say nothing of which item is meant: the site's own, and what several items share.
     shared_links: BTreeSet<&'a str>,
+    is_forum: bool,
 }
 
 /// What an item is known by, and what it says.
@@ -44,7 +46,7 @@ impl<'a> Source<'a> {
             }
         }
         shared_links.extend(document.link.as_deref());
-        Self { url, document, comments, is_ours, shared_links }
+        Self { url, document, comments, is_ours, shared_links, is_forum: forum::is_forum(url, document) }
     }
 
     /// The feed of the posts; ids of posts and of comments are told apart by it.
@@ -59,21 +61,28 @@ impl<'a> Source<'a> {
     }
 
     pub(crate) fn mark(&self, item: &Item) -> Mark {
-        let (title, text) = (item.title.as_deref().unwrap_or_default(), item.text());
+        let title = item.title.as_deref().unwrap_or_default();
+        let text = if self.is_forum { forum::text(item) } else { item.text() };
         let author = item.author.name.as_deref().unwrap_or_default();
         let published = item.published.as_deref().unwrap_or_default();
         // An edited text should stay the same item where anything else names it.
         let said = if title.is_empty() && published.is_empty() { text.as_str() } else { "" };
         let whole = || format!("{:016x}", hash(&format!("{title}\0{author}\0{published}\0{said}")));
         let id = item.id.as_ref().filter(|id| !id.trim().is_empty()).or_else(|| self.own_link(item)).cloned().unwrap_or_else(whole);
-        // phpBB counts views inside the text.
-        let counts_views = self.document.generator.as_deref().is_some_and(|generator| generator.contains("phpBB"));
-        let content = match &item.updated {
-            Some(updated) if counts_views => hash(&format!("{title}\0{updated}")),
-            _ => hash(&format!("{title}\0{text}")),
-        };
-        let native = self.native(&id, self.comments.is_some());
+        let content = hash(&format!("{title}\0{text}"));
+        let lasting = self.lasting(&id);
+        let native = lasting.clone().unwrap_or_else(|| self.native(&id, self.comments.is_some()));
+        let id = lasting.map_or(id, |native| native.id);
         Mark { native, id: hash(&id), content: u32::try_from(content >> 32).unwrap_or(0), text }
+    }
+
+    /// A forum's links are its ids, and must stay the same when the board moves: they count from the host that the admin wrote.
+    fn lasting(&self, id: &str) -> Option<NativeId> {
+        let now = self.document.link.as_deref().unwrap_or_default();
+        let link = Url::parse(id).ok().filter(|_| self.is_forum && (is_on_site(id, self.blog()) || is_on_site(id, now)))?;
+        let scope = Url::parse(self.blog()).ok()?.host_str().map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned())?;
+        let id = forum::lasting(&link);
+        (id.len() <= ID_MAX).then_some(NativeId { scope, id })
     }
 
     /// An address on the blog's own host has no scope, so that all feeds of a site mean the same by it; any other id is
@@ -169,8 +178,9 @@ fn is_on_site(id: &str, blog: &str) -> bool {
 /// A feed knows writers by name alone, so a name is one writer per site. Who writes a post is what the blog says; who writes
 /// a comment is what a stranger says, so that the page they claim is nobody's anywhere else.
 fn author(url: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
-    let email = writer.email.as_deref().map(str::trim).filter(|email| email.contains('@') && email.len() <= WORDS_MAX);
-    let name = writer.name.as_deref().map(|name| clipped(name.trim(), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
+    let email =
+        writer.email.as_deref().map(str::trim).filter(|email| email.contains('@') && email.len() <= WORDS_MAX && !forum::is_no_address(email));
+    let name = writer.name.as_deref().map(|name| clipped(&forum::name(name), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
     let page = writer.url.as_deref().filter(|page| page.len() <= ID_MAX && is_web(page));
     let site = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let native = match (page, &name, email) {

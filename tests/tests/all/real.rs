@@ -30,10 +30,11 @@ pub(crate) struct Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.run(&self.script, "stop"));
-        // A blog brings its own database, by a script of its own.
-        let database = self.script.with_file_name("mariadb.sh");
-        if self.state.path().join("mariadb").is_dir() {
-            drop(self.run(&database, "stop"));
+        // A blog or a forum brings its own database, by a script of its own.
+        for database in ["mariadb", "postgres"] {
+            if self.state.path().join(database).is_dir() {
+                drop(self.run(&self.script.with_file_name(format!("{database}.sh")), "stop"));
+            }
         }
     }
 }
@@ -257,4 +258,65 @@ pub(crate) async fn verdicts(server: &Server) -> Vec<Json> {
     let address = server.value("HOOK").trim_start_matches("http://").parse().unwrap();
     let log = call(address, "GET", "/log", &[], b"").await.unwrap().body;
     serde_json::from_str(&log).unwrap()
+}
+
+/// A member of a Misago forum, as their browser acts.
+pub(crate) struct Member {
+    address: String,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Member {
+    /// Logs in.
+    pub(crate) fn enter(base: &str, user: &str, password: &str) -> Self {
+        let mut member = Self { address: base.trim_start_matches("http://").to_owned(), cookies: BTreeMap::new() };
+        member.ask("GET", "/", "");
+        let login = serde_json::json!({ "username": user, "password": password }).to_string();
+        member.ask("POST", "/api/auth/", &login);
+        assert!(member.cookies.contains_key("sessionid"), "{user} cannot log in");
+        member
+    }
+
+    /// One exchange, after which the forum hangs up.
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> String {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let token = self.cookies.get("csrftoken").map(String::as_str).unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncookie: {}\r\nx-csrftoken: {token}\r\n\r\n",
+            self.address,
+            body.len(),
+            cookies.join("; ")
+        );
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let answer = std::io::read_to_string(stream).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let set = head.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+        let pairs = set.filter_map(|(_, value)| value.split(';').next().unwrap_or_default().trim().split_once('='));
+        self.cookies.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        body.to_owned()
+    }
+
+    /// Opens a thread; gives its number.
+    pub(crate) fn open(&mut self, title: &str, text: &str) -> u64 {
+        let body = serde_json::json!({ "category": 3, "title": title, "post": text }).to_string();
+        let answer = self.ask("POST", "/api/threads/", &body);
+        let thread: Json = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        thread["id"].as_u64().unwrap_or_else(|| panic!("no thread: {answer}"))
+    }
+
+    /// What stands in a thread, in order.
+    pub(crate) fn posts(&mut self, thread: u64) -> Vec<Json> {
+        let answer = self.ask("GET", &format!("/api/threads/{thread}/posts/"), "");
+        let page: Json = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        page["post_set"]["results"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+/// The section of a channel on this forum. Its password lies in the file `password`.
+pub(crate) fn misago_channel(base: &str) -> String {
+    format!(
+        "[[channel]]\nname = \"acme-forum\"\nplugin = \"misago\"\npoll = \"1s\"\nconfig = {{ base_url = \"{base}\", username = \"support\" }}\nsecrets = {{ password = {{ file = \"password\" }} }}\ngrant = {{ http = [\"{base}\"] }}\n"
+    )
 }

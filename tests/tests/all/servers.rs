@@ -6,7 +6,7 @@ use membrana_world::{Blog, call};
 use serde_json::Value as Json;
 
 use crate::harness::{Host, SECRET, eventually, text};
-use crate::real::{Account, Server, WordPress, deliver, mail, mail_channel, mailbox, mastodon_channel, verdicts};
+use crate::real::{Account, Member, Server, WordPress, deliver, mail, mail_channel, mailbox, mastodon_channel, misago_channel, verdicts};
 
 /// A rule, and the teams that its table names.
 const RULE: &str =
@@ -205,5 +205,29 @@ async fn a_mention_on_the_fediverse_is_answered_there() {
     let thanks = anna.get(&format!("/api/v1/statuses/{}", text(&answer, "/in_reply_to_id"))).await;
     assert!(text(&thanks, "/content").contains("Grazie!"), "it answers what anna said: {thanks}");
     assert_eq!(text(&answer, "/visibility"), text(&thanks, "/visibility"), "it is seen by whom anna let see hers");
+    assert!(host.list(&["dead", "list"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_of_a_forum_is_answered_there() {
+    let Some(server) = Server::start("misago") else { return };
+    let mut anna = Member::enter(server.value("FORUM"), "anna", "hunter2-long");
+    let table = "[[row]]\nname = \"thread\"\nwhen = { kind = [\"post\"] }\nresponsible = \"support\"\nwithin = \"2h\"\nreply = { mode = \"send\", text = { en = \"Ciao {author}, ci stiamo lavorando.\" } }\n[[row]]\nname = \"everything else\"\n";
+    let mut host = Host::new(&format!("{}{RULE}", misago_channel(server.value("FORUM"))), table);
+    host.write("password", "hunter2-long");
+    host.start().await;
+    is_connected(&host).await;
+
+    let thread = anna.open("Bolletta doppia a marzo", "Ho pagato **due** volte, perché?");
+    host.until(&["outbox", "list"], |actions| actions.iter().any(|action| text(action, "/state") == "sent")).await;
+    let all = host.list(&["interaction", "list"]);
+    let asked = all.iter().find(|one| text(one, "/kind") == "post").unwrap_or_else(|| panic!("no thread in {all:?}"));
+    assert_eq!((text(asked, "/subject"), text(asked, "/text")), ("Bolletta doppia a marzo", "Ho pagato due volte, perché?"));
+    assert_eq!(text(asked, "/author/handle"), "@anna");
+
+    let posts = anna.posts(thread);
+    let said: Vec<_> = posts.iter().map(|post| (text(post, "/poster/username"), text(post, "/content"))).collect();
+    assert_eq!(said, [("anna", "<p>Ho pagato <strong>due</strong> volte, perché?</p>"), ("support", "<p>Ciao anna, ci stiamo lavorando.</p>")]);
+    assert!(!host.log().contains("hunter2-long"));
     assert!(host.list(&["dead", "list"]).is_empty());
 }

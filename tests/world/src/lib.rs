@@ -4,6 +4,7 @@
 
 mod blog;
 mod crm;
+mod discourse;
 mod door;
 mod form;
 mod http;
@@ -18,6 +19,7 @@ mod x;
 
 pub use blog::Blog;
 pub use crm::{Crm, Told};
+pub use discourse::{Discourse, DiscourseHook, ForumPost, ForumTopic};
 pub use door::Next;
 pub use http::{Answer, call};
 pub use mail::{Letter, Mail, Mishap};

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute, clipped};
-use crate::markup::tidy;
+use membrana_markup::tidy;
 
 pub(super) fn read(text: &str, base: Option<&Url>) -> Option<Document> {
     let feed: Json = serde_json::from_str(text).ok()?;

@@ -5,8 +5,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use url::Url;
 
 use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute, clipped};
-use crate::entities::unescape;
-use crate::markup::{Piece, Scanner, attribute, is_html, local, plain, tidy, tidy_lines};
+use membrana_markup::{Piece, Scanner, attribute, is_html, local, plain, tidy, tidy_lines, unescape};
 
 /// `None`: this is no feed.
 pub(super) fn read(text: &str, base: Option<&Url>) -> Option<Document> {

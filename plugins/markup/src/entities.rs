@@ -6,7 +6,7 @@ use std::borrow::Cow;
 const NAME_MAX: usize = 12;
 
 /// Reads entities once. What is no entity stays as it is.
-pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
+pub fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
     }

@@ -1,13 +1,18 @@
-//! A scanner for markup as it is found, not as it should be: tags, text and nothing else. It never fails, never recurses and
-//! never expands an entity that a document defines.
+//! Markup as it is found, not as it should be: tags, text and nothing else, for every connector that is sent HTML or XML. It
+//! never fails, never recurses and never expands an entity that a document defines; its work is linear in the text.
+
+#![warn(missing_docs)]
+
+mod entities;
 
 use std::borrow::Cow;
 
-use crate::entities::{has_entity, unescape};
+use entities::has_entity;
+pub use entities::unescape;
 
 /// One piece of markup.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Piece<'t> {
+pub enum Piece<'t> {
     /// `<name key="value">`; the last says `/>`.
     Open(&'t str, &'t str, bool),
     /// `</name>`.
@@ -17,14 +22,15 @@ pub(crate) enum Piece<'t> {
 }
 
 /// Cuts a document into pieces.
-pub(crate) struct Scanner<'t> {
+pub struct Scanner<'t> {
     rest: &'t str,
     /// No comment is closed from here on, so the end of one is not looked for again.
     no_comment_ends: bool,
 }
 
 impl<'t> Scanner<'t> {
-    pub(crate) fn new(text: &'t str) -> Self {
+    /// Begins at the front.
+    pub fn new(text: &'t str) -> Self {
         Self { rest: text, no_comment_ends: false }
     }
 
@@ -131,7 +137,7 @@ impl<'t> Scanner<'t> {
 }
 
 /// The value of an attribute, its entities read.
-pub(crate) fn attribute(attributes: &str, name: &str) -> Option<String> {
+pub fn attribute(attributes: &str, name: &str) -> Option<String> {
     let mut rest = attributes.trim_start();
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
@@ -156,7 +162,7 @@ pub(crate) fn attribute(attributes: &str, name: &str) -> Option<String> {
 }
 
 /// A name without its prefix.
-pub(crate) fn local(name: &str) -> &str {
+pub fn local(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
@@ -170,7 +176,7 @@ const INLINE: [&str; 20] =
     ["a", "abbr", "b", "big", "cite", "code", "del", "em", "font", "h5", "h6", "i", "img", "ins", "q", "small", "span", "strong", "sub", "sup"];
 
 /// Does a text that may be either mean to be HTML?
-pub(crate) fn is_html(text: &str) -> bool {
+pub fn is_html(text: &str) -> bool {
     let is_known = |name: &str| {
         BLOCKS
             .iter()
@@ -184,19 +190,19 @@ pub(crate) fn is_html(text: &str) -> bool {
 }
 
 /// A text without what no reader sees: controls, and white space beyond one blank.
-pub(crate) fn tidy(text: &str) -> String {
+pub fn tidy(text: &str) -> String {
     let seen: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A text that is no markup, line by line.
-pub(crate) fn tidy_lines(text: &str) -> String {
+pub fn tidy_lines(text: &str) -> String {
     let lines = text.lines().map(tidy).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What a reader sees of a piece of HTML.
-pub(crate) fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     let (mut out, mut scanner) = (String::new(), Scanner::new(html));
     while let Some(piece) = scanner.next() {
         match piece {
@@ -208,6 +214,44 @@ pub(crate) fn plain(html: &str) -> String {
         }
     }
     tidy_lines(&out)
+}
+
+/// What stands outside of the marks and what inside, as quotations do: marks may stand inside of others, and one that is never
+/// closed marks nothing. An opening mark reaches from `open` to `end`.
+pub fn parted(text: &str, open: &str, end: &str, close: &str) -> (String, String) {
+    let (mut outside, mut inside, mut rest) = (String::new(), String::new(), text);
+    while let Some(at) = rest.find(open) {
+        let (before, marked) = (rest.get(..at).unwrap_or_default(), rest.get(at..).unwrap_or_default());
+        let Some(length) = balanced(marked, open, close) else { break };
+        outside.push_str(before);
+        if !before.ends_with('\n') {
+            outside.push('\n');
+        }
+        let whole = marked.get(..length).unwrap_or_default();
+        let head = whole.find(end).map_or(0, |at| at + end.len());
+        let inner = whole.get(head..whole.len() - close.len()).unwrap_or_default();
+        inside.push_str(inner);
+        inside.push('\n');
+        rest = marked.get(length..).unwrap_or_default();
+    }
+    outside.push_str(rest);
+    (outside, inside)
+}
+
+/// Up to and with the mark that closes the first.
+fn balanced(text: &str, open: &str, close: &str) -> Option<usize> {
+    let (mut depth, mut at, mut closes) = (0_usize, 0, text.find(close)?);
+    loop {
+        if let Some(opens) = text.get(at..closes)?.find(open) {
+            (depth, at) = (depth + 1, at + opens + open.len());
+            continue;
+        }
+        (depth, at) = (depth.saturating_sub(1), closes + close.len());
+        if depth == 0 {
+            return Some(at);
+        }
+        closes = at + text.get(at..)?.find(close)?;
+    }
 }
 
 #[cfg(test)]
@@ -237,5 +281,15 @@ mod tests {
         assert_eq!(attribute(all, "type").as_deref(), Some("text/html"));
         assert_eq!(attribute(all, "rel").as_deref(), Some("alternate"));
         assert_eq!(attribute(all, "nothing"), None);
+    }
+
+    #[test]
+    fn quotations_are_parted_at_the_cost_of_their_length() {
+        let both = |outside: &str, inside: &str| (outside.to_owned(), inside.to_owned());
+        assert_eq!(parted("a[q x]b[q]c[/q][/q]d", "[q", "]", "[/q]"), both("a\nd", "b[q]c[/q]\n"));
+        assert_eq!(parted("a[q]b", "[q", "]", "[/q]"), both("a[q]b", ""));
+        let n = 200_000;
+        assert_eq!(parted(&format!("{}{}", "[q]".repeat(n), "[/q]".repeat(n - 1)), "[q", "]", "[/q]").1, "");
+        assert_eq!(parted(&"[q]a[/q]".repeat(n), "[q", "]", "[/q]").1.len(), 2 * n);
     }
 }

@@ -1,0 +1,101 @@
+//! Replies under the post that they answer, seen by those who see that post.
+
+use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::{Fault, Result};
+use serde_json::{Value as Json, json};
+
+use crate::Section;
+use crate::api::{Api, Posted};
+use crate::shapes::{Post, ReplyContext, id, place};
+use crate::text::Words;
+
+/// Posts at a topic's end looked through for one that may have gone out.
+const LOOKED_THROUGH: usize = 40;
+/// Clocks are read to the second, and answers take their time. Units: milliseconds.
+const CLOCK_SLACK_MS: u64 = 60_000;
+
+fn context(message: &Message) -> Result<ReplyContext> {
+    let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
+    let context: Option<ReplyContext> = target.reply_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    context.ok_or_else(|| Fault::permanent("discourse.no-context", "it is not known what this answers"))
+}
+
+pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Receipt> {
+    let context = context(message)?;
+    match message.kind.as_str() {
+        _ if context.is_whisper => return Err(Fault::unsupported("an answer to a whisper: the API may show it to everybody")),
+        "reply" => {}
+        "direct" if context.is_private => {}
+        _ => return Err(Fault::unsupported("anything but a reply where the post stands")),
+    }
+    let mut body = json!({ "raw": message.text, "topic_id": context.topic });
+    // What answers nothing in particular answers the first post.
+    if let (Some(object), true) = (body.as_object_mut(), context.number > 1) {
+        object.insert("reply_to_post_number".to_owned(), Json::from(context.number));
+    }
+    match api.write(&body)? {
+        Posted::Taken(answer) => taken(section, &answer),
+        Posted::Refused(why) => refused(section, api, message, &context, &why),
+    }
+}
+
+fn taken(section: &Section, answer: &Json) -> Result<Receipt> {
+    if answer.get("action").and_then(Json::as_str) == Some("enqueued") {
+        let pending = answer.get("pending_post").and_then(id).map_or_else(|| "unnamed".to_owned(), |id| id.to_string());
+        let attrs = vec![("discourse.state".to_owned(), "waits for a moderator".to_owned())];
+        return Ok(Receipt { native: section.native(format!("pending/{pending}")), aka: Vec::new(), url: None, attrs });
+    }
+    // An older API nests it.
+    let post = Post::of(answer).or_else(|| answer.get("post").and_then(Post::of));
+    post.map(|post| receipt(section, &post)).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))
+}
+
+fn receipt(section: &Section, post: &Post) -> Receipt {
+    let about = post.interaction(section, "public");
+    Receipt { native: about.native, aka: vec![place(section, post.topic, post.number)], url: about.url, attrs: Vec::new() }
+}
+
+/// `Body is too similar to what you recently posted`, in whatever language the forum speaks: the try before this one may have
+/// got through. Where the same words stand there, they are this reply.
+fn refused(section: &Section, api: &Api, message: &Message, context: &ReplyContext, why: &str) -> Result<Receipt> {
+    match look(section, api, message, context) {
+        Ok((Sent::Yes, Some(receipt))) => Ok(receipt),
+        // The same words went elsewhere a moment ago; the forum forgets them after some minutes.
+        _ if why.to_lowercase().contains("similar") => Err(Fault::transient("discourse.too-similar", why)),
+        _ => Err(Fault::permanent("discourse.refused", format!("the forum refuses it: {why}"))),
+    }
+}
+
+pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Option<Receipt>)> {
+    look(section, api, message, &context(message)?)
+}
+
+/// Reads the end of the topic for the same words by us, under the same post, since the action was made.
+fn look(section: &Section, api: &Api, message: &Message, context: &ReplyContext) -> Result<(Sent, Option<Receipt>)> {
+    let topic = context.topic;
+    let Some(shown) = api.get_if_there(&format!("/t/{topic}.json"))? else { return Ok((Sent::Unknown, None)) };
+    let Some(stream) = shown.pointer("/post_stream/stream").and_then(Json::as_array) else { return Ok((Sent::Unknown, None)) };
+    let all: Vec<u64> = stream.iter().filter_map(Json::as_u64).collect();
+    let last = all.get(all.len().saturating_sub(LOOKED_THROUGH)..).unwrap_or_default();
+    let ids: String = last.iter().map(|id| format!("post_ids%5B%5D={id}&")).collect();
+    let page = if last.is_empty() { Json::Null } else { api.get(&format!("/t/{topic}/posts.json?{ids}include_raw=true"))? };
+    let posts: Vec<Post> = page.pointer("/post_stream/posts").and_then(Json::as_array).into_iter().flatten().filter_map(Post::of).collect();
+    let since = api.by_its_clock(message.created).saturating_sub(CLOCK_SLACK_MS);
+    let wanted = Words::of_raw(&message.text);
+    let is_candidate = |post: &&Post| {
+        section.is_us(&post.username) && post.reply_to.unwrap_or(1) == context.number.max(1) && post.created.is_none_or(|created| created >= since)
+    };
+    let candidates: Vec<&Post> = posts.iter().filter(is_candidate).collect();
+    if let Some(post) = candidates.iter().find(|post| same(&post.words, &wanted)) {
+        return Ok((Sent::Yes, Some(receipt(section, post))));
+    }
+    let is_whole = last.len() == all.len() || posts.iter().any(|post| post.created.is_some_and(|created| created < since));
+    // Without what was written, Markdown and what is shown of it cannot be compared.
+    let is_sure = is_whole && posts.len() == last.len() && candidates.iter().all(|post| post.is_raw);
+    Ok((if is_sure { Sent::No } else { Sent::Unknown }, None))
+}
+
+fn same(one: &Words, other: &Words) -> bool {
+    let words = |words: &Words| format!("{} {}", words.text, words.quoted.as_deref().unwrap_or_default());
+    words(one).split_whitespace().eq(words(other).split_whitespace())
+}

@@ -1,0 +1,62 @@
+//! Replies in the thread.
+
+use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::{Fault, Result};
+use serde_json::json;
+
+use crate::Section;
+use crate::api::Api;
+use crate::shapes::{Post, ReplyContext, Thread};
+use crate::walk::posts;
+
+/// Clocks differ, and answers take their time. Units: milliseconds.
+const CLOCK_SLACK_MS: u64 = 300_000;
+/// Pages at a thread's end that are looked through.
+const PAGES_MAX: u64 = 3;
+
+fn context(message: &Message) -> Result<ReplyContext> {
+    let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
+    let context = target.reply_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    context.ok_or_else(|| Fault::permanent("misago.no-context", "it is not known what this answers"))
+}
+
+pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Receipt> {
+    let context = context(message)?;
+    if message.kind != "reply" || message.to.as_ref().is_some_and(|to| to.visibility == "direct") {
+        return Err(Fault::unsupported("anything but a reply that everybody sees"));
+    }
+    let answer = api.write(&format!("/api/threads/{}/posts/", context.thread), &json!({ "post": message.text }))?;
+    let post = Post::of(&answer).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))?;
+    Ok(receipt(section, &post))
+}
+
+fn receipt(section: &Section, post: &Post) -> Receipt {
+    Receipt { native: post.native(section), aka: Vec::new(), url: post.url(section), attrs: Vec::new() }
+}
+
+/// Reads the end of the thread for the same words by us, since the action was made.
+pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Option<Receipt>)> {
+    let context = context(message)?;
+    let Some(thread) = api.get(&format!("/api/threads/{}/", context.thread))?.as_ref().and_then(Thread::of) else {
+        return Ok((Sent::Unknown, None));
+    };
+    let since = message.created.saturating_sub(CLOCK_SLACK_MS);
+    let mut is_sure = true;
+    let first = thread.pages.saturating_sub(PAGES_MAX - 1).max(1);
+    for page in (first..=thread.pages).rev() {
+        let Some(posts) = posts(api, thread.id, page)? else { return Ok((Sent::Unknown, None)) };
+        let all: Vec<Post> = posts.iter().filter_map(Post::of).filter(|post| !post.is_event).collect();
+        let ours = all.iter().filter(|post| section.is_us(&post.username) && post.posted.is_none_or(|posted| posted >= since));
+        for post in ours {
+            if post.words().0.split_whitespace().eq(message.text.split_whitespace()) {
+                return Ok((Sent::Yes, Some(receipt(section, post))));
+            }
+            // What is shown of Markdown cannot be compared with it.
+            is_sure = false;
+        }
+        if page == 1 || all.iter().any(|post| post.posted.is_some_and(|posted| posted < since)) {
+            return Ok((if is_sure { Sent::No } else { Sent::Unknown }, None));
+        }
+    }
+    Ok((Sent::Unknown, None))
+}

@@ -1,0 +1,232 @@
+//! The list of threads, walked from the newest last post down to the one known last; of each thread that moved, its pages from
+//! the last one up. What is known moves only when all is told, and one walk behind: a thread that moves in the middle of a
+//! walk is read again from there, and what was told before is a repeat to the host.
+
+use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::{Fault, Result, clock};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::Section;
+use crate::api::Api;
+use crate::shapes::{Post, Thread, id};
+
+/// Calls in one poll; no further one is begun with less time. Units of time: milliseconds.
+const CALLS_MAX: usize = 20;
+const TIME_LEFT_MS: u64 = 10_000;
+/// A page of posts is seldom longer, events among them.
+const PAGE: usize = 40;
+/// Threads in one page of the list.
+const THREADS_MAX: usize = 200;
+const DAY_MS: u64 = 86_400_000;
+const IMPORT_DAYS: u64 = 30;
+/// Kept of what cannot be read. Units: bytes.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Where to go on.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Cursor {
+    /// The last post of all when the last walk began.
+    known: u64,
+    /// The same of the walk before: posts up to it were told.
+    deep: u64,
+    /// As long as nothing is known, nothing older is told. Units: ms since 1970.
+    floor: u64,
+    #[serde(default)]
+    is_history: bool,
+    #[serde(default)]
+    walk: Option<Walk>,
+}
+
+/// A walk that is not at its end.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Walk {
+    /// What will be known then.
+    top: u64,
+    /// Where the list goes on; none: it is at its end.
+    list: Option<u64>,
+    /// Pages of threads that are to be read.
+    queue: Vec<Turn>,
+}
+
+/// A page of a thread, and what of it was told already: posts from `below` on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Turn {
+    thread: u64,
+    page: u64,
+    #[serde(default)]
+    below: Option<u64>,
+}
+
+impl Cursor {
+    /// None at the very first poll. Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
+    fn parse(text: Option<&str>) -> Result<Option<Self>> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let parsed = serde_json::from_str(text).map(Some);
+        parsed.map_err(|_| Fault::permanent("misago.bad-cursor", "the stored cursor is not this plugin's"))
+    }
+
+    fn is_too_old(&self, at: Option<u64>) -> bool {
+        self.known == 0 && at.is_some_and(|at| at < self.floor)
+    }
+}
+
+pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items: u32, max_bytes: u32) -> Result<Page> {
+    let Some(mut cursor) = Cursor::parse(cursor)? else { return begin(section, api) };
+    let backfill = cursor.is_history;
+    let mut round = Round::new(section, max_items, max_bytes);
+    let mut walk = match cursor.walk.take() {
+        Some(walk) => walk,
+        None => Walk { top: cursor.known, list: Some(0), queue: Vec::new() },
+    };
+    for n in 0..CALLS_MAX {
+        let is_over = n > 0 && (round.is_full() || clock::remaining_ms() < TIME_LEFT_MS);
+        if is_over || walk.queue.is_empty() && walk.list.is_none() {
+            break;
+        }
+        match walk.queue.pop() {
+            None => read_list(api, &cursor, &mut walk)?,
+            Some(turn) => {
+                if let Some(next) = round.read_posts(api, &cursor, turn)? {
+                    walk.queue.push(next);
+                }
+            }
+        }
+    }
+    let more = !walk.queue.is_empty() || walk.list.is_some();
+    if more {
+        cursor.walk = Some(walk);
+    } else {
+        (cursor.deep, cursor.known, cursor.is_history) = (cursor.known, walk.top, false);
+    }
+    let encoded = encoded(&cursor)?;
+    Ok(Page { changes: round.done(), cursor: encoded, more, backfill, next_poll_ms: None, allowance: None })
+}
+
+/// The first look: from now on, or the last days as history.
+fn begin(section: &Section, api: &Api) -> Result<Page> {
+    let is_history = section.first_fetch.as_deref() == Some("import");
+    let days = if is_history { section.import_days.unwrap_or(IMPORT_DAYS) } else { 1 };
+    let (threads, _) = threads(api, 0)?;
+    let newest = threads.iter().map(|thread| thread.last_post).max().unwrap_or(0);
+    let known = if is_history { 0 } else { newest };
+    let floor = clock::now().saturating_sub(days.saturating_mul(DAY_MS));
+    let cursor = encoded(&Cursor { known, deep: known, floor, is_history, walk: None })?;
+    Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: None })
+}
+
+fn encoded(cursor: &Cursor) -> Result<String> {
+    serde_json::to_string(cursor).map_err(|error| Fault::transient("misago.cursor", error))
+}
+
+/// A page of the list, and where it goes on. A list that begins behind its end is none.
+fn threads(api: &Api, start: u64) -> Result<(Vec<Thread>, Option<u64>)> {
+    let path = if start == 0 { "/api/threads/".to_owned() } else { format!("/api/threads/?start={start}") };
+    let Some(json) = api.get(&path)? else { return Ok((Vec::new(), None)) };
+    let Some(results) = json.get("results").and_then(Json::as_array) else {
+        return Err(Fault::transient("misago.malformed", "threads: no list of threads"));
+    };
+    let threads = results.iter().take(THREADS_MAX).filter_map(Thread::of).collect();
+    Ok((threads, json.get("next").and_then(Json::as_u64).filter(|next| start == 0 || *next < start)))
+}
+
+/// Queues what moved; the list ends where it reaches what is known. Pinned threads stand on top, whatever their age.
+fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk) -> Result<()> {
+    let Some(start) = walk.list else { return Ok(()) };
+    let (threads, next) = threads(api, start)?;
+    walk.top = threads.iter().map(|thread| thread.last_post).max().filter(|_| start == 0).unwrap_or(0).max(walk.top);
+    let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.is_too_old(thread.last_on);
+    let is_end = threads.iter().any(|thread| !thread.is_pinned && is_known(thread));
+    let moved = threads.iter().filter(|thread| !is_known(thread));
+    walk.queue = moved.map(|thread| Turn { thread: thread.id, page: thread.pages, below: None }).collect();
+    walk.list = next.filter(|_| !is_end);
+    Ok(())
+}
+
+/// The thread as it comes with a page of its posts, and the posts; none where it is gone.
+pub(crate) fn posts(api: &Api, thread: u64, page: u64) -> Result<Option<Vec<Json>>> {
+    Ok(page_of(api, thread, page)?.map(|(_, posts)| posts))
+}
+
+fn page_of(api: &Api, thread: u64, page: u64) -> Result<Option<(Thread, Vec<Json>)>> {
+    let Some(mut json) = api.get(&format!("/api/threads/{thread}/posts/?page={page}"))? else { return Ok(None) };
+    let head = Thread::of(&json);
+    match (head, json.pointer_mut("/post_set/results").map(Json::take)) {
+        (Some(head), Some(Json::Array(posts))) => Ok(Some((head, posts))),
+        _ => Err(Fault::transient("misago.malformed", "posts: no thread with a list of posts")),
+    }
+}
+
+struct Round<'s> {
+    section: &'s Section,
+    /// With the number of each post.
+    told: Vec<(u64, Change)>,
+    n_items_max: usize,
+    n_bytes: usize,
+    n_bytes_max: usize,
+}
+
+impl<'s> Round<'s> {
+    fn new(section: &'s Section, max_items: u32, max_bytes: u32) -> Self {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+        Self { section, told: Vec::new(), n_items_max: number(max_items), n_bytes: 0, n_bytes_max: number(max_bytes) }
+    }
+
+    /// A page more would be too much.
+    fn is_full(&self) -> bool {
+        self.told.len() + PAGE > self.n_items_max || self.n_bytes >= self.n_bytes_max
+    }
+
+    /// Tells what is new on a page, newest first; what is to be read of this thread then, if anything.
+    fn read_posts(&mut self, api: &Api, cursor: &Cursor, turn: Turn) -> Result<Option<Turn>> {
+        let Some((thread, page)) = page_of(api, turn.thread, turn.page)? else { return Ok(None) };
+        let first = page.iter().filter_map(Post::of).find(|post| !post.is_event).map(|post| post.id).filter(|_| turn.page == 1);
+        let mut is_end = turn.page <= 1;
+        for json in page.iter().rev() {
+            let Some(number) = id(json) else {
+                self.unreadable(turn, json);
+                continue;
+            };
+            if turn.below.is_some_and(|below| number >= below) {
+                continue;
+            }
+            if number <= cursor.deep {
+                is_end = true;
+                break;
+            }
+            if self.told.len() >= self.n_items_max {
+                // What lies below comes with the next poll.
+                return Ok(Some(Turn { below: Some(number.saturating_add(1)), ..turn }));
+            }
+            match Post::of(json).filter(|post| !post.is_event) {
+                Some(post) if cursor.is_too_old(post.posted) => is_end = true,
+                Some(post) => self.tell(&post, &thread, first == Some(post.id)),
+                None => {}
+            }
+        }
+        Ok((!is_end).then(|| Turn { page: turn.page.saturating_sub(1), below: None, ..turn }))
+    }
+
+    fn tell(&mut self, post: &Post, thread: &Thread, is_first: bool) {
+        if post.is_hidden() {
+            self.told.push((post.id, Change::Gone(post.native(self.section))));
+            return;
+        }
+        let about = post.interaction(self.section, thread, is_first);
+        self.n_bytes = self.n_bytes.saturating_add(about.text.len() + 1000);
+        self.told.push((post.id, Change::Upsert(about)));
+    }
+
+    fn unreadable(&mut self, turn: Turn, json: &Json) {
+        let mut head = json.to_string().into_bytes();
+        head.truncate(HEAD_BYTES);
+        let native = self.section.native(format!("thread/{}/page/{}", turn.thread, turn.page));
+        self.told.push((u64::MAX, Change::Unreadable((native, "a post without an id".to_owned(), head))));
+    }
+
+    /// Oldest first, as they were said.
+    fn done(mut self) -> Vec<Change> {
+        self.told.sort_by_key(|(number, _)| *number);
+        self.told.into_iter().map(|(_, change)| change).collect()
+    }
+}
