@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::egress::Budget;
 use crate::model::Scheme;
 
 pub use places::Places;
@@ -87,6 +88,8 @@ pub struct Plugin {
     pub grant: Grant,
     /// An admin's limits.
     pub limits: Limits,
+    /// Channels: what may be spent on calls in a day.
+    pub budget: Budget,
     /// Where its keys are.
     pub places: Places,
 }

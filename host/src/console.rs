@@ -13,6 +13,7 @@ mod read;
 mod refusal;
 mod serve;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -20,6 +21,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
 
+use crate::egress::Budget;
 use crate::ingress::Ingress;
 use crate::model::{ChannelName, Digest};
 use crate::stage::Journal;
@@ -81,6 +83,8 @@ pub struct Section {
     pub digest: Option<Digest>,
     /// Where a channel's webhooks go: what is pasted at the network. A path alone where `public_url` is not set.
     pub hook: Option<String>,
+    /// A channel's budget of a day, and the folder where it is kept what was spent; `None` where there is none.
+    pub budget: Option<(Budget, PathBuf)>,
 }
 
 impl Desk {

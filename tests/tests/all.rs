@@ -32,6 +32,8 @@ mod letters;
 mod load;
 #[path = "all/logins.rs"]
 mod logins;
+#[path = "all/networks.rs"]
+mod networks;
 #[path = "all/real.rs"]
 mod real;
 #[path = "all/replies.rs"]

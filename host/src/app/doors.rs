@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{Grant, Plugin, Secret};
-use crate::egress::{self, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Signer, Tokens};
+use crate::egress::{
+    self, Budget, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Meter, Signer, Tokens,
+};
 use crate::plugin::{Manifest, WantsCredential, WantsOauth1, WantsOauth2, Wished};
 
 /// What doors are made with.
@@ -15,12 +17,19 @@ pub(super) struct Doors<'a> {
     pub(super) clock: &'a Clock,
     /// Where tokens are sealed.
     pub(super) credentials: PathBuf,
+    /// Where it is kept what channels spent.
+    pub(super) budgets: PathBuf,
+}
+
+/// Inside the folder of the store.
+pub(super) fn budgets(data: &Path) -> PathBuf {
+    data.join("budgets")
 }
 
 impl<'a> Doors<'a> {
     /// `data`: the folder of the store.
     pub(super) fn new(egress: &'a Arc<Egress>, clock: &'a Clock, data: &Path) -> Self {
-        Self { egress, clock, credentials: data.join("credentials") }
+        Self { egress, clock, credentials: data.join("credentials"), budgets: budgets(data) }
     }
 
     /// The way out of one plugin: what its manifest wants and the admin grants, both. `None` where it wants none. The grants'
@@ -31,7 +40,9 @@ impl<'a> Doors<'a> {
             return None;
         }
         let Grant { http, net, private, .. } = &section.grant;
-        let mut config = DoorConfig { private: ranges(private), ..DoorConfig::default() };
+        let meter = (section.budget != Budget::default())
+            .then(|| Arc::new(Meter::new(&section.name, section.budget, manifest.tariff(), self.clock.clone(), &self.budgets)));
+        let mut config = DoorConfig { private: ranges(private), meter, ..DoorConfig::default() };
         if let Some(wanted) = &wants.http {
             let wished = Wished::of(&wanted.hosts, &section.config);
             let origins = origins(&wished.named);

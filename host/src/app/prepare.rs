@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::analysis::Analyzer;
 use crate::config::{Channel, Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
+use crate::egress::Budget;
 use crate::ingress::Verifier;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
@@ -298,7 +299,13 @@ fn network_of(manifest: &Manifest, channel: &str) -> String {
 
 /// What surfaces show of a configuration; with builds where it is loaded.
 pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
-    let section = |plugin: &Plugin, digest: Option<Digest>| Section { name: plugin.name.clone(), plugin: plugin.plugin.clone(), digest, hook: None };
+    let section = |plugin: &Plugin, digest: Option<Digest>| Section {
+        name: plugin.name.clone(),
+        plugin: plugin.plugin.clone(),
+        digest,
+        hook: None,
+        budget: None,
+    };
     let hook = |channel: &Channel| channel.ingress.is_some().then(|| hooks::url_of(&config.host, &channel.plugin.name));
     let channels = prepared.map(|all| all.channels.as_slice()).unwrap_or_default();
     let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
@@ -309,7 +316,8 @@ pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
             .iter()
             .map(|c| {
                 let loaded = channels.iter().find(|p| p.name == c.plugin.name);
-                Section { hook: hook(c), ..section(&c.plugin, loaded.map(|p| p.plugin.current().digest())) }
+                let budget = (c.plugin.budget != Budget::default()).then(|| (c.plugin.budget, doors::budgets(&config.host.data)));
+                Section { hook: hook(c), budget, ..section(&c.plugin, loaded.map(|p| p.plugin.current().digest())) }
             })
             .collect(),
         analyzers: config

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::places::{Lines, Places};
 use super::shape::{Reading, Table, nearest, what};
 use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule};
+use crate::egress::Budget;
 
 mod ingress;
 mod secrets;
@@ -224,7 +225,11 @@ impl Checker<'_> {
     }
 
     fn channel(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Channel> {
-        let plugin = self.plugin(table, place);
+        let mut plugin = self.plugin(table, place);
+        let budget = self.budget(table);
+        if let Some(plugin) = &mut plugin {
+            plugin.budget = budget;
+        }
         let poll = table.duration(&mut self.reading, "poll", Duration::from_secs(60));
         if poll > Duration::ZERO && poll < Duration::from_secs(1) {
             let place = self.reading.lines.place(&table.value("poll").map_or(0..0, Spanned::span));
@@ -232,6 +237,19 @@ impl Checker<'_> {
         }
         let ingress = self.ingress(table);
         Some(Channel { plugin: plugin?, poll, ingress })
+    }
+
+    fn budget(&mut self, table: &mut Table<'_, '_>) -> Budget {
+        let Some(value) = table.value("budget") else { return Budget::default() };
+        let DeValue::Table(inner) = value.get_ref() else {
+            self.reading.error(&value.span(), format!("`budget` is {}", what(value.get_ref())), "write budget = { calls = 10000, money = 5.0 }");
+            return Budget::default();
+        };
+        let mut inner = Table::new("budget", inner, self.reading.lines.place(&value.span()));
+        let reading = &mut self.reading;
+        let budget = Budget { calls: inner.number(reading, "calls"), units: inner.number(reading, "units"), money: inner.amount(reading, "money") };
+        inner.finish(&mut self.reading);
+        budget
     }
 
     fn analyzer(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Analyzer> {
@@ -311,7 +329,7 @@ impl Checker<'_> {
         let limits = self.limits(table.value("limits"));
         // Without a plugin the section still has its name, which others may say.
         let plugin = plugin.map(|plugin| self.plugin_path(plugin)).unwrap_or_default();
-        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, places })
+        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places })
     }
 
     fn plugin_path(&self, plugin: Spanned<String>) -> String {

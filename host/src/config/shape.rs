@@ -99,6 +99,21 @@ impl<'t, 'i> Table<'t, 'i> {
         number
     }
 
+    /// An amount of money.
+    pub(super) fn amount(&mut self, reading: &mut Reading<'_>, key: &'static str) -> Option<f64> {
+        let value = self.value(key)?;
+        let amount = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let amount = amount.filter(|amount: &f64| amount.is_finite() && *amount > 0.0);
+        if amount.is_none() {
+            reading.error(&value.span(), format!("`{key}` is {}, not an amount over 0", what(value.get_ref())), format!("write {key} = 5.0"));
+        }
+        amount
+    }
+
     pub(super) fn texts(&mut self, reading: &mut Reading<'_>, key: &'static str) -> Vec<Spanned<String>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {

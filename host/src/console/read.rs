@@ -1,6 +1,7 @@
 //! Single things: status, an interaction with its story, a task, an action, a dead letter.
 
 use std::collections::BTreeMap;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::Json as Answer;
@@ -9,7 +10,8 @@ use axum::http::StatusCode;
 use axum::response::Html;
 use serde_json::{Value as Json, json};
 
-use crate::model::{Action, ActionId, ChannelName, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, shown};
+use crate::egress::{Budget, Spent};
+use crate::model::{Action, ActionId, ChannelName, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
 use crate::store::{ChannelRecord, Reader, Resolved, view};
 
 use super::lists::Narrow;
@@ -69,9 +71,22 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "state": state,
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
+        "budget": section.and_then(|section| section.budget.as_ref()).map(|(budget, dir)| budget_json(budget, dir, name, desk.journal.clock.now())),
         "entries": record.last.0,
         "behind": behind(&record, &sections.sinks),
     }))
+}
+
+/// What was spent today of what; with `resumes_at` once nothing more is left of it.
+fn budget_json(budget: &Budget, dir: &FilePath, channel: &ChannelName, now: Timestamp) -> Json {
+    let spent = Spent::read(dir, channel.as_str(), now);
+    let of = |spent: Json, of: Json| if of.is_null() { Json::Null } else { json!({ "spent": spent, "of": of }) };
+    json!({
+        "calls": of(json!(spent.calls), json!(budget.calls)),
+        "units": of(json!(spent.units), json!(budget.units)),
+        "money": of(json!(spent.money), json!(budget.money)),
+        "resumes_at": (budget.share(&spent) >= 1.0).then(|| shown::rfc3339(Timestamp(spent.ends))),
+    })
 }
 
 /// Per reader, how many records it has not done yet.

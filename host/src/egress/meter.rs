@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::model::Timestamp;
 
 /// Where the manifest does not say when the network's day begins.
 const UTC: &str = "UTC0";
@@ -58,16 +59,28 @@ pub struct Price {
 }
 
 /// What was spent on one day.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
-    /// ISO 8601, where the network lives.
-    pub day: String,
+    /// When the day is over. Units: milliseconds since 1970.
+    pub ends: u64,
     /// Requests.
     pub calls: u64,
     /// Quota units.
     pub units: u64,
     /// In the tariff's currency.
     pub money: f64,
+}
+
+impl Spent {
+    /// As it was kept for this channel; nothing where the day is over, or nothing can be read.
+    pub fn read(dir: &Path, channel: &str, now: Timestamp) -> Self {
+        let kept = std::fs::read(file_of(dir, channel)).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        kept.filter(|spent| spent.ends > now.0).unwrap_or_default()
+    }
+}
+
+fn file_of(dir: &Path, channel: &str) -> PathBuf {
+    dir.join(format!("{channel}.json"))
 }
 
 /// Counts one channel's calls.
@@ -99,7 +112,7 @@ impl Tariff {
 impl Budget {
     /// The largest share of it that is spent; 0 where nothing is bounded.
     #[expect(clippy::cast_precision_loss, reason = "a share for a person")]
-    fn share(&self, spent: &Spent) -> f64 {
+    pub fn share(&self, spent: &Spent) -> f64 {
         let of = |spent: f64, of: Option<f64>| of.map_or(0.0, |of| if of > 0.0 { spent / of } else { f64::INFINITY });
         let calls = of(spent.calls as f64, self.calls.map(|calls| calls as f64));
         calls.max(of(spent.units as f64, self.units.map(|units| units as f64))).max(of(spent.money, self.money))
@@ -107,21 +120,20 @@ impl Budget {
 }
 
 impl Meter {
-    /// `dir` holds what each channel spent; what cannot be read there counts as nothing.
+    /// `dir` holds what each channel spent.
     pub fn new(channel: &str, budget: Budget, tariff: Tariff, clock: Clock, dir: &Path) -> Self {
-        let file = dir.join(format!("{channel}.json"));
-        let spent = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let (file, spent) = (file_of(dir, channel), Spent::read(dir, channel, clock.now()));
         let zone = TimeZone::posix(tariff.day.as_deref().unwrap_or(UTC)).unwrap_or(TimeZone::UTC);
         Self { channel: channel.to_owned(), budget, tariff, zone, clock, file, spent: Mutex::new(spent) }
     }
 
     /// Counts a call before it is made. Errors: it would go over the budget; how long until the next day.
     pub fn charge(&self, method: &str, path: &str) -> Result<(), Duration> {
-        let (day, left) = self.today();
+        let (ends, left) = self.today();
         let (units, money) = self.tariff.price(method, path);
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = if spent.day == day { spent.clone() } else { Spent { day, ..Spent::default() } };
-        let after = Spent { calls: before.calls + 1, units: before.units.saturating_add(units), money: before.money + money, ..before.clone() };
+        let before = if spent.ends == ends { *spent } else { Spent { ends, ..Spent::default() } };
+        let after = Spent { calls: before.calls + 1, units: before.units.saturating_add(units), money: before.money + money, ends };
         let (was, is) = (self.budget.share(&before), self.budget.share(&after));
         // A sum of prices is off by less than a millionth of any bill.
         if is > 1.0 + 1e-9 {
@@ -135,25 +147,14 @@ impl Meter {
         Ok(())
     }
 
-    /// What was spent today, of what, and when the next day begins. Units: milliseconds.
-    pub fn shown(&self) -> (Spent, Budget, Duration) {
-        let (day, left) = self.today();
-        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (if spent.day == day { spent } else { Spent { day, ..Spent::default() } }, self.budget, left)
-    }
-
-    /// Of every amount of money.
-    pub fn currency(&self) -> Option<&str> {
-        self.tariff.currency.as_deref()
-    }
-
-    fn today(&self) -> (String, Duration) {
-        let now_ms = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
-        let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::MAX);
-        let date = self.zone.to_datetime(now).date();
-        let midnight = date.tomorrow().ok().and_then(|next| self.zone.to_timestamp(next.to_datetime(Time::midnight())).ok());
-        let left_ms = midnight.map_or(0, |midnight| u64::try_from(midnight.as_millisecond() - now_ms).unwrap_or(0));
-        (date.to_string(), Duration::from_millis(left_ms))
+    /// When the day ends, and how long that is.
+    fn today(&self) -> (u64, Duration) {
+        let now = self.clock.now();
+        let at = i64::try_from(now.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::MAX);
+        let tomorrow = self.zone.to_datetime(at).date().tomorrow().ok();
+        let midnight = tomorrow.and_then(|next| self.zone.to_timestamp(next.to_datetime(Time::midnight())).ok());
+        let ends = midnight.and_then(|midnight| u64::try_from(midnight.as_millisecond()).ok()).unwrap_or(now.0);
+        (ends, Duration::from_millis(ends.saturating_sub(now.0)))
     }
 
     /// Written aside and renamed, so that it is whole; a power cut may cost the last few calls.
@@ -170,7 +171,6 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     /// 2026-05-02T10:00:00Z.
     const NOW: Timestamp = Timestamp(1_777_716_000_000);
@@ -200,10 +200,11 @@ mod tests {
         // A restart forgets nothing.
         let second = meter();
         assert_eq!(second.charge("POST", "/2/tweets"), Err(left));
-        assert_eq!(second.shown().0.calls, 4);
+        assert_eq!(Spent::read(dir.path(), "x", clock.now()).calls, 4);
         clock.advance(left);
+        assert_eq!(Spent::read(dir.path(), "x", clock.now()), Spent::default(), "another day");
         assert_eq!(second.charge("POST", "/2/tweets"), Ok(()));
-        assert_eq!((second.shown().0.calls, second.shown().0.day.as_str()), (1, "2026-05-03"));
+        assert_eq!(Spent::read(dir.path(), "x", clock.now()).calls, 1);
     }
 
     #[test]

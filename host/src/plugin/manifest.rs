@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
+use crate::egress::Tariff;
 use crate::model::{ReplyTerms, Scheme};
 
 use super::PluginError;
@@ -226,6 +227,7 @@ impl Manifest {
             return Err(format!("`capabilities.send_class` is {class}: write one of \"{}\", or leave it out", SEND_CLASSES.join("\", \"")));
         }
         self.read_reply_terms()?;
+        self.read_tariff()?;
         self.check_kind()?;
         credentials::check(self)?;
         jsonschema::validator_for(&self.config).map(|_| ()).map_err(|error| format!("`config` is not a JSON Schema: {error}"))
@@ -264,6 +266,17 @@ impl Manifest {
     fn read_reply_terms(&self) -> Result<ReplyTerms, String> {
         let Some(reply) = self.capabilities.get("reply") else { return Ok(ReplyTerms::default()) };
         ReplyTerms::deserialize(reply).map_err(|error| format!("`capabilities.reply`: {error}"))
+    }
+
+    /// What its calls cost; checked when the manifest is read.
+    pub fn tariff(&self) -> Tariff {
+        self.read_tariff().unwrap_or_default()
+    }
+
+    fn read_tariff(&self) -> Result<Tariff, String> {
+        let Some(cost) = self.capabilities.get("cost") else { return Ok(Tariff::default()) };
+        let tariff = Tariff::deserialize(cost).map_err(|error| error.to_string());
+        tariff.and_then(|tariff| tariff.check().map(|()| tariff)).map_err(|error| format!("`capabilities.cost`: {error}"))
     }
 
     /// Class K: how long the network remembers a key.
