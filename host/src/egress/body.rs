@@ -30,7 +30,8 @@ mod tests {
         let body = filled(br#"{"username":"support","password":"","n":9007199254740993}"#, "/password", &secret).unwrap();
         let json: Json = serde_json::from_slice(&body).unwrap();
         assert_eq!(json, serde_json::json!({ "username": "support", "password": "p\"w", "n": 9_007_199_254_740_993_u64 }));
-        for (body, pointer) in [(r#"{"password":"mine"}"#, "/password"), (r#"{"password":null}"#, "/password"), ("{}", "/password"), ("user=x", "/x")] {
+        for (body, pointer) in [(r#"{"password":"mine"}"#, "/password"), (r#"{"password":null}"#, "/password"), ("{}", "/password"), ("user=x", "/x")]
+        {
             let refused = filled(body.as_bytes(), pointer, &secret).unwrap_err();
             assert!(!refused.contains("p\"w"), "{refused}");
         }

@@ -261,7 +261,9 @@ impl Manifest {
         for (name, credential) in self.wants.http.iter().flat_map(|http| &http.credentials) {
             let inject = credential.inject.as_deref().unwrap_or("bearer");
             if Inject::parse(inject).is_none() {
-                return Err(format!("credential `{name}` has `inject = \"{inject}\"`: write bearer, basic, header:NAME, query:NAME or body:/POINTER"));
+                return Err(format!(
+                    "credential `{name}` has `inject = \"{inject}\"`: write bearer, basic, header:NAME, query:NAME or body:/POINTER"
+                ));
             }
             let wishes = if credential.hosts.is_empty() { self.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };
             if !wishes.is_some_and(|wishes| wishes.iter().any(|wish| wish != "any")) {
