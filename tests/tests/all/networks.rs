@@ -43,6 +43,8 @@ async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
     // given
     let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let (x, meta) = (X::start("app", "user", now_ms).await.unwrap(), Meta::start("page", "app-secret").await.unwrap());
+    // Its clock stands where it was set.
+    meta.advance(now_ms.saturating_sub(meta.now()));
     let forum = Discourse::start("key", "acme").await.unwrap();
     let news = meta.post(US, "Our new parcel shop is open.");
     let mut host = Host::new(&config(&x, &meta, &forum), &table());
