@@ -38,13 +38,14 @@ fn table() -> String {
     )
 }
 
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
     // given
-    let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    let (x, meta) = (X::start("app", "user", now_ms).await.unwrap(), Meta::start("page", "app-secret").await.unwrap());
-    // Its clock stands where it was set.
-    meta.advance(now_ms.saturating_sub(meta.now()));
+    let (x, meta) = (X::start("app", "user", now_ms()).await.unwrap(), Meta::start("page", "app-secret").await.unwrap());
     let forum = Discourse::start("key", "acme").await.unwrap();
     let news = meta.post(US, "Our new parcel shop is open.");
     let mut host = Host::new(&config(&x, &meta, &forum), &table());
@@ -61,7 +62,8 @@ async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
     host.start().await;
     host.until(&["channel", "list"], |all| all.iter().all(|channel| text(channel, "/state") == "connected")).await;
 
-    // when
+    // when; the Page's clock stands where it was set
+    meta.advance((now_ms() + 1000).saturating_sub(meta.now()));
     let tweet = x.say("ann", &format!("@acme {COMPLAINT}"), None);
     let comment = meta.comment("Ann", &news, COMPLAINT);
     let topic = forum.open("ann", "Where is my parcel?", COMPLAINT);
