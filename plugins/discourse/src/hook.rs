@@ -5,6 +5,7 @@ use membrana_sdk::{Fault, Result};
 use serde_json::{Value as Json, json};
 
 use crate::Section;
+use crate::api::Api;
 use crate::shapes::{Post, Sort};
 
 /// Of the contract. Units: bytes.
@@ -12,7 +13,7 @@ const NOTE_BYTES_MAX: usize = 4096;
 const WORD_BYTES_MAX: usize = 64;
 
 /// What a webhook tells. Errors: `permanent` for what cannot be understood, which is set aside alone.
-pub(crate) fn receive(section: &Section, raw: &Raw) -> Result<Vec<Change>> {
+pub(crate) fn receive(section: &Section, api: &Api, raw: &Raw) -> Result<Vec<Change>> {
     let Origin::Webhook(head) = &raw.origin else { return Err(Fault::unsupported("anything but a webhook")) };
     let event = head.headers.iter().find(|(name, _)| name == "x-discourse-event").map(|(_, value)| value.trim().to_ascii_lowercase());
     let json: Json = serde_json::from_slice(&raw.body).map_err(|error| Fault::permanent("discourse.malformed", format!("a webhook: {error}")))?;
@@ -30,6 +31,8 @@ pub(crate) fn receive(section: &Section, raw: &Raw) -> Result<Vec<Change>> {
         Sort::Unknown(kind) => return Ok(vec![unknown_type(&post, kind)]),
     }
     match event.as_str() {
+        // The header is not signed: whoever caught an honest delivery could send it again as this one.
+        "post_destroyed" if is_there(api, &post)? => Ok(Vec::new()),
         "post_destroyed" => Ok(vec![Change::Gone(post.native(section))]),
         "post_created" | "post_edited" if post.is_gone => Ok(vec![Change::Gone(post.native(section))]),
         "post_created" | "post_edited" => Ok(vec![Change::Upsert(post.interaction(section, post.visibility(section)))]),
@@ -41,6 +44,12 @@ pub(crate) fn receive(section: &Section, raw: &Raw) -> Result<Vec<Change>> {
         }
         _ => Ok(vec![note(&event, &json)]),
     }
+}
+
+/// Says whether the forum still shows it.
+fn is_there(api: &Api, post: &Post) -> Result<bool> {
+    let now = api.get_if_there(&format!("/posts/{}.json", post.id))?;
+    Ok(now.as_ref().and_then(Post::of).is_some_and(|now| !now.is_gone))
 }
 
 /// A post of a type that nobody knew when this was written.

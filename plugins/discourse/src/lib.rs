@@ -85,7 +85,8 @@ impl Connector for Discourse {
     }
 
     fn receive(raw: Raw) -> Result<Vec<Change>> {
-        hook::receive(&Section::read()?, &raw)
+        let section = Section::read()?;
+        hook::receive(&section, &Api::new(&section), &raw)
     }
 
     fn send(_key: &str, message: &Message) -> Result<Receipt> {

@@ -265,8 +265,11 @@ fn a_whisper_is_never_public() {
 
 #[test]
 fn a_webhook_is_understood_by_its_header() {
-    server(|_| answer(500, ""));
     let body = json!({ "post": post(100, 3, &json!({})) });
+    let there = post(100, 3, &json!({})).to_string();
+    server(move |_| answer(200, &there));
+    assert!(Discourse::receive(hook("post_destroyed", &body)).unwrap().is_empty(), "an honest delivery under another header deletes nothing");
+    server(|_| answer(404, ""));
     assert!(matches!(Discourse::receive(hook("post_destroyed", &body)).unwrap().as_slice(), [Change::Gone(id)] if *id == native("post/100")));
     let back = Discourse::receive(hook("post_recovered", &body)).unwrap();
     assert_eq!(said(&back)[0].edited, Some(AT + 5_000), "a later edit revives what was gone");
