@@ -8,12 +8,15 @@
 
 mod bindings;
 mod errors;
+#[cfg(feature = "json")]
+pub mod json;
 mod kinds;
 #[cfg(feature = "limits")]
 pub mod limits;
 mod services;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod text;
 
 pub use errors::{Result, finding_error, finding_info, finding_warning};
 pub use kinds::{Analyzer, Connector, Rule};

@@ -120,6 +120,22 @@ pub mod http {
     }
 
     impl HttpError {
+        /// As the fault of a call that changes nothing; `plugin` begins its code.
+        pub fn fault(&self, plugin: &str) -> crate::Fault {
+            match self {
+                HttpError::Denied(_) => crate::Fault::config(&format!("{plugin}.denied"), self.words()),
+                _ => crate::Fault::transient(&format!("{plugin}.unreachable"), self.words()),
+            }
+        }
+
+        /// As the fault of a call that changes something: where it may have arrived, nobody knows how it ended.
+        pub fn fault_of_write(&self, plugin: &str) -> crate::Fault {
+            match self {
+                HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => crate::Fault::outcome_unknown(self.words()),
+                _ => self.fault(plugin),
+            }
+        }
+
         /// What went wrong, in words for an admin.
         pub fn words(&self) -> String {
             match self {

@@ -39,12 +39,12 @@ impl Api {
 
     /// A GET whose answer is JSON.
     pub(crate) fn get(&self, path: &str) -> Result<Json> {
-        decoded(path, &read(self.sent(Request::new("GET", self.url(path))).map_err(|error| lost(&error))?)?)
+        decoded(path, &read(self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?)?)
     }
 
     /// As [`Api::get`]; `None` where the thing is no longer there.
     pub(crate) fn get_if_there(&self, path: &str) -> Result<Option<Json>> {
-        let answer = self.sent(Request::new("GET", self.url(path))).map_err(|error| lost(&error))?;
+        let answer = self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?;
         match answer.status {
             404 | 410 => Ok(None),
             // Of one thing: the account may not see it.
@@ -56,10 +56,7 @@ impl Api {
     /// Writes a post. A lost answer is an unknown outcome.
     pub(crate) fn write(&self, body: &Json) -> Result<Posted> {
         let request = Request::new("POST", self.url("/posts.json")).body("application/json", body.to_string());
-        let answer = self.sent(request).map_err(|error| match error {
-            HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => Fault::outcome_unknown(error.words()),
-            _ => lost(&error),
-        })?;
+        let answer = self.sent(request).map_err(|error| error.fault_of_write("discourse"))?;
         match answer.status {
             200..=299 => {
                 serde_json::from_slice(&answer.body).map(Posted::Taken).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}")))
@@ -95,13 +92,6 @@ impl Api {
             self.ahead_ms.set(date.timestamp().as_millisecond().saturating_sub(now));
         }
         Ok(answer)
-    }
-}
-
-fn lost(error: &HttpError) -> Fault {
-    match error {
-        HttpError::Denied(_) => Fault::config("discourse.denied", error.words()),
-        _ => Fault::transient("discourse.unreachable", error.words()),
     }
 }
 

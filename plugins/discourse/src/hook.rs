@@ -1,6 +1,7 @@
 //! Webhooks. What happened stands in a header alone: a deleted post arrives as an ordinary one.
 
 use membrana_sdk::connector::{Change, Origin, Raw};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, Result};
 use serde_json::{Value as Json, json};
 
@@ -65,7 +66,7 @@ fn note(event: &str, json: &Json) -> Change {
     let body = if whole.len() <= NOTE_BYTES_MAX {
         whole
     } else {
-        let ids = json.as_object().into_iter().flatten().map(|(key, value)| (crate::text::cut(key, WORD_BYTES_MAX), value.get("id")));
+        let ids = json.as_object().into_iter().flatten().map(|(key, value)| (cut(key, WORD_BYTES_MAX), value.get("id")));
         let ids: Vec<Json> = ids.take(8).map(|(key, id)| json!({ "what": key, "id": id.filter(|id| id.is_number()) })).collect();
         json!({ "too_long": true, "about": ids }).to_string()
     };

@@ -13,7 +13,8 @@ mod walk;
 mod watch;
 
 use membrana_sdk::connector::{Change, Message, Page, Raw, Receipt, Sent};
-use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
+use membrana_sdk::json;
+use membrana_sdk::{Connector, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
 use serde::Deserialize;
 use url::Url;
 
@@ -38,7 +39,7 @@ pub(crate) struct Section {
 
 impl Section {
     fn read() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("discourse.section", error))
+        json::section("discourse")
     }
 
     /// Without a slash at its end.

@@ -2,13 +2,14 @@
 //! another type is absent, numbers may be text, and everything is cut to the bounds of the contract.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{NativeId, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use url::Url;
 
 use crate::Section;
-use crate::text::{Words, cut};
+use crate::text::Words;
 
 /// Units: bytes.
 const NAME_BYTES_MAX: usize = 512;

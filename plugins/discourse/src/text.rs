@@ -1,6 +1,7 @@
 //! What a post says, without what it quotes of others: from Markdown as it was written, or from the HTML that is shown.
 
 use membrana_markup::{parted, plain};
+use membrana_sdk::text::cut;
 
 /// Of text and quotation. The contract allows 1 MiB. Units: bytes.
 const TEXT_BYTES_MAX: usize = 512 << 10;
@@ -34,11 +35,6 @@ impl Words {
 /// Without what no reader sees.
 fn readable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
-
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! known move, so that a cut costs a repeat and never a hole. Some pages a poll; the rest with the next.
 
 use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -51,20 +52,13 @@ struct Walk {
 }
 
 impl Cursor {
-    /// None at the very first poll. Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Option<Self>> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = serde_json::from_str(text).map(Some);
-        parsed.map_err(|_| Fault::permanent("discourse.bad-cursor", "the stored cursor is not this plugin's"))
-    }
-
     fn is_too_old(&self, post: &Post) -> bool {
         self.known == 0 && post.created.is_some_and(|created| created < self.floor)
     }
 }
 
 pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items: u32, max_bytes: u32) -> Result<Page> {
-    let Some(mut cursor) = Cursor::parse(cursor)? else { return begin(section, api) };
+    let Some(mut cursor) = json::cursor::<Cursor>("discourse", cursor)? else { return begin(section, api) };
     let backfill = cursor.is_history;
     let mut round = Round::new(section, max_items, max_bytes);
     for n in 0..PAGES_MAX {
@@ -82,7 +76,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
             break;
         }
     }
-    let (more, encoded) = (cursor.walk.is_some(), encoded(&cursor)?);
+    let (more, encoded) = (cursor.walk.is_some(), json::cursor_text("discourse", &cursor)?);
     Ok(Page { changes: round.done(), cursor: encoded, more, backfill, next_poll_ms: None, allowance: None })
 }
 
@@ -93,11 +87,14 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
     let newest = page(api, None)?.iter().filter_map(id).max().unwrap_or(0);
     let start = if is_history { 0 } else { newest };
     let cursor = Cursor { known: start, start, floor: clock::now().saturating_sub(days.saturating_mul(DAY_MS)), is_history, walk: None };
-    Ok(Page { changes: Vec::new(), cursor: encoded(&cursor)?, more: is_history, backfill: is_history, next_poll_ms: None, allowance: None })
-}
-
-fn encoded(cursor: &Cursor) -> Result<String> {
-    serde_json::to_string(cursor).map_err(|error| Fault::transient("discourse.cursor", error))
+    Ok(Page {
+        changes: Vec::new(),
+        cursor: json::cursor_text("discourse", &cursor)?,
+        more: is_history,
+        backfill: is_history,
+        next_poll_ms: None,
+        allowance: None,
+    })
 }
 
 /// Newest first, whatever order the forum has them in; what has no id comes first.

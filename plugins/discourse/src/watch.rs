@@ -3,13 +3,14 @@
 //! whatever goes wrong with it, the page goes on.
 
 use membrana_sdk::connector::Change;
+use membrana_sdk::json;
+use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
 
 use crate::Section;
 use crate::api::Api;
 use crate::shapes::{self, Post};
-use crate::text::cut;
 
 /// Posts remembered; the oldest leave first.
 const WATCHED_MAX: usize = 200;
@@ -67,14 +68,7 @@ impl Watched {
 
     /// Never fails: without it an edit is overlooked, no more.
     pub(crate) fn keep(&mut self) {
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.posts).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            let n_over = self.posts.len().div_ceil(8);
-            self.posts.drain(..n_over);
-        };
+        let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
         let is_same = bytes == self.stored || self.posts.is_empty() && self.stored.is_empty();
         if !is_same && state::set("watched", &bytes).is_err() {
             log::warn("What was seen lately cannot be remembered; edits and deletions may be overlooked.");

@@ -12,6 +12,7 @@ mod shapes;
 use membrana_meta::graph::Graph;
 use membrana_meta::messages::{Inbox, Platform, is_id};
 use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, Receipt, Sent};
+use membrana_sdk::json;
 use membrana_sdk::{Connector, Fault, Finding, Result, Surroundings, finding_error, register_connector};
 use serde::Deserialize;
 
@@ -42,7 +43,7 @@ fn yes() -> bool {
 
 impl Section {
     fn read() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("facebook.section", error))
+        json::section("facebook")
     }
 
     fn graph(&self) -> Result<Graph> {

@@ -8,6 +8,7 @@ use membrana_meta::shape::unreadable;
 use membrana_meta::walk::Walk;
 use membrana_meta::watch::{Look, Watched};
 use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde::{Deserialize, Serialize};
 
@@ -40,13 +41,6 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Option<Self>> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = serde_json::from_str(text).map(Some);
-        parsed.map_err(|_| Fault::permanent("facebook.bad-cursor", "the stored cursor is not this plugin's"))
-    }
-
     fn begin(section: &Section) -> Self {
         // The network's dates are seconds.
         let floor = if section.imports() { 0 } else { clock::now() / 1000 * 1000 };
@@ -66,7 +60,7 @@ struct Round<'a> {
 }
 
 pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_items: u32) -> Result<Page> {
-    let parsed = Cursor::parse(cursor)?;
+    let parsed = json::cursor::<Cursor>("facebook", cursor)?;
     let is_first = parsed.is_none();
     let mut round = Round {
         section,
@@ -88,7 +82,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     round.cursor.is_history &= more;
     round.posts.keep();
     round.watched.keep();
-    let cursor = serde_json::to_string(&round.cursor).map_err(|error| Fault::transient("facebook.cursor", error))?;
+    let cursor = json::cursor_text("facebook", &round.cursor)?;
     Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })
 }
 

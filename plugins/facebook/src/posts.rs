@@ -1,6 +1,7 @@
 //! Posts whose comments are read: how far, and which are next. The feed does not tell that an old post was commented on.
 
 use membrana_meta::graph::Next;
+use membrana_sdk::json;
 use membrana_sdk::{Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
@@ -52,13 +53,7 @@ impl Posts {
     }
 
     pub(crate) fn keep(&mut self) {
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.posts).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            self.posts.drain(..self.posts.len().div_ceil(8));
-        };
+        let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The posts whose comments are read cannot be remembered; comments may be overlooked.");
         }

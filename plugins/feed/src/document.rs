@@ -134,8 +134,3 @@ fn absolute(base: Option<&Url>, link: &str) -> String {
     let link = link.trim();
     base.and_then(|base| base.join(link).ok()).map_or_else(|| link.to_owned(), String::from)
 }
-
-/// The beginning of a text, cut between characters.
-pub(crate) fn clipped(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-}

@@ -1,6 +1,7 @@
 //! The plugin's section of the configuration, checked: every mistake at once, each with its cure.
 
-use membrana_sdk::{Fault, Finding, Result, finding_error, finding_warning};
+use membrana_sdk::json;
+use membrana_sdk::{Finding, Result, finding_error, finding_warning};
 use serde::Deserialize;
 use url::Url;
 
@@ -30,7 +31,7 @@ impl Default for Settings {
 impl Settings {
     /// Errors: `config`, which `check` had told before.
     pub(crate) fn load() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("feed.section", error))
+        json::section("feed")
     }
 
     /// What a feed holds at the first look is told, as history.

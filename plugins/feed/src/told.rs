@@ -1,5 +1,6 @@
 //! An item of a feed as an interaction. Every text is cut to what the contract allows, so that one item never breaks a page.
 
+use membrana_sdk::text::cut;
 use std::collections::BTreeSet;
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
@@ -7,7 +8,7 @@ use membrana_sdk::{Attachment, NativeId, Place};
 use url::Url;
 
 use crate::dates::moment;
-use crate::document::{Document, File, Item, Writer, clipped};
+use crate::document::{Document, File, Item, Writer};
 use crate::forum;
 use crate::memory::{CommentFeed, hash};
 
@@ -93,7 +94,7 @@ impl<'a> Source<'a> {
             (false, true) => self.blog().to_owned(),
             (false, false) => format!("{}#comments", self.blog()),
         };
-        let id = if id.len() > ID_MAX { format!("{}#{:016x}", clipped(id, ID_MAX - 20), hash(id)) } else { id.to_owned() };
+        let id = if id.len() > ID_MAX { format!("{}#{:016x}", cut(id, ID_MAX - 20), hash(id)) } else { id.to_owned() };
         NativeId { scope, id }
     }
 
@@ -119,7 +120,7 @@ impl<'a> Source<'a> {
             parent: ancestors.first().cloned(),
             refs: ancestors.into_iter().skip(1).collect(),
             // `By: Ada` and the like say nothing.
-            subject: item.title.as_ref().filter(|_| !is_comment).map(|title| clipped(title, WORDS_MAX).to_owned()),
+            subject: item.title.as_ref().filter(|_| !is_comment).map(|title| cut(title, WORDS_MAX).to_owned()),
             text: mark.text.clone(),
             quoted: None,
             // A blog's language is its author's, not its visitors'.
@@ -155,7 +156,7 @@ impl<'a> Source<'a> {
     }
 
     fn place(&self) -> Option<Place> {
-        let name = self.document.title.as_deref().map(|title| clipped(title, WORDS_MAX).to_owned())?;
+        let name = self.document.title.as_deref().map(|title| cut(title, WORDS_MAX).to_owned())?;
         Some(Place { name: Some(name), native: Some(NativeId { scope: String::new(), id: self.url.to_owned() }), position: None })
     }
 }
@@ -180,7 +181,7 @@ fn is_on_site(id: &str, blog: &str) -> bool {
 fn author(url: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
     let email =
         writer.email.as_deref().map(str::trim).filter(|email| email.contains('@') && email.len() <= WORDS_MAX && !forum::is_no_address(email));
-    let name = writer.name.as_deref().map(|name| clipped(&forum::name(name), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
+    let name = writer.name.as_deref().map(|name| cut(&forum::name(name), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
     let page = writer.url.as_deref().filter(|page| page.len() <= ID_MAX && is_web(page));
     let site = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let native = match (page, &name, email) {
@@ -209,5 +210,5 @@ fn language(tag: &str) -> Option<String> {
 }
 
 fn attachment(file: &File) -> Attachment {
-    Attachment { name: None, media_type: clipped(&file.media_type, 100).to_owned(), size: file.size, url: Some(file.url.clone()), media_ref: None }
+    Attachment { name: None, media_type: cut(&file.media_type, 100).to_owned(), size: file.size, url: Some(file.url.clone()), media_ref: None }
 }

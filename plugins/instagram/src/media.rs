@@ -1,6 +1,7 @@
 //! Media whose comments are read. The number of comments tells what changed; what it does not tell, a visit in turn does.
 
 use membrana_meta::graph::Next;
+use membrana_sdk::json;
 use membrana_sdk::{Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
@@ -67,13 +68,7 @@ impl Media {
     }
 
     pub(crate) fn keep(&mut self) {
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.media).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            self.media.drain(..self.media.len().div_ceil(8));
-        };
+        let bytes = json::newest_within(&mut self.media, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
         }

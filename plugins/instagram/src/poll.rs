@@ -1,6 +1,7 @@
 //! One round of polling: media and the number of their comments, comments where that changed, media that name us,
 //! conversations; and when nothing waits, some media in turn and a second look at what was said lately.
 
+use membrana_sdk::json;
 use std::collections::VecDeque;
 
 use membrana_meta::graph::Graph;
@@ -46,13 +47,6 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Option<Self>> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = serde_json::from_str(text).map(Some);
-        parsed.map_err(|_| Fault::permanent("instagram.bad-cursor", "the stored cursor is not this plugin's"))
-    }
-
     fn begin(section: &Section) -> Self {
         // The network's dates are seconds.
         let floor = if section.imports() { 0 } else { clock::now() / 1000 * 1000 };
@@ -74,7 +68,7 @@ struct Round<'a> {
 }
 
 pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_items: u32) -> Result<Page> {
-    let parsed = Cursor::parse(cursor)?;
+    let parsed = json::cursor::<Cursor>("instagram", cursor)?;
     let is_first = parsed.is_none();
     let mut round = Round {
         section,
@@ -97,7 +91,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     round.cursor.is_history &= more;
     round.media.keep();
     round.watched.keep();
-    let cursor = serde_json::to_string(&round.cursor).map_err(|error| Fault::transient("instagram.cursor", error))?;
+    let cursor = json::cursor_text("instagram", &round.cursor)?;
     Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })
 }
 

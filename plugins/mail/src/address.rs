@@ -2,6 +2,7 @@
 //! protocol line, not whether a mailbox exists.
 
 use mail_parser::Addr;
+use membrana_sdk::text::cut;
 
 /// RFC 5321 allows 254; a little more costs nothing and breaks nothing.
 const ADDRESS_BYTES_MAX: usize = 320;
@@ -69,12 +70,6 @@ fn clean_name(name: &str, address: &str) -> String {
     let words = flat.split_whitespace().collect::<Vec<_>>().join(" ");
     let bare = words.trim_matches(['"', '\'']).trim();
     if bare.eq_ignore_ascii_case(address) { String::new() } else { cut(bare, NAME_BYTES_MAX).to_owned() }
-}
-
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ mod tests;
 
 use mail_parser::{Addr, Message, MessageParser, MimeHeaders};
 use membrana_sdk::connector::{Author, Change, Interaction, Origin, Ours, Raw};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, Attrs, Fault, NativeId, Result};
 
-use crate::address::{Address, cut};
+use crate::address::Address;
 use crate::settings::Settings;
 use crate::truncated::Truncated;
 use assurance::Assurance;

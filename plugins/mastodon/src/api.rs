@@ -54,7 +54,7 @@ impl Api {
     /// As [`Api::get`]; `None` where the thing is no longer there.
     pub(crate) fn get_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let request = Request::new("GET", format!("{}{path}", self.base)).auth("token");
-        let answer = self.sent(&request).map_err(|error| lost(&error))?;
+        let answer = self.sent(&request).map_err(|error| error.fault("mastodon"))?;
         match answer.status {
             404 | 410 => Ok(None),
             // Of one thing: its author blocks us, say.
@@ -67,16 +67,13 @@ impl Api {
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, key: &str, body: &serde_json::Value) -> Result<T> {
         let request = Request::new("POST", format!("{}{path}", self.base)).auth("token").header("idempotency-key", key);
         let request = request.body("application/json", body.to_string());
-        let answer = self.sent(&request).map_err(|error| match error {
-            HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => Fault::outcome_unknown(error.words()),
-            _ => lost(&error),
-        })?;
+        let answer = self.sent(&request).map_err(|error| error.fault_of_write("mastodon"))?;
         let answer = judged(answer, Call::Post)?;
         serde_json::from_slice(&answer.body).map_err(|error| Fault::outcome_unknown(format!("{path}: {error}")))
     }
 
     fn call(&self, request: Request) -> Result<Response> {
-        let answer = judged(self.sent(&request.auth("token")).map_err(|error| lost(&error))?, Call::Read);
+        let answer = judged(self.sent(&request.auth("token")).map_err(|error| error.fault("mastodon"))?, Call::Read);
         if matches!(answer, Err(Fault::Auth(_))) {
             // The next token may be somebody else's.
             state::delete("me");
@@ -103,13 +100,6 @@ impl Api {
         // `send` may only read; then it is asked again next time.
         drop(state::set("me", &bytes));
         Ok(me.account)
-    }
-}
-
-fn lost(error: &HttpError) -> Fault {
-    match error {
-        HttpError::Denied(_) => Fault::config("mastodon.denied", error.words()),
-        _ => Fault::transient("mastodon.unreachable", error.words()),
     }
 }
 

@@ -9,6 +9,7 @@ mod shapes;
 mod watch;
 
 use membrana_sdk::connector::{Change, Message, Page, Receipt, Sent};
+use membrana_sdk::json;
 use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -37,7 +38,7 @@ pub(crate) struct Section {
 
 impl Section {
     fn read() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("mastodon.section", error))
+        json::section("mastodon")
     }
 
     /// What local ids are unique within.
@@ -53,15 +54,6 @@ struct Cursor {
     /// History is still being walked.
     #[serde(default)]
     is_history: bool,
-}
-
-impl Cursor {
-    /// None at the very first poll. Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Option<Self>> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = serde_json::from_str(text).map(Some);
-        parsed.map_err(|_| Fault::permanent("mastodon.bad-cursor", "the stored cursor is not this plugin's"))
-    }
 }
 
 impl Connector for Mastodon {
@@ -85,7 +77,7 @@ impl Connector for Mastodon {
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {
         let section = Section::read()?;
         let api = Api::new(&section);
-        let Some(mut cursor) = Cursor::parse(cursor.as_deref())? else { return begin(&section, &api) };
+        let Some(mut cursor) = json::cursor::<Cursor>("mastodon", cursor.as_deref())? else { return begin(&section, &api) };
         let limit = PAGE.min(usize::try_from(max_items).unwrap_or(PAGE)).max(1);
         let mut page: Vec<Json> = api.get(&format!("/api/v1/notifications?types[]=mention&limit={limit}&min_id={}", cursor.min_id))?;
         // Newest first inside a page; a server that ignores `min_id` repeats what is known, which the host drops.
@@ -108,7 +100,7 @@ impl Connector for Mastodon {
             }
         }
         watched.keep();
-        Ok(Page { changes, cursor: encoded(&cursor)?, more, backfill, next_poll_ms: None, allowance: api.allowance() })
+        Ok(Page { changes, cursor: json::cursor_text("mastodon", &cursor)?, more, backfill, next_poll_ms: None, allowance: api.allowance() })
     }
 
     fn send(key: &str, message: &Message) -> Result<Receipt> {
@@ -152,12 +144,8 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
         None => "0".to_owned(),
         Some(newest) => Notification::of(newest).ok_or_else(|| Fault::transient("mastodon.malformed", "the newest notification has no id"))?.id,
     };
-    let cursor = encoded(&Cursor { min_id, is_history })?;
+    let cursor = json::cursor_text("mastodon", &Cursor { min_id, is_history })?;
     Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: api.allowance() })
-}
-
-fn encoded(cursor: &Cursor) -> Result<String> {
-    serde_json::to_string(cursor).map_err(|error| Fault::transient("mastodon.cursor", error))
 }
 
 #[cfg(test)]

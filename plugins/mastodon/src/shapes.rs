@@ -3,6 +3,7 @@
 //! to the bounds of the contract.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -68,12 +69,6 @@ pub(crate) struct ReplyContext {
     pub(crate) id: String,
     pub(crate) accts: Vec<String>,
     pub(crate) visibility: String,
-}
-
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }
 
 /// Empty where it is no text.

@@ -2,6 +2,7 @@
 //! most edits and deletions come early. A second look is a favour: whatever goes wrong with it, the page goes on.
 
 use membrana_sdk::connector::Change;
+use membrana_sdk::json;
 use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -50,14 +51,7 @@ impl Watched {
 
     /// Never fails: without it an edit is overlooked, no more.
     pub(crate) fn keep(&mut self) {
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.statuses).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            let n_over = self.statuses.len().div_ceil(8);
-            self.statuses.drain(..n_over);
-        };
+        let bytes = json::newest_within(&mut self.statuses, BYTES_MAX);
         let is_same = bytes == self.stored || self.statuses.is_empty() && self.stored.is_empty();
         if !is_same && state::set("watched", &bytes).is_err() {
             log::warn("What was seen lately cannot be remembered; edits and deletions may be overlooked.");

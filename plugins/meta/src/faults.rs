@@ -2,11 +2,12 @@
 //! Source: Graph API, "Handle errors"; Messenger Platform and Instagram Messaging, error codes.
 
 use membrana_sdk::http::Response;
+use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, Result};
 use serde_json::Value as Json;
 
 use crate::graph::{Call, usage};
-use crate::read::{cut, text};
+use crate::read::text;
 
 /// Where a throttled call does not say how long. Units: minutes.
 const THROTTLED_MIN: u64 = 60;

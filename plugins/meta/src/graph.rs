@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use membrana_sdk::http::{HttpError, Request, Response, send};
+use membrana_sdk::http::{Request, Response, send};
 use membrana_sdk::limits::Allowance;
 use membrana_sdk::{Fault, Result};
 use serde_json::Value as Json;
@@ -77,7 +77,7 @@ impl Graph {
 
     /// One object. `at`: the parts of the path.
     pub fn get(&self, at: &[&str], query: &[(&str, &str)]) -> Result<Json> {
-        let answer = send(&self.request("GET", at, query)).map_err(|error| lost(&error, Call::Read))?;
+        let answer = send(&self.request("GET", at, query)).map_err(|error| error.fault("meta"))?;
         self.judged(&answer, Call::Read)
     }
 
@@ -102,7 +102,7 @@ impl Graph {
     /// Does something. Errors: `outcome-unknown` where it may have been done.
     pub fn post(&self, at: &[&str], query: &[(&str, &str)], body: &Json) -> Result<Json> {
         let request = self.request("POST", at, query).body("application/json", body.to_string());
-        let answer = send(&request).map_err(|error| lost(&error, Call::Write))?;
+        let answer = send(&request).map_err(|error| error.fault_of_write("meta"))?;
         self.judged(&answer, Call::Write)
     }
 
@@ -138,14 +138,6 @@ pub fn listed(json: &Json) -> Result<Listed> {
         return Err(Fault::transient("meta.malformed", "a list goes on, and it cannot be told where"));
     }
     Ok(Listed { items, next: Some(kept) })
-}
-
-fn lost(error: &HttpError, call: Call) -> Fault {
-    match (error, call) {
-        (HttpError::Denied(_), _) => Fault::config("meta.denied", error.words()),
-        (HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_), Call::Write) => Fault::outcome_unknown(error.words()),
-        _ => Fault::transient("meta.unreachable", error.words()),
-    }
 }
 
 /// What the headers say of the limits.

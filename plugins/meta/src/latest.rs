@@ -1,5 +1,6 @@
 //! Deliveries keep no order: what was edited or removed lately, so that an older word about it does not undo that.
 
+use membrana_sdk::json;
 use membrana_sdk::{Timestamp, log, state};
 use serde::{Deserialize, Serialize};
 
@@ -50,13 +51,7 @@ impl Latest {
         if !self.has_changed {
             return;
         }
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.things).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            self.things.drain(..self.things.len().div_ceil(8));
-        };
+        let bytes = json::newest_within(&mut self.things, BYTES_MAX);
         if state::set(KEY, &bytes).is_err() {
             log::warn("What was edited lately cannot be remembered; an old delivery may undo an edit.");
         }

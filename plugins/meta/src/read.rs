@@ -1,6 +1,7 @@
 //! Fields of what the network sends, one by one, cut to the bounds of the contract. Ids never pass through a float.
 
 use membrana_sdk::Timestamp;
+use membrana_sdk::text::cut;
 use serde_json::Value as Json;
 
 /// Units: bytes.
@@ -15,11 +16,6 @@ pub const TEXT_BYTES_MAX: usize = 512 << 10;
 pub const WORD_BYTES_MAX: usize = 64;
 /// A moment that is smaller counts seconds.
 const MS_MIN: u64 = 100_000_000_000;
-
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-}
 
 /// Empty where it is no text.
 pub fn text(of: &Json, key: &str, bytes_max: usize) -> String {

@@ -1,11 +1,12 @@
 //! What saying something has in common: lengths, receipts, and whether a text of ours stands somewhere already.
 
 use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, NativeId, Result};
 use serde_json::Value as Json;
 
 use crate::graph::Graph;
-use crate::read::{ID_BYTES_MAX, TEXT_BYTES_MAX, cut, id, moment, text, words};
+use crate::read::{ID_BYTES_MAX, TEXT_BYTES_MAX, id, moment, text, words};
 use crate::shape::{Context, scoped};
 
 /// Pages looked through for what may have gone out.

@@ -1,11 +1,12 @@
 //! Interactions and what is in them, as both networks tell them.
 
 use membrana_sdk::connector::{Author, Change, Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::read::{ID_BYTES_MAX, NAME_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX, cut, edge, id, list, text, whole};
+use crate::read::{ID_BYTES_MAX, NAME_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX, edge, id, list, text, whole};
 
 /// Kept of what cannot be read. Units: bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;

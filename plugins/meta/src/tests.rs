@@ -2,12 +2,13 @@
 
 use membrana_sdk::http::Response;
 use membrana_sdk::testing;
+use membrana_sdk::text::cut;
 use serde_json::{Value as Json, json};
 
 use crate::graph::{listed, usage};
 use crate::hooks::{What, events};
 use crate::latest::Latest;
-use crate::read::{cut, id, in_ms, moment};
+use crate::read::{id, in_ms, moment};
 use crate::walk::Walk;
 
 #[test]

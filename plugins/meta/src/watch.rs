@@ -2,6 +2,7 @@
 //! deletions come early. A second look is a favour: whatever goes wrong with it, the page goes on.
 
 use membrana_sdk::connector::{Change, Interaction};
+use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
@@ -72,13 +73,7 @@ impl Watched {
         if !self.has_changed {
             return;
         }
-        let bytes = loop {
-            let bytes = serde_json::to_vec(&self.things).unwrap_or_default();
-            if bytes.len() <= BYTES_MAX {
-                break bytes;
-            }
-            self.things.drain(..self.things.len().div_ceil(8));
-        };
+        let bytes = json::newest_within(&mut self.things, BYTES_MAX);
         if state::set(KEY, &bytes).is_err() {
             log::warn("What was seen lately cannot be remembered; edits and deletions may be overlooked.");
         }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use membrana_sdk::http::{HttpError, Request, Response, send};
+use membrana_sdk::http::{Request, Response, send};
 use membrana_sdk::limits::refused_ms;
 use membrana_sdk::{Fault, Result};
 use serde_json::{Value as Json, json};
@@ -33,7 +33,7 @@ impl Api {
     /// A GET whose answer is JSON; `None` where the thing is no longer there.
     pub(crate) fn get(&self, path: &str) -> Result<Option<Json>> {
         let request = Request::new("GET", format!("{}{path}", self.base)).header("accept", "application/json");
-        let answer = send(&request).map_err(|error| lost(&error))?;
+        let answer = send(&request).map_err(|error| error.fault("misago"))?;
         match answer.status {
             404 | 410 => Ok(None),
             401 | 403 => Err(Fault::config("misago.closed", format!("the forum shows nothing to visitors: {}", words(&answer)))),
@@ -47,11 +47,11 @@ impl Api {
 
     /// Opens a session for the account of the configuration.
     fn log_in(&self) -> Result<()> {
-        let page = send(&Request::new("GET", format!("{}/", self.base))).map_err(|error| lost(&error))?;
+        let page = send(&Request::new("GET", format!("{}/", self.base))).map_err(|error| error.fault("misago"))?;
         self.keep_cookies(&read(page)?);
         let login = json!({ "username": self.username, "password": "" });
         let request = self.change("/api/auth/", &login).auth("password");
-        let answer = send(&request).map_err(|error| lost(&error))?;
+        let answer = send(&request).map_err(|error| error.fault("misago"))?;
         match answer.status {
             200..=299 => {
                 self.keep_cookies(&answer);
@@ -65,10 +65,7 @@ impl Api {
     /// Writes a post, as the account. A lost answer is an unknown outcome.
     pub(crate) fn write(&self, path: &str, body: &Json) -> Result<Json> {
         self.log_in()?;
-        let answer = send(&self.change(path, body)).map_err(|error| match error {
-            HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => Fault::outcome_unknown(error.words()),
-            _ => lost(&error),
-        })?;
+        let answer = send(&self.change(path, body)).map_err(|error| error.fault_of_write("misago"))?;
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}"))),
             // What concerns no field is the guard against floods; the posts before this one were too near.
@@ -105,13 +102,6 @@ impl Api {
                 cookies.push((name.to_owned(), value.to_owned()));
             }
         }
-    }
-}
-
-fn lost(error: &HttpError) -> Fault {
-    match error {
-        HttpError::Denied(_) => Fault::config("misago.denied", error.words()),
-        _ => Fault::transient("misago.unreachable", error.words()),
     }
 }
 

@@ -10,7 +10,8 @@ mod shapes;
 mod walk;
 
 use membrana_sdk::connector::{Message, Page, Receipt, Sent};
-use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
+use membrana_sdk::json;
+use membrana_sdk::{Connector, Finding, NativeId, Result, Surroundings, finding_error, register_connector};
 use serde::Deserialize;
 use url::Url;
 
@@ -33,7 +34,7 @@ pub(crate) struct Section {
 
 impl Section {
     fn read() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("misago.section", error))
+        json::section("misago")
     }
 
     /// Without a slash at its end.

@@ -3,6 +3,7 @@
 
 use membrana_markup::{parted, plain};
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{NativeId, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -67,17 +68,12 @@ fn moment(of: &Json, pointer: &str) -> Option<u64> {
     u64::try_from(text(of, pointer)?.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
 }
 
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-fn cut(text: &str, bytes_max: usize) -> String {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default().to_owned()
-}
-
 impl Thread {
     /// None where it is none.
     pub(crate) fn of(json: &Json) -> Option<Self> {
         Some(Self {
             id: id(json)?,
-            title: cut(text(json, "/title").unwrap_or_default(), SUBJECT_BYTES_MAX),
+            title: cut(text(json, "/title").unwrap_or_default(), SUBJECT_BYTES_MAX).to_owned(),
             last_post: json.get("last_post").and_then(Json::as_u64)?,
             last_on: moment(json, "/last_post_on"),
             pages: json.get("pages").and_then(Json::as_u64).unwrap_or(1).max(1),
@@ -99,10 +95,10 @@ impl Post {
             is_event: flag(json, "is_event"),
             posted: moment(json, "/posted_on"),
             edited: moment(json, "/updated_on").filter(|_| edits > 0),
-            username: cut(text(json, "/poster/username").or_else(|| text(json, "/poster_name")).unwrap_or_default(), NAME_BYTES_MAX),
+            username: cut(text(json, "/poster/username").or_else(|| text(json, "/poster_name")).unwrap_or_default(), NAME_BYTES_MAX).to_owned(),
             // Who closed their account has left a name.
             user_id: json.pointer("/poster/id").and_then(Json::as_u64),
-            name: text(json, "/poster/real_name").map(|name| cut(name, NAME_BYTES_MAX)),
+            name: text(json, "/poster/real_name").map(|name| cut(name, NAME_BYTES_MAX).to_owned()),
             profile: text(json, "/poster/url").map(str::to_owned),
             is_unapproved: flag(json, "is_unapproved"),
             content: text(json, "/content").filter(|_| !flag(json, "is_hidden")).map(str::to_owned),
@@ -117,7 +113,7 @@ impl Post {
     /// What it says, and what it quotes.
     pub(crate) fn words(&self) -> (String, Option<String>) {
         let (said, quoted) = parted(self.content.as_deref().unwrap_or_default(), "<aside class=\"quote-block", ">", "</aside>");
-        (cut(&plain(&said), TEXT_BYTES_MAX), Some(cut(&plain(&quoted), TEXT_BYTES_MAX)).filter(|quoted| !quoted.is_empty()))
+        (cut(&plain(&said), TEXT_BYTES_MAX).to_owned(), Some(cut(&plain(&quoted), TEXT_BYTES_MAX).to_owned()).filter(|quoted| !quoted.is_empty()))
     }
 
     pub(crate) fn native(&self, section: &Section) -> NativeId {

@@ -3,6 +3,7 @@
 //! walk is read again from there, and what was told before is a repeat to the host.
 
 use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -59,20 +60,13 @@ struct Turn {
 }
 
 impl Cursor {
-    /// None at the very first poll. Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Option<Self>> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = serde_json::from_str(text).map(Some);
-        parsed.map_err(|_| Fault::permanent("misago.bad-cursor", "the stored cursor is not this plugin's"))
-    }
-
     fn is_too_old(&self, at: Option<u64>) -> bool {
         self.known == 0 && at.is_some_and(|at| at < self.floor)
     }
 }
 
 pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items: u32, max_bytes: u32) -> Result<Page> {
-    let Some(mut cursor) = Cursor::parse(cursor)? else { return begin(section, api) };
+    let Some(mut cursor) = json::cursor::<Cursor>("misago", cursor)? else { return begin(section, api) };
     let backfill = cursor.is_history;
     let mut round = Round::new(section, max_items, max_bytes);
     let mut walk = match cursor.walk.take() {
@@ -99,7 +93,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
     } else {
         (cursor.deep, cursor.known, cursor.is_history) = (cursor.known, walk.top, false);
     }
-    let encoded = encoded(&cursor)?;
+    let encoded = json::cursor_text("misago", &cursor)?;
     Ok(Page { changes: round.done(), cursor: encoded, more, backfill, next_poll_ms: None, allowance: None })
 }
 
@@ -111,12 +105,8 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
     let newest = threads.iter().map(|thread| thread.last_post).max().unwrap_or(0);
     let known = if is_history { 0 } else { newest };
     let floor = clock::now().saturating_sub(days.saturating_mul(DAY_MS));
-    let cursor = encoded(&Cursor { known, deep: known, floor, is_history, walk: None })?;
+    let cursor = json::cursor_text("misago", &Cursor { known, deep: known, floor, is_history, walk: None })?;
     Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: None })
-}
-
-fn encoded(cursor: &Cursor) -> Result<String> {
-    serde_json::to_string(cursor).map_err(|error| Fault::transient("misago.cursor", error))
 }
 
 /// A page of the list, and where it goes on. A list that begins behind its end is none.

@@ -5,6 +5,7 @@
 
 mod words;
 
+use membrana_sdk::json;
 use std::collections::BTreeMap;
 
 use membrana_sdk::connector::{Author, Change, Interaction, Origin, Ours, Raw};
@@ -119,7 +120,7 @@ impl Connector for Touchpoint {
         if !matches!(raw.origin, Origin::Webhook(_)) {
             return Err(Fault::unsupported("anything but webhooks"));
         }
-        let section: Section = serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("touchpoint.section", error))?;
+        let section: Section = json::section("touchpoint")?;
         let body: Value = serde_json::from_slice(&digits_kept(&raw.body)).map_err(|error| Fault::permanent("touchpoint.no-json", error))?;
         let events: Vec<&Value> = match section.items.as_deref().map(|pointer| body.pointer(pointer)) {
             None => vec![&body],

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::Section;
-use crate::faults::{Call, Problem, judged, lost};
+use crate::faults::{Call, Problem, judged};
 use crate::shapes::{NAME_BYTES_MAX, id, whole};
 
 /// How long it is believed whose token it is. Units: milliseconds.
@@ -70,7 +70,7 @@ impl Api {
     /// A GET whose answer is JSON.
     pub(crate) fn read(&self, who: Who, path: &str) -> Result<Read> {
         let request = Request::new("GET", format!("{}{path}", self.base)).auth(who.credential());
-        let answer = self.sent(&request).map_err(|error| lost(&error, Call::Read))?;
+        let answer = self.sent(&request).map_err(|error| error.fault("x"))?;
         if answer.status == 400 {
             return Ok(Read::Refused(Problem::of(&answer)));
         }
@@ -94,7 +94,7 @@ impl Api {
     /// A call that changes something. A lost answer is an unknown outcome.
     pub(crate) fn write(&self, who: Who, method: &str, path: &str, body: &Json) -> Result<Json> {
         let request = Request::new(method, format!("{}{path}", self.base)).auth(who.credential()).body("application/json", body.to_string());
-        let answer = self.sent(&request).map_err(|error| lost(&error, Call::Write))?;
+        let answer = self.sent(&request).map_err(|error| error.fault_of_write("x"))?;
         decoded(path, &judged(answer, Call::Write)?).map_err(Fault::outcome_unknown)
     }
 

@@ -1,13 +1,14 @@
 //! Direct messages: the old shape, which both kinds of webhooks still use, and that of v2.
 
 use membrana_sdk::connector::{Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId, clock};
 use serde_json::Value as Json;
 
 use crate::ids::{compare, moment, moment_of};
 use crate::media;
 use crate::post::{Own, ReplyContext, author};
-use crate::shapes::{NAME_BYTES_MAX, TEXT_BYTES_MAX, WORD_BYTES_MAX, cut, id, plain, text, unwrapped, whole};
+use crate::shapes::{NAME_BYTES_MAX, TEXT_BYTES_MAX, WORD_BYTES_MAX, id, plain, text, unwrapped, whole};
 
 /// Of direct messages and their conversations, whose ids are not those of posts.
 const SCOPE: &str = "dm";

@@ -5,12 +5,13 @@
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use membrana_sdk::http::{HttpError, Response};
+use membrana_sdk::http::Response;
 use membrana_sdk::limits::{refused_ms, until_midnight_ms, wait_ms};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, Result, clock};
 use serde_json::Value as Json;
 
-use crate::shapes::{cut, list};
+use crate::shapes::list;
 
 const DAY_MS: u64 = 86_400_000;
 /// Kept of what X says. Units: bytes.
@@ -64,15 +65,6 @@ impl Problem {
 
     fn is_capped(&self) -> bool {
         self.slug == "usage-capped" || self.says(&["usagecapexceeded", "usage-capped", "creditsdepleted"])
-    }
-}
-
-/// No answer at all.
-pub(crate) fn lost(error: &HttpError, call: Call) -> Fault {
-    match error {
-        HttpError::Denied(_) => Fault::config("x.denied", error.words()),
-        HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) if call == Call::Write => Fault::outcome_unknown(error.words()),
-        _ => Fault::transient("x.unreachable", error.words()),
     }
 }
 

@@ -20,6 +20,7 @@ mod walk;
 mod watch;
 
 use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, Receipt, Sent};
+use membrana_sdk::json;
 use membrana_sdk::{Connector, Fault, Finding, Result, Surroundings, finding_error, finding_info, register_connector};
 use serde::Deserialize;
 use url::Url;
@@ -92,7 +93,7 @@ pub(crate) struct Section {
 
 impl Section {
     fn read() -> Result<Self> {
-        serde_json::from_str(&membrana_sdk::config::json()).map_err(|error| Fault::config("x.section", error))
+        json::section("x")
     }
 
     pub(crate) fn sources(&self) -> Vec<Source> {

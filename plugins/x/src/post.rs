@@ -6,6 +6,7 @@
 //! and whoever answers or deletes any version reaches the same one.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -13,7 +14,7 @@ use serde_json::Value as Json;
 use crate::ids::{compare, moment, moment_of};
 use crate::media;
 use crate::shapes::{NAME_BYTES_MAX, TEXT_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX};
-use crate::shapes::{count, cut, either, id, items, language, list, plain, text, unwrapped, whole};
+use crate::shapes::{count, either, id, items, language, list, plain, text, unwrapped, whole};
 
 /// Of an edit history; X allows five edits.
 const VERSIONS_MAX: usize = 32;

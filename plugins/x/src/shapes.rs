@@ -1,6 +1,7 @@
 //! Fields of what X sends, read with care: anybody may fill them, and both generations of names are about. What is missing, null
 //! or of another type is absent, and everything is cut to the bounds of the contract.
 
+use membrana_sdk::text::cut;
 use serde_json::Value as Json;
 
 use crate::ids::is_id;
@@ -12,12 +13,6 @@ pub(crate) const TEXT_BYTES_MAX: usize = 256 << 10;
 pub(crate) const WORD_BYTES_MAX: usize = 64;
 const NOTE_BYTES_MAX: usize = 4096;
 const HEAD_BYTES_MAX: usize = 64 << 10;
-
-/// The longest prefix of at most `bytes_max` bytes that ends at a character.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
-}
 
 /// None where it is no text.
 pub(crate) fn text<'j>(of: &'j Json, key: &str, bytes_max: usize) -> Option<&'j str> {

@@ -4,6 +4,7 @@
 //! holds the walk, so whoever begins again with an old cursor asks the same again, and nothing lies behind it.
 
 use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, clock, log};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -133,12 +134,6 @@ struct Context<'c> {
 }
 
 impl Cursor {
-    /// Errors: `permanent` where it is none of ours: to begin anew would leave a gap in silence.
-    fn parse(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
-        serde_json::from_str(text).map_err(|_| Fault::permanent("x.bad-cursor", "the stored cursor is not this plugin's"))
-    }
-
     fn walk(&mut self, source: Source) -> &mut Option<Walk> {
         match source {
             Source::Search => &mut self.search,
@@ -161,7 +156,7 @@ struct Step {
 /// One page of each source; while one goes through history, of that one alone, for a page is history as a whole.
 pub(crate) fn poll(section: &Section, cursor: Option<&str>, max_items: u32) -> Result<Page> {
     let api = Api::new(section);
-    let mut cursor = Cursor::parse(cursor)?;
+    let mut cursor = json::cursor::<Cursor>("x", cursor)?.unwrap_or_default();
     if section.stream {
         keep_rules(section, &api)?;
     }
@@ -193,7 +188,7 @@ pub(crate) fn poll(section: &Section, cursor: Option<&str>, max_items: u32) -> R
         let gone = Watched::after(&outcome.changes, may_ask, &api);
         outcome.changes.extend(gone);
     }
-    let cursor = serde_json::to_string(&cursor).map_err(|error| Fault::transient("x.cursor", error))?;
+    let cursor = json::cursor_text("x", &cursor)?;
     outcome.page(cursor, backfill, &api)
 }
 

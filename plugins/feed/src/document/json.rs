@@ -1,9 +1,10 @@
 //! JSON Feed 1 and 1.1; wrong types are passed over.
 
+use membrana_sdk::text::cut;
 use serde_json::Value as Json;
 use url::Url;
 
-use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute, clipped};
+use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute};
 use membrana_markup::tidy;
 
 pub(super) fn read(text: &str, base: Option<&Url>) -> Option<Document> {
@@ -19,7 +20,7 @@ pub(super) fn read(text: &str, base: Option<&Url>) -> Option<Document> {
 }
 
 fn item(item: &Json, base: Option<&Url>) -> Item {
-    let said = |key: &str, is_html| word(item, key).map(|text| Body { text: clipped(&text, TEXT_MAX).to_owned(), is_html });
+    let said = |key: &str, is_html| word(item, key).map(|text| Body { text: cut(&text, TEXT_MAX).to_owned(), is_html });
     let author = item.pointer("/authors/0").or_else(|| item.get("author"));
     let files = item.get("attachments").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     Item {

@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use membrana_sdk::text::cut;
 use url::Url;
 
-use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute, clipped};
+use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, absolute};
 use membrana_markup::{Piece, Scanner, attribute, is_html, local, plain, tidy, tidy_lines, unescape};
 
 /// `None`: this is no feed.
@@ -121,7 +122,7 @@ impl Reader {
             Piece::Close(name) => self.closed(name),
             Piece::Text(text, is_raw) => {
                 let Some(open) = &mut self.open else { return };
-                let text = clipped(text, TEXT_MAX.saturating_sub(open.text.len()));
+                let text = cut(text, TEXT_MAX.saturating_sub(open.text.len()));
                 // Entities are read once: here, or with the markup that they stand in.
                 match (is_raw, open.dress) {
                     (true, _) | (false, Dress::Xhtml) => open.text.push_str(text),
@@ -301,7 +302,7 @@ impl Reader {
         match field {
             Field::Title => document.title = document.title.take().or_else(|| Some(shown(dress, text))),
             Field::Language => document.language = Some(text.to_owned()),
-            Field::Generator => document.generator = Some(clipped(text, 200).to_owned()),
+            Field::Generator => document.generator = Some(cut(text, 200).to_owned()),
             Field::Link => document.link = document.link.take().or(link),
             Field::Comments => document.comments = document.comments.take().or(link),
             Field::Minutes => document.pace_ms = text.parse::<u32>().ok().map(|minutes| u64::from(minutes) * 60_000),

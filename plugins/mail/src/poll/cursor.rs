@@ -1,5 +1,6 @@
 //! Where reading goes on, per mailbox, as JSON: UIDVALIDITY, the last UID handed over, and a stretch still to catch up.
 
+use membrana_sdk::json;
 use std::collections::BTreeMap;
 
 use membrana_sdk::{Fault, Result};
@@ -71,8 +72,7 @@ impl CatchUp {
 impl Cursor {
     /// Errors: `permanent` where it is none of ours.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
-        serde_json::from_str(text).map_err(|_| Fault::permanent("mail.bad-cursor", "the stored cursor is not this plugin's"))
+        Ok(json::cursor("mail", text)?.unwrap_or_default())
     }
 
     pub(crate) fn text(&self) -> Result<String> {

@@ -3,6 +3,7 @@
 //! Source: RFC 3834, RFC 3464, RFC 2919, RFC 2369; the Exchange and Gmail headers as their vendors document them.
 
 use mail_parser::{HeaderValue, Message, MimeHeaders};
+use membrana_sdk::text::cut;
 
 use crate::address::Address;
 
@@ -67,7 +68,7 @@ fn first_words(message: &Message<'_>, name: &'static str) -> String {
         Some(HeaderValue::Text(text)) => Some(text.to_string()),
         _ => None,
     });
-    crate::address::cut(raw.unwrap_or_default().trim(), 128).to_lowercase()
+    cut(raw.unwrap_or_default().trim(), 128).to_lowercase()
 }
 
 const AWAY: &[&str] = &[

@@ -5,6 +5,7 @@ use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::{ContentType, Encoding, Message, MessagePart, MimeHeaders, PartType};
+use membrana_sdk::text::cut;
 
 use super::html;
 
@@ -137,7 +138,7 @@ pub(crate) fn printable(text: &str) -> String {
 /// `text/plain`, lower case.
 pub(crate) fn media_type(kind: &ContentType<'_>) -> String {
     let whole = format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream"));
-    crate::address::cut(&printable(&whole.to_lowercase()).replace('\n', ""), 128).to_owned()
+    cut(&printable(&whole.to_lowercase()).replace('\n', ""), 128).to_owned()
 }
 
 #[cfg(test)]
