@@ -1,9 +1,7 @@
 //! Codes of authenticity and tokens, compared in constant time; and the texts that they come as.
 
-use hmac::digest::KeyInit;
-use hmac::{Hmac, Mac};
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use ring::digest::{SHA256, digest};
+use ring::hmac::{Context, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512, Key};
 use subtle::ConstantTimeEq;
 
 /// Longer texts are no signature. Units: bytes; SHA-512 in hex has 128.
@@ -27,12 +25,15 @@ impl Hash {
 
     /// HMAC over these parts, one after the other.
     pub(super) fn mac(self, secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-        match self {
-            Self::Sha1 => mac::<Hmac<Sha1>>(secret, parts),
-            Self::Sha256 => mac::<Hmac<Sha256>>(secret, parts),
-            Self::Sha384 => mac::<Hmac<Sha384>>(secret, parts),
-            Self::Sha512 => mac::<Hmac<Sha512>>(secret, parts),
-        }
+        let algorithm = match self {
+            Self::Sha1 => HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => HMAC_SHA256,
+            Self::Sha384 => HMAC_SHA384,
+            Self::Sha512 => HMAC_SHA512,
+        };
+        let mut mac = Context::with_key(&Key::new(algorithm, secret));
+        parts.iter().for_each(|part| mac.update(part));
+        mac.sign().as_ref().to_vec()
     }
 
     /// Says whether `given` is the whole code over these parts. A part of one is none.
@@ -41,23 +42,14 @@ impl Hash {
     }
 }
 
-fn mac<M: Mac + KeyInit>(secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    // HMAC takes keys of any length; an empty code is equal to none that is given.
-    let Ok(mut mac) = <M as Mac>::new_from_slice(secret) else { return Vec::new() };
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().to_vec()
-}
-
 /// Equality of secrets; what it takes tells neither where they differ nor how long they are.
 pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
+    digest(&SHA256, one).as_ref().ct_eq(digest(&SHA256, other).as_ref()).into()
 }
 
 /// Says whether the bytes have this SHA-256.
 pub(super) fn has_sha256(bytes: &[u8], given: &[u8]) -> bool {
-    given.ct_eq(&Sha256::digest(bytes)).into()
+    given.ct_eq(digest(&SHA256, bytes).as_ref()).into()
 }
 
 /// `sha256=…` into its hash and its code's text.
