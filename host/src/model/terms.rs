@@ -136,10 +136,9 @@ impl ReplyTerms {
             return Err(Unfit::Closed(window));
         }
         let max_len = if audience == "private" { self.private_max_len.or(self.max_len) } else { self.max_len };
-        match (max_len, self.len_unit.measure(text)) {
-            (Some(max), length) if length > max => Err(Unfit::TooLong { length, max, unit: self.len_unit }),
-            _ => Ok(()),
-        }
+        let Some(max) = max_len else { return Ok(()) };
+        let length = self.len_unit.measure(text);
+        if length > max { Err(Unfit::TooLong { length, max, unit: self.len_unit }) } else { Ok(()) }
     }
 }
 
