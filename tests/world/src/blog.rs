@@ -1,6 +1,5 @@
 //! A blog: posts and comments, told by RSS, with ETags.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,9 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::door::Next;
 use crate::form::{Form, escaped};
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -42,6 +40,8 @@ pub struct Blog {
     content: Shared,
 }
 
+front!(Blog);
+
 impl Blog {
     /// Starts an empty blog.
     pub async fn start() -> std::io::Result<Self> {
@@ -52,26 +52,6 @@ impl Blog {
             .route("/comment", post(comment))
             .with_state(Arc::clone(&content));
         Ok(Self { server: Server::start(router).await?, content })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 
     /// Serves these bytes as its feed; `None` ends that.

@@ -10,14 +10,12 @@ mod api;
 mod hook;
 mod state;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::get;
 
-use crate::door::Next;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 pub use hook::DiscourseHook;
 use state::{Forum, Kind};
 pub use state::{ForumPost, ForumTopic};
@@ -30,6 +28,8 @@ pub struct Discourse {
     forum: Shared,
 }
 
+front!(Discourse);
+
 impl Discourse {
     /// Starts a forum that knows this key, and the account that it acts as.
     pub async fn start(key: &str, username: &str) -> std::io::Result<Self> {
@@ -41,26 +41,6 @@ impl Discourse {
             .route("/t/{id}/posts.json", get(api::topic_posts))
             .with_state(Arc::clone(&forum));
         Ok(Self { server: Server::start(router).await?, forum })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 
     /// Somebody opens a topic; gives its number and its first post's.

@@ -6,7 +6,6 @@
 mod people;
 mod state;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path, Query, State};
@@ -16,9 +15,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::door::Next;
 use crate::oauth::Oauth;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 pub use state::Post;
 use state::{Network, Said};
 
@@ -36,6 +34,8 @@ pub struct Mastodon {
     server: Server,
     network: Shared,
 }
+
+front!(Mastodon);
 
 impl Mastodon {
     /// Starts a server that knows this token as the company's.
@@ -67,26 +67,6 @@ impl Mastodon {
             .with_state(Arc::clone(&network))
             .merge(more);
         Ok(Self { server: Server::start(router).await?, network })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 
     /// Somebody elsewhere (`anna@people.example`) says something; `answers` is a status's id. Gives the new status's id.

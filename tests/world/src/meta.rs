@@ -20,9 +20,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::door::Next;
 use crate::http::Answer;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 pub use fetch::{Fetched, fetch};
 use hooks::hex_hmac;
 pub use hooks::{Shape, sign_hex};
@@ -40,6 +39,8 @@ pub struct Meta {
     network: Shared,
 }
 
+front!(Meta);
+
 impl Meta {
     /// Starts a network that knows this token, and an app of this secret.
     pub async fn start(token: &str, app_secret: &str) -> std::io::Result<Self> {
@@ -48,26 +49,6 @@ impl Meta {
         let server = Server::start(router).await?;
         locked(&network).base = server.url();
         Ok(Self { server, network })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 
     fn net(&self) -> MutexGuard<'_, Network> {

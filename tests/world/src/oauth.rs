@@ -2,7 +2,6 @@
 //! loses everything that came of that login. Source: RFC 6749, RFC 7636, RFC 9700 §4.14.2.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Query, State};
@@ -15,9 +14,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::door::Next;
 use crate::form::Form;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 
 /// The logins of one application. Cheap to clone.
 #[derive(Clone)]
@@ -209,31 +207,13 @@ pub struct OauthServer {
     server: Server,
 }
 
+front!(OauthServer);
+
 impl OauthServer {
     /// Starts it on a free port.
     pub async fn start(oauth: &Oauth) -> std::io::Result<Self> {
         let router = oauth.router().merge(Router::new().route("/api", get(api).post(api)).with_state(oauth.clone()));
         Ok(Self { server: Server::start(router).await? })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 }
 

@@ -113,6 +113,34 @@ impl Server {
     }
 }
 
+/// What every pretend network shows of its server.
+macro_rules! front {
+    ($network:ty) => {
+        impl $network {
+            /// Where it is.
+            pub fn address(&self) -> std::net::SocketAddr {
+                self.server.address
+            }
+
+            /// `http://127.0.0.1:PORT`.
+            pub fn url(&self) -> String {
+                self.server.url()
+            }
+
+            /// What was asked of it.
+            pub fn ledger(&self) -> $crate::Ledger {
+                self.server.script.ledger.clone()
+            }
+
+            /// What happens at the next request whose line begins with `at`.
+            pub fn next(&self, at: &str, next: $crate::Next) {
+                self.server.next(at, next);
+            }
+        }
+    };
+}
+pub(crate) use front;
+
 async fn scripted(State(script): State<Script>, request: Request, inner: Inner) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };

@@ -10,7 +10,6 @@ mod show;
 mod state;
 mod write;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,8 +22,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::door::Next;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Server, front, locked};
 pub use hooks::Hook;
 use state::Network;
 pub use state::{Direct, Post};
@@ -43,6 +41,8 @@ pub struct X {
     network: Shared,
 }
 
+front!(X);
+
 impl X {
     /// Starts a server that knows these tokens as the app's and the company's account's, at this moment. Units: ms since 1970.
     pub async fn start(app_token: &str, user_token: &str, now_ms: u64) -> std::io::Result<Self> {
@@ -51,26 +51,6 @@ impl X {
         let network = Arc::new(Mutex::new(network));
         let router = Router::new().fallback(asked).with_state(Arc::clone(&network));
         Ok(Self { server: Server::start(router).await?, network })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
-    /// What was asked of it.
-    pub fn ledger(&self) -> Ledger {
-        self.server.script.ledger.clone()
-    }
-
-    /// What happens at the next request whose line begins with `at`.
-    pub fn next(&self, at: &str, next: Next) {
-        self.server.next(at, next);
     }
 
     /// Moves the clock on.
