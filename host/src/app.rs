@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Report, Severity};
 use crate::console::{self, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
-use crate::ingress::{Hook, Ingress};
+use crate::ingress::{Hook, Ingress, Streaming};
 use crate::intake::{Intake, Memory};
 use crate::model::ChannelName;
 use crate::outbox::Outbox;
@@ -359,9 +359,14 @@ impl App {
                 pace: prepared.pace,
                 state_quota: prepared.state_quota,
                 memory: tokio::sync::Mutex::new(Memory::default()),
+                asked: AtomicU8::new(0),
             });
             intakes.push(Arc::clone(&intake));
-            works.push(intake);
+            works.push(Arc::clone(&intake) as Arc<dyn Work>);
+            if prepared.plugin.current().has_stream() {
+                let (journal, channel, plugin) = (journal.clone(), channel.clone(), Arc::clone(&prepared.plugin));
+                works.push(Arc::new(Streaming::new(journal, channel, plugin, Box::new(move || intake.catch_up()))));
+            }
             works.push(Arc::new(Analysis::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
             works.push(Arc::new(CatchUp::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
             works.push(Arc::new(Rules {
@@ -460,8 +465,7 @@ fn poll_by(intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>) -> console::PollNow {
         if intake.pace.is_none() {
             return Polled::WebhookOnly;
         }
-        #[expect(clippy::disallowed_methods, reason = "it only waits for the call under way, which has a bound")]
-        tokio::spawn(async move { intake.poll_now().await });
+        intake.poll_now();
         Polled::Asked
     })
 }

@@ -13,6 +13,7 @@ mod net;
 mod oauth1;
 mod oauth2;
 mod sealed;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -35,6 +36,7 @@ pub use meter::{Budget, Meter, Price, Spent, Tariff};
 pub use net::{Connection, NetError, Security};
 pub use oauth1::Signer;
 pub use oauth2::{Client, ClientAuth, LoggedIn, Login, LoginError, Tokens};
+pub use stream::{Frame, Stream, StreamEnd, StreamError, StreamProtocol, StreamRequest};
 pub use tls::check_roots;
 
 use tls::Tls;
@@ -114,6 +116,11 @@ impl Egress {
         Door { egress: Arc::clone(self), config, calls: Semaphore::new(CALLS_MAX), idle: http::Idle::default() }
     }
 }
+
+/// A connection, with TLS or without.
+trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Io for T {}
 
 /// Why no connection stands.
 enum Failed {

@@ -1,9 +1,11 @@
-//! Takes in what networks push: verify over the bytes received, commit them raw, then answer 2xx.
+//! Takes in what networks push: verify over the bytes received, commit them raw, then answer 2xx. What comes over a connection
+//! that the host keeps is committed likewise, frame by frame (`streaming`).
 //!
 //! It understands nothing of what it takes; that is the connector's `receive`, later and one by one. Nothing is acknowledged
 //! before it is durable, and nothing unverified is stored. Challenges are answered from memory: they wait for no store, and no
 //! plugin sees them. What proves a webhook and is itself a secret is not stored either.
 
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -20,6 +22,7 @@ use crate::telemetry::chain;
 
 use verify::{TELEGRAM_TOKEN, Verdict};
 
+pub use streaming::Streaming;
 pub use verify::{Challenge, Setup, Verifier};
 
 /// A repeat of a delivery's id inside this window has no effect. Units: milliseconds; three days, longer than any retry schedule here.

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,7 +66,14 @@ pub struct Intake {
     pub state_quota: usize,
     /// What only this channel's intake touches.
     pub memory: Mutex<Memory>,
+    /// Whether others asked for a poll: 0, or [`CATCH_UP`], or [`ORDERED`].
+    pub asked: AtomicU8,
 }
+
+/// A stream stands again: what was said in between is to be fetched.
+const CATCH_UP: u8 = 1;
+/// An admin wants it now.
+const ORDERED: u8 = 2;
 
 /// What came of one raw item.
 enum Received {
@@ -110,6 +118,10 @@ impl Work for Intake {
         if memory.is_refused && record.status.as_ref().is_none_or(|status| status.state != BAD_CREDENTIALS) {
             (memory.is_refused, memory.next_poll, memory.next_raw) = (false, Timestamp::default(), Timestamp::default());
         }
+        let asked = self.asked.swap(0, Ordering::AcqRel);
+        if asked == ORDERED || (asked == CATCH_UP && memory.n_faults == 0) {
+            memory.next_poll = Timestamp::default();
+        }
         let has_raw = record.position(&Reader::Raw) < record.raw_last;
         if has_raw && memory.next_raw <= now {
             return self.understand(&record, &mut memory).await;
@@ -126,9 +138,18 @@ impl Work for Intake {
 }
 
 impl Intake {
-    /// Polls at the next turn.
-    pub async fn poll_now(&self) {
-        self.memory.lock().await.next_poll = Timestamp::default();
+    /// Polls at the next turn, as an admin ordered.
+    pub fn poll_now(&self) {
+        self.ask(ORDERED);
+    }
+
+    /// Polls at the next turn, unless the channel waits after a fault: then that poll will do.
+    pub fn catch_up(&self) {
+        self.ask(CATCH_UP);
+    }
+
+    fn ask(&self, what: u8) {
+        self.asked.fetch_max(what, Ordering::AcqRel);
         self.journal.ring(&self.channel);
     }
 
@@ -349,9 +370,9 @@ impl Intake {
     fn status_of(&self, record: &ChannelRecord, state: &str, reason: Option<&str>) -> Option<ChannelStatus> {
         let old = record.status.as_ref();
         let is_same = old.is_some_and(|old| old.state == state && old.reason.as_deref() == reason);
-        // That reading works does not mend that sending does not: the outbox takes that back.
-        let is_of_outbox = state == "connected" && old.is_some_and(ChannelStatus::is_of_outbox);
-        if is_same || is_of_outbox {
+        // That reading works does not mend that sending or the stream does not: they take that back themselves.
+        let is_of_others = state == "connected" && old.is_some_and(|old| old.is_of_outbox() || old.is_of_stream());
+        if is_same || is_of_others {
             return None;
         }
         info!(channel = %self.channel, state, "Channel changed its state.");

@@ -280,11 +280,23 @@ pub struct ChannelStatus {
 pub const BAD_CREDENTIALS: &str = "bad-credentials";
 /// How the reason begins where it was a send that was refused.
 const CANNOT_SEND: &str = "cannot send: ";
+/// How it begins where the stream is down, whatever a poll brings.
+const NO_STREAM: &str = "no stream: ";
 
 impl ChannelStatus {
     /// Sends are refused for their credential.
     pub fn cannot_send(why: &str, since: Timestamp) -> Self {
         Self { state: BAD_CREDENTIALS.to_owned(), reason: Some(format!("{CANNOT_SEND}{why}")), since }
+    }
+
+    /// The stream does not open; polls may go well meanwhile.
+    pub fn no_stream(why: &str, since: Timestamp) -> Self {
+        Self { state: "degraded".to_owned(), reason: Some(format!("{NO_STREAM}{why}")), since }
+    }
+
+    /// Only the stream knows when it is over.
+    pub fn is_of_stream(&self) -> bool {
+        self.state == "degraded" && self.reason.as_deref().is_some_and(|reason| reason.starts_with(NO_STREAM))
     }
 
     /// Only the outbox knows when it is over.

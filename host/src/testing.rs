@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::egress::{Door, StreamRequest};
 use crate::model::{
     Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId, NativeId, NewEntry,
     NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
@@ -192,6 +193,9 @@ pub struct Scripted {
     receive: Option<Script<RawItem, (Vec<Change>, Kept)>>,
     send: Option<Script<(String, Message), Receipt>>,
     probe: Option<Script<(String, Message), Probed>>,
+    door: Option<Arc<Door>>,
+    open: Option<Script<Option<String>, StreamRequest>>,
+    fetch: Option<Script<(String, u32), Vec<u8>>>,
     analyze: Option<Script<Vec<String>, Vec<Vec<Annotation>>>>,
     decide: Option<Script<Vec<RuleEvent>, Vec<RuleDecision>>>,
 }
@@ -218,6 +222,19 @@ impl Scripted {
     /// Key and message in, whether it went out.
     pub fn probe(mut self, script: impl Fn((String, Message)) -> Result<Probed, Fault> + Send + Sync + 'static) -> Self {
         self.probe = Some(Box::new(script));
+        self
+    }
+
+    /// Through this door; cursor in, what to connect to out.
+    pub fn open(mut self, door: Door, script: impl Fn(Option<String>) -> Result<StreamRequest, Fault> + Send + Sync + 'static) -> Self {
+        self.door = Some(Arc::new(door));
+        self.open = Some(Box::new(script));
+        self
+    }
+
+    /// Reference and bound in, bytes out.
+    pub fn fetch(mut self, script: impl Fn((String, u32)) -> Result<Vec<u8>, Fault> + Send + Sync + 'static) -> Self {
+        self.fetch = Some(Box::new(script));
         self
     }
 
@@ -264,6 +281,18 @@ impl Native for Scripted {
 
     fn probe(&self, key: &str, message: &Message) -> Result<Probed, Fault> {
         told(self.probe.as_ref(), (key.to_owned(), message.clone()))
+    }
+
+    fn door(&self) -> Option<Arc<Door>> {
+        self.door.clone()
+    }
+
+    fn open(&self, cursor: Option<String>) -> Result<StreamRequest, Fault> {
+        told(self.open.as_ref(), cursor)
+    }
+
+    fn fetch(&self, media_ref: &str, bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        told(self.fetch.as_ref(), (media_ref.to_owned(), bytes_max))
     }
 
     fn analyze(&self, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {

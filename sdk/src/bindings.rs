@@ -11,7 +11,7 @@ pub mod everything {
 }
 
 macro_rules! world {
-    ($module:ident, $world:literal, $($path:literal: $interface:ident),+) => {
+    ($module:ident, $world:literal $(, $path:literal: $interface:ident)*) => {
         pub mod $module {
             wit_bindgen::generate!({
                 path: "wit/0.1",
@@ -20,7 +20,7 @@ macro_rules! world {
                 additional_derives: [PartialEq, Clone],
                 with: {
                     "membrana:plugin/types@0.1.0": crate::bindings::everything::membrana::plugin::types,
-                    $($path: crate::bindings::everything::membrana::plugin::$interface,)+
+                    $($path: crate::bindings::everything::membrana::plugin::$interface,)*
                 },
             });
         }
@@ -36,6 +36,8 @@ world!(
     "membrana:plugin/http@0.1.0": http,
     "membrana:plugin/net@0.1.0": net
 );
+world!(stream, "stream-alone");
+world!(media, "media-alone");
 world!(
     analyzer,
     "analyzer-plugin",

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use crate::analyzer::{Batch, Item};
 use crate::bindings;
-use crate::connector::{Change, Message, Page, Raw, Receipt, Sent};
+use crate::connector::{Change, Message, Page, Raw, Receipt, Sent, Subscription};
 use crate::rule::{Decision, Event};
 use crate::{Annotation, Fault, Finding, Result, Surroundings, Value};
 
@@ -37,6 +37,19 @@ pub trait Connector {
         let _ = (key, message);
         Ok((Sent::Unknown, None))
     }
+}
+
+/// Beside [`Connector`]: the network pushes over a connection that the host keeps.
+pub trait Stream {
+    /// What to connect to; asked before every connection, state is read only. Frames come to [`Connector::receive`], durable first.
+    /// [`Fault::unsupported`]: this channel has no stream.
+    fn open(cursor: Option<String>) -> Result<Subscription>;
+}
+
+/// Beside [`Connector`]: files without a plain URL.
+pub trait Media {
+    /// The bytes of the attachment whose `media_ref` this is, at most `max_bytes`; state is read only.
+    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>>;
 }
 
 /// Says something about interactions; pure.
@@ -82,6 +95,18 @@ impl<T: Connector> bindings::connector::exports::membrana::plugin::connector::Gu
     }
 }
 
+impl<T: Stream> bindings::stream::exports::membrana::plugin::connector_stream::Guest for Exported<T> {
+    fn open(cursor: Option<String>) -> Result<Subscription> {
+        T::open(cursor)
+    }
+}
+
+impl<T: Media> bindings::media::exports::membrana::plugin::connector_media::Guest for Exported<T> {
+    fn fetch(media_ref: String, max_bytes: u32) -> Result<Vec<u8>> {
+        T::fetch(&media_ref, max_bytes)
+    }
+}
+
 impl Item {
     /// What an analyzer named in `after` said under this key.
     pub fn earlier(&self, key: &str) -> Option<&Value> {
@@ -112,6 +137,22 @@ impl<T: Rule> bindings::rule::exports::membrana::plugin::rule::Guest for Exporte
 macro_rules! register_connector {
     ($plugin:ty) => {
         $crate::__register!(connector, Connector, $plugin);
+    };
+}
+
+/// Exports a [`Stream`] beside the connector.
+#[macro_export]
+macro_rules! register_stream {
+    ($plugin:ty) => {
+        $crate::__register!(stream, Stream, $plugin);
+    };
+}
+
+/// Exports [`Media`] beside the connector.
+#[macro_export]
+macro_rules! register_media {
+    ($plugin:ty) => {
+        $crate::__register!(media, Media, $plugin);
     };
 }
 

@@ -19,7 +19,7 @@ pub mod testing;
 pub mod text;
 
 pub use errors::{Result, finding_error, finding_info, finding_warning};
-pub use kinds::{Analyzer, Connector, Rule};
+pub use kinds::{Analyzer, Connector, Media, Rule, Stream};
 pub use services::{clock, config, http, log, net, state};
 
 pub use bindings::everything::membrana::plugin::types::{
@@ -31,6 +31,7 @@ pub mod connector {
     pub use crate::bindings::connector::exports::membrana::plugin::connector::{
         Allowance, Author, Change, Interaction, Message, Origin, Ours, Page, Raw, Receipt, RequestHead, Sent, Target,
     };
+    pub use crate::bindings::stream::exports::membrana::plugin::connector_stream::Subscription;
 }
 
 /// What analyzers take.
@@ -45,6 +46,6 @@ pub mod rule {
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::bindings::{analyzer, connector, rule};
+    pub use crate::bindings::{analyzer, connector, media, rule, stream};
     pub use crate::kinds::Exported;
 }

@@ -42,6 +42,8 @@ mod replies;
 mod servers;
 #[path = "all/story.rs"]
 mod story;
+#[path = "all/streams.rs"]
+mod streams;
 #[path = "all/surfaces.rs"]
 mod surfaces;
 #[path = "all/tidy.rs"]

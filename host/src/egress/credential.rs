@@ -251,12 +251,21 @@ pub(super) fn echoes(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// Replaces every secret by as many `*`.
-pub(super) fn scrub(credentials: &[Credential], mut bytes: Vec<u8>) -> Vec<u8> {
-    // The longest first: a secret that begins with another one must not be left half masked.
+pub(super) fn scrub(credentials: &[Credential], bytes: Vec<u8>) -> Vec<u8> {
+    mask_all(&forms_of(credentials), bytes)
+}
+
+/// All that may come back of these, the longest first: a secret that begins with another one must not be left half masked.
+pub(super) fn forms_of(credentials: &[Credential]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut all: Vec<_> = credentials.iter().flat_map(echoes).collect();
     all.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    for form in all {
-        mask(&mut bytes, &form, usize::MAX);
+    all
+}
+
+/// Replaces each of these forms by as many `*`.
+pub(super) fn mask_all(forms: &[Zeroizing<Vec<u8>>], mut bytes: Vec<u8>) -> Vec<u8> {
+    for form in forms {
+        mask(&mut bytes, form, usize::MAX);
     }
     bytes
 }

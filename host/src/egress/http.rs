@@ -12,7 +12,7 @@ use url::Url;
 
 use super::credential::{Outgoing, Withheld, scrub, scrub_text};
 use super::oauth2::{Cause, Refused, Tokens};
-use super::{Credential, Door, Failed, Secret};
+use super::{Credential, Door, Failed, Io, Secret};
 
 /// Units: bytes.
 const REQUEST_MAX: usize = 1 << 20;
@@ -138,7 +138,7 @@ impl Door {
     }
 
     /// The credential that a request names, where its tokens are needed: a request that is refused anyway costs no refresh.
-    fn with_tokens(&self, request: &HttpRequest) -> Option<(&Credential, &Arc<Tokens>)> {
+    pub(super) fn with_tokens(&self, request: &HttpRequest) -> Option<(&Credential, &Arc<Tokens>)> {
         let credential = self.config.credentials.iter().find(|known| Some(&known.name) == request.auth.as_ref())?;
         let tokens = credential.tokens.as_ref()?;
         let url = self.granted(request).ok()?;
@@ -185,7 +185,7 @@ impl Door {
 
     async fn exchange(&self, request: HttpRequest, token: Option<&Secret>, within: Duration) -> Result<HttpResponse, HttpError> {
         let url = self.granted(&request)?;
-        if let Some(Err(left)) = self.config.meter.as_ref().map(|meter| meter.charge(&request.method, url.path())) {
+        if let Some(Err(left)) = self.charge(&request, &url) {
             return Ok(over_budget(left));
         }
         let origin = url.origin().ascii_serialization();
@@ -202,12 +202,17 @@ impl Door {
                 }
             }
         }
-        let mut sender = self.open(&url, within).await?;
+        let mut sender = handshake(self.reach(&url, within).await?).await?;
         let answer = sender.send_request(outgoing).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
         self.finish(answer, origin, sender).await
     }
 
-    fn granted(&self, request: &HttpRequest) -> Result<Url, HttpError> {
+    /// Counts the call, where it is counted. Errors: how long the budget stays spent.
+    pub(super) fn charge(&self, request: &HttpRequest, url: &Url) -> Option<Result<(), Duration>> {
+        self.config.meter.as_ref().map(|meter| meter.charge(&request.method, url.path()))
+    }
+
+    pub(super) fn granted(&self, request: &HttpRequest) -> Result<Url, HttpError> {
         let url = Url::parse(&request.url).map_err(|error| HttpError::Denied(format!("the URL cannot be read: {error}")))?;
         let origin = url.origin().ascii_serialization();
         if !url.username().is_empty() || url.password().is_some() {
@@ -229,7 +234,7 @@ impl Door {
         Ok(url)
     }
 
-    fn prepare(&self, mut request: HttpRequest, token: Option<&Secret>, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
+    pub(super) fn prepare(&self, mut request: HttpRequest, token: Option<&Secret>, mut url: Url) -> Result<hyper::Request<Full<Bytes>>, HttpError> {
         let mut headers: Vec<(String, String)> = request.headers;
         headers.retain(|(name, _)| !HOST_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !name.to_ascii_lowercase().starts_with("proxy-"));
         if headers.len() > HEADERS_MAX {
@@ -268,7 +273,8 @@ impl Door {
         }
     }
 
-    async fn open(&self, url: &Url, within: Duration) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+    /// A connection to the place of this URL, with TLS where it is named.
+    pub(super) async fn reach(&self, url: &Url, within: Duration) -> Result<Box<dyn Io>, HttpError> {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
         let stream = self.dial(host, port, within).await.map_err(|failed| match failed {
             Failed::Denied(why) => HttpError::Denied(why),
@@ -277,11 +283,9 @@ impl Door {
             Failed::Timeout => HttpError::Timeout,
         })?;
         if url.scheme() == "https" {
-            let secured = self.egress.tls.connect(host, stream).await.map_err(HttpError::Tls)?;
-            handshake(TokioIo::new(secured)).await
-        } else {
-            handshake(TokioIo::new(stream)).await
+            return Ok(Box::new(self.egress.tls.connect(host, stream).await.map_err(HttpError::Tls)?));
         }
+        Ok(Box::new(stream))
     }
 
     async fn finish(
@@ -332,12 +336,9 @@ impl Refused {
     }
 }
 
-async fn handshake<T>(io: TokioIo<T>) -> Result<SendRequest<Full<Bytes>>, HttpError>
-where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
+pub(super) async fn handshake(io: Box<dyn Io>) -> Result<SendRequest<Full<Bytes>>, HttpError> {
     let (sender, connection) =
-        http1::Builder::new().max_headers(HEADERS_MAX).handshake(io).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
+        http1::Builder::new().max_headers(HEADERS_MAX).handshake(TokioIo::new(io)).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
     // Ends with the connection; its error comes back through the request.
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(async move { drop(connection.await) });

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::credential::{Withheld, echoes};
 use super::wire::{Taken, Wire};
-use super::{Door, Failed};
+use super::{Door, Failed, Io};
 
 /// Bytes given to a guest at once.
 const READ_MAX: usize = 64 << 10;
@@ -47,9 +47,6 @@ pub enum NetError {
     #[error("{0}")]
     Io(String),
 }
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 enum Stream {
     Clear(TcpStream),

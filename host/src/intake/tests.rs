@@ -21,6 +21,7 @@ fn intake(stand: &Stand, plugin: Arc<Slot>, pace: Option<Duration>) -> Intake {
         pace,
         state_quota: 1 << 20,
         memory: tokio::sync::Mutex::new(Memory::default()),
+        asked: std::sync::atomic::AtomicU8::new(0),
     }
 }
 
@@ -379,4 +380,34 @@ async fn a_channel_slows_before_its_network_refuses() {
         assert_eq!((too_early, n_polled.load(Ordering::Relaxed)), (1, 2), "{left} left");
         assert_eq!(status.state, if expected_s > 60 { "degraded" } else { "connected" }, "{left} left");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_again_is_caught_up_with_by_one_poll_unless_the_network_asked_to_wait() {
+    // given
+    let stand = Stand::new("live");
+    let n_polled = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_polled);
+    let plugin = Scripted::default().poll(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Ok(page("c", Vec::new())),
+        _ => Err(Fault::RateLimited(detail("limit"), 60_000)),
+    });
+    let intake = intake(&stand, plugin.slot("live", "connector"), Some(Duration::from_secs(3600)));
+    stand.run(&intake).await;
+
+    // when
+    intake.catch_up();
+    stand.run(&intake).await;
+    stand.run(&intake).await;
+    assert_eq!(n_polled.load(Ordering::Relaxed), 2, "once, an hour before the pace");
+    stand.advance(Duration::from_secs(3600));
+    stand.run(&intake).await;
+    intake.catch_up();
+    stand.run(&intake).await;
+
+    // then
+    assert_eq!(n_polled.load(Ordering::Relaxed), 3, "the limit is kept");
+    intake.poll_now();
+    stand.run(&intake).await;
+    assert_eq!(n_polled.load(Ordering::Relaxed), 4, "an admin's order is not");
 }

@@ -8,13 +8,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use wasmtime::Store;
 
+use crate::egress::{Door, StreamRequest};
 use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 
 use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
-use super::pool::{Exports, Pool, transient};
+use super::pool::{Connector, Exports, Pool, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
 
@@ -71,6 +72,21 @@ pub trait Native: Send + Sync + 'static {
         Err(transient("native", "this does not probe"))
     }
 
+    /// See [`Generation::door`]; with one it has a stream.
+    fn door(&self) -> Option<Arc<Door>> {
+        None
+    }
+
+    /// See [`Generation::open`].
+    fn open(&self, _cursor: Option<String>) -> Result<StreamRequest, Fault> {
+        Err(transient("native", "this has no stream"))
+    }
+
+    /// See [`Generation::fetch`].
+    fn fetch(&self, _media_ref: &str, _bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        Err(transient("native", "this has no files"))
+    }
+
     /// See [`Generation::analyze`].
     fn analyze(&self, _batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         Err(transient("native", "this does not analyze"))
@@ -120,6 +136,30 @@ impl Generation {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Its way out, if it has one.
+    pub fn door(&self) -> Option<Arc<Door>> {
+        match &self.backing {
+            Backing::Wasm(_, pool) => pool.who().door.clone(),
+            Backing::Native(native) => native.door(),
+        }
+    }
+
+    /// Says whether [`Generation::open`] is of use.
+    pub fn has_stream(&self) -> bool {
+        match &self.backing {
+            Backing::Wasm(_, pool) => pool.prepared().has_stream(),
+            Backing::Native(native) => native.door().is_some(),
+        }
+    }
+
+    /// Says whether [`Generation::fetch`] is of use.
+    pub fn has_media(&self) -> bool {
+        match &self.backing {
+            Backing::Wasm(_, pool) => pool.prepared().has_media(),
+            Backing::Native(_) => true,
+        }
     }
 
     /// Starts one instance, so that what only instantiation shows is seen before the build is in force.
@@ -206,7 +246,7 @@ impl Generation {
         let called = self.call("validate", PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let findings = match exports {
-                    Exports::Connector(plugin) => plugin.membrana_plugin_connector().call_validate(store, &config, &around).await?,
+                    Exports::Connector(connector) => connector.plugin.membrana_plugin_connector().call_validate(store, &config, &around).await?,
                     Exports::Analyzer(plugin) => plugin.membrana_plugin_analyzer().call_validate(store, &config, &around).await?,
                     Exports::Rule(plugin) => plugin.membrana_plugin_rule().call_validate(store, &config, &around).await?,
                 };
@@ -223,8 +263,8 @@ impl Generation {
         }
         let called = self.call("poll", state, move |store, exports| {
             Box::pin(async move {
-                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
-                plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
+                let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
+                connector.plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
             })
         });
         checked(called.await, take::page)
@@ -238,8 +278,8 @@ impl Generation {
         let raw = give::raw(raw);
         let called = self.call("receive", state, move |store, exports| {
             Box::pin(async move {
-                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
-                plugin.membrana_plugin_connector().call_receive(store, &raw).await
+                let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
+                connector.plugin.membrana_plugin_connector().call_receive(store, &raw).await
             })
         });
         checked(called.await, take::changes)
@@ -253,8 +293,8 @@ impl Generation {
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call("send", state, move |store, exports| {
             Box::pin(async move {
-                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
-                plugin.membrana_plugin_connector().call_send(store, &key, &message).await
+                let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
+                connector.plugin.membrana_plugin_connector().call_send(store, &key, &message).await
             })
         });
         checked(called.await, take::receipt)
@@ -268,11 +308,40 @@ impl Generation {
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call("probe", state, move |store, exports| {
             Box::pin(async move {
-                let Exports::Connector(plugin) = exports else { return Ok(Err(not_a("connector"))) };
-                plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
+                let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
+                connector.plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
             })
         });
         checked(called.await, take::probed)
+    }
+
+    /// What a stream is opened with. The state can only be read.
+    pub async fn open(&self, state: PluginState, cursor: Option<String>) -> Result<StreamRequest, Fault> {
+        if let Backing::Native(native) = &self.backing {
+            return native.open(cursor);
+        }
+        let called = self.call("open", state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(Connector { stream: Some(stream), .. }) = exports else { return Ok(Err(not_a("connector with a stream"))) };
+                stream.call_open(store, cursor.as_deref()).await
+            })
+        });
+        checked(called.await, take::subscription).result
+    }
+
+    /// The bytes of an attachment. The state can only be read.
+    pub async fn fetch(&self, state: PluginState, media_ref: &str, bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        if let Backing::Native(native) = &self.backing {
+            return native.fetch(media_ref, bytes_max);
+        }
+        let media_ref = media_ref.to_owned();
+        let called = self.call("fetch", state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(Connector { media: Some(media), .. }) = exports else { return Ok(Err(not_a("connector with files"))) };
+                media.call_fetch(store, &media_ref, bytes_max).await
+            })
+        });
+        checked(called.await, |bytes| take::file(bytes, bytes_max)).result
     }
 
     /// One list of annotations per item, same order.

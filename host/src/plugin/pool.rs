@@ -11,12 +11,12 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::model::{Detail, Fault};
 
 use super::bindings::{analyzer::AnalyzerPlugin, analyzer::AnalyzerPluginPre};
-use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginPre};
+use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginIndices, fetching, streaming};
 use super::bindings::{rule::RulePlugin, rule::RulePluginPre};
 use super::engine::chain;
 use super::host::{HostState, Who};
 use super::limits::Stop;
-use super::manifest::Kind;
+use super::manifest::{CONTRACT, Kind};
 
 /// An instance serves so many calls at most.
 const CALLS_MAX: u32 = 10_000;
@@ -31,30 +31,76 @@ const HANDLES_MAX: usize = 1024;
 
 /// Ready to instantiate; every export of its kind was looked up.
 pub(super) enum Prepared {
-    Connector(ConnectorPluginPre<HostState>),
+    Connector(ConnectorPre),
     Analyzer(AnalyzerPluginPre<HostState>),
     Rule(RulePluginPre<HostState>),
 }
 
 /// The exports of one instance.
 pub(super) enum Exports {
-    Connector(ConnectorPlugin),
+    Connector(Connector),
     Analyzer(AnalyzerPlugin),
     Rule(RulePlugin),
+}
+
+/// A connector, with what it may export besides.
+pub(super) struct ConnectorPre {
+    pre: InstancePre<HostState>,
+    plugin: ConnectorPluginIndices,
+    stream: Option<streaming::GuestIndices>,
+    media: Option<fetching::GuestIndices>,
+}
+
+/// One instance of it.
+pub(super) struct Connector {
+    pub(super) plugin: ConnectorPlugin,
+    pub(super) stream: Option<streaming::Guest>,
+    pub(super) media: Option<fetching::Guest>,
+}
+
+impl ConnectorPre {
+    fn new(pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
+        let exports = |interface: &str| pre.component().get_export_index(None, format!("membrana:plugin/{interface}@{CONTRACT}.0")).is_some();
+        Ok(Self {
+            plugin: ConnectorPluginIndices::new(&pre)?,
+            stream: exports("connector-stream").then(|| streaming::GuestIndices::new(&pre)).transpose()?,
+            media: exports("connector-media").then(|| fetching::GuestIndices::new(&pre)).transpose()?,
+            pre,
+        })
+    }
+
+    async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Connector> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        Ok(Connector {
+            plugin: self.plugin.load(&mut *store, &instance)?,
+            stream: self.stream.as_ref().map(|stream| stream.load(&mut *store, &instance)).transpose()?,
+            media: self.media.as_ref().map(|media| media.load(&mut *store, &instance)).transpose()?,
+        })
+    }
 }
 
 impl Prepared {
     pub(super) fn new(kind: Kind, pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
         Ok(match kind {
-            Kind::Connector => Self::Connector(ConnectorPluginPre::new(pre)?),
+            Kind::Connector => Self::Connector(ConnectorPre::new(pre)?),
             Kind::Analyzer => Self::Analyzer(AnalyzerPluginPre::new(pre)?),
             Kind::Rule => Self::Rule(RulePluginPre::new(pre)?),
         })
     }
 
+    /// Says whether it is a connector with a stream.
+    pub(super) fn has_stream(&self) -> bool {
+        matches!(self, Self::Connector(ConnectorPre { stream: Some(_), .. }))
+    }
+
+    /// Says whether it is a connector that fetches files.
+    pub(super) fn has_media(&self) -> bool {
+        matches!(self, Self::Connector(ConnectorPre { media: Some(_), .. }))
+    }
+
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
         Ok(match self {
-            Self::Connector(pre) => Exports::Connector(pre.instantiate_async(store).await?),
+            Self::Connector(pre) => Exports::Connector(pre.instantiate(store).await?),
             Self::Analyzer(pre) => Exports::Analyzer(pre.instantiate_async(store).await?),
             Self::Rule(pre) => Exports::Rule(pre.instantiate_async(store).await?),
         })
@@ -91,6 +137,11 @@ impl Pool {
 
     pub(super) fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// What instances are made of.
+    pub(super) fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     /// Waits for a turn; calls beyond the pool's size queue here.

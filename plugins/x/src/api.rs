@@ -27,7 +27,7 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    fn credential(self) -> &'static str {
+    pub(crate) fn credential(self) -> &'static str {
         match self {
             Who::App => "app",
             Who::User => "user",

@@ -19,9 +19,9 @@ mod shapes;
 mod walk;
 mod watch;
 
-use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, Receipt, Sent};
+use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, Receipt, Sent, Subscription};
 use membrana_sdk::json;
-use membrana_sdk::{Connector, Fault, Finding, Result, Surroundings, finding_error, finding_info, register_connector};
+use membrana_sdk::{Connector, Fault, Finding, Result, Stream, Surroundings, finding_error, finding_info, register_connector, register_stream};
 use serde::Deserialize;
 use url::Url;
 
@@ -33,6 +33,8 @@ use walk::Source;
 const LENGTH_MAX: usize = 280;
 /// A rule of the stream. Units: characters.
 const RULE_CHARS_MAX: usize = 1024;
+/// X gives a sign of life each 20 s; the next one may be late. Source: X, filtered stream.
+const KEEP_ALIVE_MS: u32 = 30_000;
 /// What may be asked in a query, for the smallest contract. Units: characters.
 const QUERY_CHARS_SURE: usize = 512;
 
@@ -65,7 +67,7 @@ pub(crate) struct Section {
     /// `skip` (the default): from now on; `import`: what X still shows, as history.
     #[serde(default)]
     first_fetch: Option<String>,
-    /// The stream's rules are kept in step with `rules`; default false.
+    /// The filtered stream is listened to, and its rules are kept in step with `rules`; default false.
     #[serde(default)]
     pub(crate) stream: bool,
     /// Rules of the stream; default: the query. `["@acme -is:retweet"]`.
@@ -182,7 +184,28 @@ impl Connector for X {
     }
 }
 
+impl Stream for X {
+    fn open(_cursor: Option<String>) -> Result<Subscription> {
+        let section = Section::read()?;
+        if !section.stream {
+            return Err(Fault::unsupported("this channel listens to no stream"));
+        }
+        // X opens no stream without a rule, and counts the attempt.
+        if !rules::are_in_step() {
+            return Err(Fault::transient("x.rules", "the rules of the stream are put in step by the first poll"));
+        }
+        Ok(Subscription {
+            protocol: "ndjson".to_owned(),
+            url: format!("{}/2/tweets/search/stream?{}", section.base_url.trim_end_matches('/'), section.fields()),
+            headers: Vec::new(),
+            auth: Some(api::Who::App.credential().to_owned()),
+            keep_alive_ms: KEEP_ALIVE_MS,
+        })
+    }
+}
+
 register_connector!(X);
+register_stream!(X);
 
 #[cfg(test)]
 mod tests;

@@ -96,6 +96,11 @@ pub(crate) fn keep_in_step(section: &Section, api: &Api) -> Result<()> {
     Ok(())
 }
 
+/// Says whether the rules were ever made as wanted.
+pub(crate) fn are_in_step() -> bool {
+    state::get(KEY).is_some()
+}
+
 /// Rules are compared before each change, so an outcome that is not known is no harm.
 fn known_outcome(fault: Fault) -> Fault {
     match fault {

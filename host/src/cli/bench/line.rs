@@ -250,6 +250,7 @@ fn works(
             pace: Some(Duration::from_millis(1)),
             state_quota: 0,
             memory: tokio::sync::Mutex::new(Memory::default()),
+            asked: std::sync::atomic::AtomicU8::new(0),
         }),
         Arc::new(Analysis::new(journal(), channel(), Arc::clone(analyzers))),
         Arc::new(CatchUp::new(journal(), channel(), Arc::clone(analyzers))),

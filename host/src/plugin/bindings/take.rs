@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::egress::{StreamProtocol, StreamRequest};
 use crate::model::{
     Annotation, Attachment, Author, Detail, Digest, Fault, Finding, Interaction, NativeId, Ours, Place, Severity, Timestamp, Value, Wanted,
 };
 use crate::plugin::shapes::{Allowance, Change, Page, Receipt, RuleDecision, Sent};
 
-use super::{api::types, connect, decide};
+use super::{api::types, connect, decide, streaming};
 
 /// Units: bytes.
 const ID_MAX: usize = 1024;
@@ -31,6 +32,10 @@ const MESSAGE_MAX: usize = 500;
 const WAIT_MS_MAX: u64 = 24 * 3_600_000;
 /// A month, the longest window that a network counts in.
 const ALLOWANCE_MS_MAX: u64 = 31 * 24 * 3_600_000;
+
+/// How long a stream may be silent before it counts as dead.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(600);
 
 /// What is wrong with an answer, in words.
 type Checked<T> = Result<T, String>;
@@ -281,6 +286,23 @@ pub(in crate::plugin) fn probed((sent, receipt_of): (connect::Sent, Option<conne
         connect::Sent::Unknown => Sent::Unknown,
     };
     Ok((sent, receipt_of.map(receipt).transpose()?))
+}
+
+pub(in crate::plugin) fn subscription(asked: streaming::Subscription) -> Checked<StreamRequest> {
+    let protocol = StreamProtocol::parse(&asked.protocol);
+    let header = |(name, value)| Ok((within("name of a header", name, ID_MAX)?, within("value of a header", value, WORD_MAX)?));
+    Ok(StreamRequest {
+        protocol: protocol.ok_or_else(|| format!("`{}` is no protocol of streams", shown(&asked.protocol, 64)))?,
+        url: within("url of a stream", asked.url, WORD_MAX)?,
+        headers: at_most("headers", asked.headers, ATTRS_MAX)?.into_iter().map(header).collect::<Checked<_>>()?,
+        auth: optional("name of a credential", asked.auth, 64)?,
+        keep_alive: Duration::from_millis(asked.keep_alive_ms.into()).clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX),
+    })
+}
+
+pub(in crate::plugin) fn file(bytes: Vec<u8>, bytes_max: u32) -> Checked<Vec<u8>> {
+    let is_within = u32::try_from(bytes.len()).is_ok_and(|n| n <= bytes_max);
+    if is_within { Ok(bytes) } else { Err(format!("a file of {} bytes is over the {bytes_max} that were asked for", bytes.len())) }
 }
 
 #[cfg(test)]
