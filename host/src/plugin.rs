@@ -58,3 +58,14 @@ pub enum PluginError {
         source: std::io::Error,
     },
 }
+
+impl PluginError {
+    /// The next step of whoever named the file.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::NotAComponent(_) => "name a file that `membrana plugin build` wrote, or one of `membrana plugin list`",
+            Self::Manifest(_) | Self::Contract(_) => "build it again with `membrana plugin build`, which names what is wrong with it",
+            Self::Engine(_) | Self::Cache { .. } => "is the folder `data` writable, and its disk full?",
+        }
+    }
+}

@@ -122,11 +122,7 @@ impl Preparing<'_> {
         let inspection = match inspect(&found.bytes) {
             Ok(inspection) => inspection,
             Err(error) => {
-                self.report.error(
-                    place,
-                    format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)),
-                    "`membrana plugin inspect` tells more about a file",
-                );
+                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), error.cure());
                 return None;
             }
         };

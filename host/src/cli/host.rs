@@ -9,7 +9,7 @@ use tracing::{error, info};
 use crate::app::{App, AppError, examine, log_findings, process_env};
 use crate::config::{DEFAULT, DEFAULT_TABLE};
 
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, counted, put};
 
 /// Writes the commented files; never over one that is there, and both or none.
 pub(super) fn init(file: &Path) -> Result<(), Failure> {
@@ -41,12 +41,12 @@ pub(super) async fn check(file: &Path, is_json: bool) -> Result<(), Failure> {
     }
     report.to_string().lines().try_for_each(put)?;
     put(format_args!(
-        "ok: {} channels, {} analyzers, {} rules, {} teams, {} sinks",
-        config.channels.len(),
-        config.analyzers.len(),
-        config.rules.len(),
-        config.teams.len(),
-        config.sinks.len()
+        "ok: {}, {}, {}, {}, {}",
+        counted(config.channels.len(), "channel"),
+        counted(config.analyzers.len(), "analyzer"),
+        counted(config.rules.len(), "rule"),
+        counted(config.teams.len(), "team"),
+        counted(config.sinks.len(), "sink")
     ))
 }
 

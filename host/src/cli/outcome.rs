@@ -61,6 +61,11 @@ fn written(done: std::io::Result<()>) -> Result<(), Failure> {
     })
 }
 
+/// `1 channel`, `2 channels`.
+pub(super) fn counted(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A line of a story for whoever watches; a closed pipe is no failure.
 pub(super) fn say(line: impl std::fmt::Display) {
     drop(writeln!(anstream::stdout(), "{line}"));
@@ -86,7 +91,7 @@ pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
         Failure::Config(report) => {
             drop(write!(anstream::stderr(), "{report}"));
             let n_errors = report.findings.iter().filter(|f| f.severity == crate::config::Severity::Error).count();
-            aside(format_args!("{n_errors} mistake{} in the configuration", if n_errors == 1 { "" } else { "s" }));
+            aside(format_args!("{} in the configuration", counted(n_errors, "mistake")));
         }
     }
     ExitCode::from(if matches!(failure, Failure::Config(_)) { 3 } else { 1 })

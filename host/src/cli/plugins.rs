@@ -103,7 +103,7 @@ fn json_of(origin: &str, inspection: &Inspection) -> Json {
 /// What a plugin is and wants.
 pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Failure> {
     let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
-    let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), ""))?;
+    let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), error.cure()))?;
     let told = json_of(&found.origin, &inspection);
     if is_json { put(told) } else { show::thing(&told) }
 }

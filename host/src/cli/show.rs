@@ -7,6 +7,8 @@ use super::outcome::{Failure, put};
 
 /// Units: characters.
 const CELL_MAX: usize = 60;
+/// What a person must read to act is never cut; these columns stand last.
+const WHOLE: [&str; 2] = ["/reason", "/error"];
 
 type Shown = Result<(), Failure>;
 
@@ -20,7 +22,7 @@ pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) -> Shown {
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(title, _)| Cell::new(title)));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(found(row, pointer)))));
+        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(found(row, pointer), WHOLE.contains(pointer)))));
     }
     table.to_string().lines().try_for_each(|line| put(line.trim_end()))
 }
@@ -32,9 +34,9 @@ fn found<'j>(row: &'j Json, pointer: &str) -> Option<&'j Json> {
     }
 }
 
-fn cell(value: Option<&Json>) -> String {
+fn cell(value: Option<&Json>, is_whole: bool) -> String {
     let text = word(value.unwrap_or(&Json::Null));
-    let mut short: String = text.chars().take(CELL_MAX).collect();
+    let mut short: String = text.chars().take(if is_whole { usize::MAX } else { CELL_MAX }).collect();
     if short.len() < text.len() {
         short.push('…');
     }
@@ -141,4 +143,17 @@ fn at(value: &Json, pointer: &str) -> String {
 
 fn items<'j>(value: &'j Json, pointer: &str) -> &'j [Json] {
     value.pointer(pointer).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_and_a_reason_is_not() {
+        let long = "why ".repeat(CELL_MAX);
+        let value = Json::from(long.as_str());
+        assert_eq!(cell(Some(&value), false).chars().count(), CELL_MAX + 1);
+        assert_eq!(cell(Some(&value), true), long);
+    }
 }

@@ -40,6 +40,24 @@ fn a_table_s_mistakes_are_told_in_the_table_s_own_lines() {
     assert_eq!(code, Some(0), "{said}");
 }
 
+#[test]
+fn a_file_that_is_no_plugin_is_told_with_what_to_name_instead() {
+    let host = Host::new(&CONFIG.replace("plugin = \"impact-table\"", "plugin = \"notes.wasm\""), TABLE);
+    host.write("notes.wasm", "not Wasm at all");
+    for (arguments, expected) in [(&["check"] as &[&str], Some(3)), (&["plugin", "inspect", "notes.wasm"], Some(1))] {
+        let (code, said) = told(&host, arguments);
+        assert_eq!(code, expected, "{said}");
+        assert!(said.contains("the file is no Wasm component") && said.contains("`membrana plugin build` wrote"), "{said}");
+    }
+}
+
+#[test]
+fn one_of_a_kind_is_told_in_the_singular() {
+    let (code, said) = told(&Host::new(CONFIG, TABLE), &["check"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ok: 1 channel, "), "{said}");
+}
+
 /// A bundled plugin's file.
 pub(crate) fn bundled(name: &str) -> Vec<u8> {
     let found = membrana::app::find(name, std::path::Path::new("nowhere"));
