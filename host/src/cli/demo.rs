@@ -2,6 +2,7 @@
 //!
 //! The host is a process of its own with a configuration of its own, so that it can be killed honestly and played with after.
 
+mod complaints;
 mod config;
 mod host;
 mod look;
@@ -12,8 +13,9 @@ mod summary;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use membrana_world::{Blog, Crm, Mail, Mastodon};
+use membrana_world::{Blog, Crm, Discourse, ForumTopic, Mail, Mastodon, Meta, Shape, US, X};
 use tokio::signal::unix::{SignalKind, signal};
 
 use host::DemoHost;
@@ -21,36 +23,58 @@ use look::{line, title};
 use scenes::Scenes;
 
 use super::outcome::Failure;
+use crate::clock::Clock;
 
-/// Shared with the pretend shop and the pretend CRM, on this machine alone.
+/// Shared with the pretend Meta, the pretend shop and the pretend CRM, on this machine alone.
 const SECRET: &str = "whsec_ZGVtby1kZW1vLWRlbW8tZGVtby1kZW1vLWRlbW8=";
-/// Of the company at the pretend Mastodon and the pretend mail provider.
+/// Of the company at the pretend networks.
 const PASSWORD: &str = "demo-demo-demo";
 /// Tells a folder of ours from anybody else's.
 const MARKER: &str = ".membrana-demo";
 
+/// Calls in a quarter of an hour that the pretend X takes: its clock moves with the story alone, so that a real limit would never end.
+const X_CALLS: u32 = 1_000_000;
+
 /// The pretend networks.
 pub(super) struct World {
+    x: X,
+    meta: Meta,
+    forum: Discourse,
     masto: Mastodon,
     mail: Mail,
     blog: Blog,
     crm: Crm,
+    /// What the company said on its Page.
+    news: String,
+    /// What the forum talks about.
+    topic: ForumTopic,
 }
 
 impl World {
+    /// With what was said before the company had membrana.
     async fn start() -> std::io::Result<Self> {
-        Ok(Self {
-            masto: Mastodon::start(PASSWORD).await?,
-            mail: Mail::start(PASSWORD).await?,
-            blog: Blog::start().await?,
-            crm: Crm::start(SECRET).await?,
-        })
+        const NEWS: &str = "From this month on you get one invoice for everything.";
+        let x = X::start(PASSWORD, PASSWORD, Clock::system().now().0).await?;
+        for path in ["GET /2/users/", "GET /2/tweets/search/recent"] {
+            x.limit(path, X_CALLS);
+        }
+        let (meta, forum) = (Meta::start(PASSWORD, SECRET).await?, Discourse::start(PASSWORD, US).await?);
+        let news = meta.post(US, NEWS);
+        // What happened before is told already.
+        drop(meta.deliveries(Shape::Nested));
+        let topic = forum.open("nina", "The new invoices", "Has anybody got the new invoice yet?");
+        let (mail, blog) = (Mail::start(PASSWORD).await?, Blog::start().await?);
+        blog.post("Our new invoices", "Acme", &format!("<p>{NEWS}</p>"));
+        mail.deliver(&complaints::first_letter());
+        let (masto, crm) = (Mastodon::start(PASSWORD).await?, Crm::start(SECRET).await?);
+        Ok(Self { x, meta, forum, masto, mail, blog, crm, news, topic })
     }
 
-    /// What was said before the company had membrana.
-    fn yesterday(&self) {
-        self.blog.post("Our new invoices", "Acme", "<p>From this month on you get one invoice for everything.</p>");
-        self.mail.deliver(&scenes::first_letter());
+    /// Two of the networks have clocks of their own.
+    fn keep_time(&self) {
+        let now = Clock::system().now().0;
+        self.x.advance(Duration::from_millis(now.saturating_sub(self.x.now_ms())));
+        self.meta.advance(now.saturating_sub(self.meta.now()));
     }
 }
 
@@ -91,13 +115,12 @@ async fn story() -> Result<Scenes, Failure> {
     let dir = folder();
     clear(&dir)?;
     let world = World::start().await.map_err(cannot_start)?;
-    world.yesterday();
     let mut host = DemoHost::new(&dir, &world).map_err(cannot_start)?;
     line("starting a host: its plugins are compiled for this machine, once…");
     let started = host.start().await?;
     let channels = host.channels().await?;
     title(&host.banner(&dir).await);
-    line(&format!("host started in {} ms, plugins compiled; its channels:", started.as_millis()));
+    line(&format!("host started in {:.1} s, plugins compiled; its channels:", started.as_secs_f64()));
     channels.iter().for_each(|channel| line(channel));
     let mut scenes = Scenes { host, world };
     scenes.tell().await?;

@@ -7,7 +7,8 @@ pub(crate) struct Form(Vec<(String, String)>);
 impl Form {
     pub(crate) fn read(body: &str) -> Self {
         let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
-        Self(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
+        let plain = |text: &str| decoded(&text.replace('+', " "), b'%');
+        Self(pairs.map(|(name, value)| (plain(name), plain(value))).collect())
     }
 
     /// Empty is absent.
@@ -20,22 +21,19 @@ impl Form {
     }
 }
 
-fn decoded(text: &str) -> String {
+/// With each `mark` and two hexadecimal digits as the byte that they name.
+pub(crate) fn decoded(text: &str, mark: u8) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let Some((first, after)) = rest.split_first() {
         rest = after;
-        let hex = (*first == b'%')
+        let hex = (*first == mark)
             .then(|| after.get(..2))
             .flatten()
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, hex) {
-            (_, Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', None) => bytes.push(b' '),
-            (other, None) => bytes.push(*other),
+        bytes.push(hex.unwrap_or(*first));
+        if hex.is_some() {
+            rest = after.get(2..).unwrap_or_default();
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::form::Form;
+use crate::form::{Form, decoded};
 use crate::server::{Server, locked};
 pub use office::Letter;
 use office::Office;
@@ -110,6 +110,14 @@ impl Mail {
     /// What lies in somebody's mailbox, as it came.
     pub fn received(&self, address: &str) -> Vec<String> {
         locked(&self.office).received(address)
+    }
+
+    /// What a reader shows of a mail that is one text, in quoted-printable or as it is.
+    pub fn text(mail: &str) -> String {
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap_or((mail, ""));
+        let is_encoded = head.to_ascii_lowercase().contains("content-transfer-encoding: quoted-printable");
+        let text = if is_encoded { decoded(&body.replace("=\r\n", ""), b'=') } else { body.to_owned() };
+        text.replace("\r\n", "\n")
     }
 
     /// What clients said to IMAP and SMTP, line by line, without passwords and mails.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use membrana_world::Mail;
+use membrana_world::{Mail, PAGE, US};
 
 use super::World;
 
@@ -11,14 +11,17 @@ pub(super) const TABLE: &str = r#"# The impact table of the demo: the first row 
 version = "2026-11"
 
 [[row]]
-name = "complaint in public"
-when = { intent = ["complaint"], sentiment = { max = -0.2 }, visibility = ["public"], channel = ["acme-masto"], language = ["it", "en"] }
+name = "complaint"
+when = { intent = ["complaint"], sentiment = { max = -0.2 }, language = ["it", "en"] }
 responsible = "support"
 consulted = ["logistics"]
 informed = ["marketing"]
 within = "2h"
 escalate = [{ after = "1h", to = "support-lead" }]
-reply = { mode = "draft", review = ["legal"], text = { it = "Ciao {author}, ci dispiace. Ci stiamo lavorando.", en = "Hi {author}, we are sorry. We are on it." } }
+reply.mode = "draft"
+reply.review = ["legal"]
+reply.text.it = "Buongiorno {author}, ci dispiace. Nessuno paga due volte: cerchiamo oggi il secondo addebito e lo restituiamo entro cinque giorni. Ci mandi il numero della bolletta a bollette@acme.example, mai in pubblico. Entro stasera le scriverà una persona."
+reply.text.en = "Hi {author}, we are sorry. Nobody pays twice here: we look for the second charge today, and give it back to the account it came from within five days. Please send the number of the bill to billing@acme.example, never in public: it opens your account. A person will write to you by tonight."
 
 [[row]]
 name = "praise in public"
@@ -39,6 +42,7 @@ name = "question in public"
 when = { intent = ["question", "request"], visibility = ["public"] }
 responsible = "marketing"
 within = "1d"
+reply = { mode = "draft", review = ["marketing"], text = { en = "Hi {author}, whoever wants paper gets paper: write to us." } }
 
 [[row]]
 name = "check-in at the shop"
@@ -69,14 +73,14 @@ name = "shops"
 
 /// `membrana.toml`.
 pub(super) fn config(address: SocketAddr, world: &World) -> String {
-    let World { masto, mail, blog, crm } = world;
+    let World { masto, mail, blog, crm, .. } = world;
     format!(
         r#"# The configuration of the demo. `membrana --config demo-data/membrana.toml status` works while it runs.
 [host]
 listen = "{address}"
 ca_files = ["ca.pem"]
 
-[[channel]]
+{networks}[[channel]]
 name = "acme-masto"
 plugin = "mastodon"
 poll = "1s"
@@ -131,6 +135,7 @@ name = "crm"
 url = "{crm}"
 secret = {{ file = "secret" }}
 "#,
+        networks = networks(world),
         masto = masto.url(),
         imap = mail.imap,
         smtp = mail.smtp,
@@ -138,5 +143,39 @@ secret = {{ file = "secret" }}
         from = Mail::ADDRESS,
         blog = blog.url(),
         crm = crm.url(),
+    )
+}
+
+/// The channels of the large networks.
+fn networks(world: &World) -> String {
+    let (x, meta, forum) = (world.x.url(), world.meta.url(), world.forum.url());
+    format!(
+        r#"[[channel]]
+name = "acme-x"
+plugin = "x"
+poll = "5s"
+config = {{ base_url = "{x}", query = "acme -is:retweet" }}
+secrets = {{ app_token = {{ file = "password" }}, user_token = {{ file = "password" }} }}
+grant = {{ http = ["{x}"] }}
+
+# Meta tells by webhooks; the poll is for what they leave out.
+[[channel]]
+name = "acme-page"
+plugin = "facebook"
+poll = "1h"
+config = {{ base_url = "{meta}", page = "{PAGE}" }}
+ingress = {{ verify = "meta" }}
+secrets = {{ page_token = {{ file = "password" }}, app_secret = {{ file = "secret" }}, verify_token = {{ file = "password" }} }}
+grant = {{ http = ["{meta}"] }}
+
+[[channel]]
+name = "acme-forum"
+plugin = "discourse"
+poll = "5s"
+config = {{ base_url = "{forum}", username = "{US}" }}
+secrets = {{ api_key = {{ file = "password" }} }}
+grant = {{ http = ["{forum}"] }}
+
+"#
     )
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use membrana_world::call;
 use serde_json::Value as Json;
 
-use crate::cli::outcome::Failure;
+use crate::cli::outcome::{Failure, counted};
 use crate::clock::Clock;
 
 use super::config::{MAD, TABLE, config};
@@ -88,13 +88,13 @@ impl DemoHost {
     /// What runs here, in a line.
     pub(super) async fn banner(&self, dir: &Path) -> String {
         let status = self.status().await.unwrap_or_default();
-        let count = |name: &str| status.get(name).and_then(Json::as_array).map_or(0, Vec::len);
+        let count = |thing: &str| counted(status.get(format!("{thing}s")).and_then(Json::as_array).map_or(0, Vec::len), thing);
         format!(
-            "membrana {}  {} channels · {} analyzers · {} rule · store: {} (sled)  http://{}",
+            "membrana {}  {} · {} · {} · store: {} (sled)  http://{}",
             env!("CARGO_PKG_VERSION"),
-            count("channels"),
-            count("analyzers"),
-            count("rules"),
+            count("channel"),
+            count("analyzer"),
+            count("rule"),
             dir.display(),
             self.address
         )
@@ -133,10 +133,11 @@ impl DemoHost {
 
     /// One line a channel, once all that poll are connected and have read what was there before.
     pub(super) async fn channels(&self) -> Result<Vec<String>, Failure> {
+        let n_channels = self.config.matches("[[channel]]").count();
         let is_there = async || {
             let all = self.list("channels").await;
             let is_up = |channel: &Json| text(channel, "/plugin") == "touchpoint" || text(channel, "/state") == "connected";
-            (all.len() == 4 && all.iter().all(is_up)).then_some(all)
+            (all.len() == n_channels && all.iter().all(is_up)).then_some(all)
         };
         let all = self.until("the channels are connected", is_there).await?;
         let is_imported = async || (!self.list("interactions?channel=support-mail").await.is_empty()).then_some(());
@@ -149,6 +150,7 @@ fn channel_line(channel: &Json) -> String {
     let (plugin, state) = (text(channel, "/plugin"), text(channel, "/state"));
     let how = match plugin {
         "mail" => " (IMAP, TLS)",
+        "facebook" => ", tells by signed webhooks",
         "touchpoint" => " for signed webhooks",
         _ => "",
     };

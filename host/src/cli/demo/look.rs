@@ -2,11 +2,14 @@
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::cli::outcome::say;
 
 const COLUMNS: usize = 100;
 const INDENT: &str = "   ";
+/// Between two scenes.
+const BREATH: Duration = Duration::from_secs(3);
 
 /// A scene begins.
 pub(super) fn title(text: &str) {
@@ -14,6 +17,13 @@ pub(super) fn title(text: &str) {
     let (first, rest) = wrapped(&drawn(text), COLUMNS);
     say(format_args!("\n{bold}{first}{bold:#}"));
     rest.iter().for_each(|more| say(format_args!("{INDENT}{bold}{more}{bold:#}")));
+}
+
+/// Whoever watches reads what was told before it goes on; a pipe waits for nothing.
+pub(super) async fn breathe() {
+    if std::io::stdout().is_terminal() {
+        tokio::time::sleep(BREATH).await;
+    }
 }
 
 /// Something went as it should.
@@ -36,13 +46,17 @@ pub(super) fn command(text: &str) {
     say(format_args!("{INDENT}{text}"));
 }
 
-/// The first line, and those after it, which have two columns less. Words stay whole; what one line holds keeps its blanks.
+/// The first line, and those after it, which have two columns less; all begin with the text's own blanks. Words stay whole; what
+/// one line holds keeps its blanks.
 fn wrapped(text: &str, columns: usize) -> (String, Vec<String>) {
     if text.chars().count() <= columns {
         return (text.to_owned(), Vec::new());
     }
+    let words = text.trim_start_matches(' ');
+    let indent = " ".repeat(text.len() - words.len());
+    let columns = columns.saturating_sub(indent.len());
     let mut lines: Vec<String> = vec![String::new()];
-    for word in text.split(' ') {
+    for word in words.split(' ') {
         let width = if lines.len() == 1 { columns } else { columns - 2 };
         match lines.last_mut() {
             Some(last) if last.is_empty() => last.push_str(word),
@@ -53,7 +67,7 @@ fn wrapped(text: &str, columns: usize) -> (String, Vec<String>) {
             _ => lines.push(word.to_owned()),
         }
     }
-    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines.iter_mut().for_each(|line| *line = format!("{indent}{}", line.trim_end()));
     let first = lines.remove(0);
     (first, lines)
 }
@@ -89,6 +103,7 @@ mod tests {
     fn lines_are_broken_between_words_and_symbols_have_plain_forms() {
         let (first, rest) = wrapped("one two three four", 9);
         assert_eq!((first.as_str(), rest), ("one two", vec!["three".to_owned(), "four".to_owned()]));
+        assert_eq!(wrapped("  one two three", 9), ("  one two".to_owned(), vec!["  three".to_owned()]));
         assert_eq!(plain("① a → b · ✓…"), "1. a -> b | +...");
     }
 }

@@ -7,26 +7,25 @@ use crate::clock::Clock;
 
 use super::host::text;
 use super::look::{good, line, title};
-use super::scenes::Scenes;
+use super::scenes::{Scenes, defect};
 
-const LUCA: &str = "luca@people.example";
+const PAOLO: &str = "paolo@people.example";
 const SAID: &str = "@acme The delivery is late again and nobody answers the phone. This is a disgrace!";
 
 impl Scenes {
     pub(super) async fn go_mad(&self) -> Result<(), Failure> {
-        title("⑥ a plugin goes mad: an endless loop in the analyzer \"mood\"");
+        title("⑥ A plugin goes mad: an endless loop in the analyzer \"mood\"");
         let loaded = self.host.reload(true).await?;
         line(&format!("\"mood\" added to membrana.toml and loaded while everything runs (SIGHUP), in {} ms", loaded.as_millis()));
-        line(&format!("@{LUCA}: \"{SAID}\""));
+        line(&format!("Mastodon, @{PAOLO}: \"{SAID}\""));
         let watch = Clock::system().stopwatch();
-        let post = self.world.masto.say(LUCA, SAID, "public", None);
-        let told = self.decided("acme-masto", &watch, |one| text(one, "/native/id").ends_with(&format!("/{post}"))).await?;
+        let post = self.world.masto.say(PAOLO, SAID, "public", None);
+        self.ask("acme-masto").await;
+        let told =
+            self.decided("acme-masto", "found by asking Mastodon", &watch, |one| text(one, "/native/id").ends_with(&format!("/{post}"))).await?;
         let missing: Vec<&str> = told.pointer("/missing").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
         if missing != ["mood"] {
-            return Err(Failure::failed(
-                format!("missing is {missing:?} instead of [\"mood\"]"),
-                "this is a defect: please report it with demo-data",
-            ));
+            return Err(defect(format!("missing is {missing:?} instead of [\"mood\"]")));
         }
         let set_aside = async || self.host.list("dead").await.into_iter().find(|letter| text(letter, "/plugin") == "mood");
         let letter = self.host.until("the mad plugin's answer is set aside", set_aside).await?;

@@ -50,12 +50,12 @@ impl Tally {
 impl Scenes {
     /// kill -9, restart, resend as a shop would, and the count.
     pub(super) async fn kill(&mut self) -> Result<(), Failure> {
-        title(&format!("⑤ a rush of {ORDERS} signed events and {FANS} posts, and the process is killed in between (kill -9)"));
+        title(&format!("⑤ A rush of {ORDERS} signed events and {FANS} posts on Mastodon; the process is killed in between (kill -9)"));
         let fans: Vec<String> = (0..FANS).map(|n| self.world.masto.say(&format!("fan{n}@people.example"), PRAISE, "public", None)).collect();
         for _ in &fans {
             self.world.masto.next("POST /api/v1/statuses", Next::Delay(LATENCY));
         }
-        let _is_asked = self.host.order("channels/acme-masto/poll", "").await;
+        self.ask("acme-masto").await;
         let shop = self.shop();
         #[expect(clippy::disallowed_methods, reason = "it is waited for below")]
         let rush = tokio::spawn(send(shop.clone(), (0..ORDERS).collect()));

@@ -7,13 +7,14 @@ use serde_json::Value as Json;
 
 use crate::cli::outcome::Failure;
 
+use super::complaints::Complaint;
 use super::host::text;
 use super::look::{command, line, title};
-use super::scenes::Scenes;
+use super::scenes::{Scenes, defect};
 
 impl Scenes {
     /// Counts, and fails where the CRM or the dead letters tell another story.
-    pub(super) async fn summary(&self) -> Result<(), Failure> {
+    pub(super) async fn summary(&self, complaints: &[Complaint]) -> Result<(), Failure> {
         let interactions = self.host.list("interactions").await;
         let tasks = self.host.list("tasks").await;
         let sent = async || {
@@ -36,6 +37,7 @@ impl Scenes {
             interactions.len(),
             tasks.len()
         ));
+        self.answered_once(complaints)?;
         self.unsigned()?;
         self.dead_letters().await
     }
@@ -45,10 +47,7 @@ impl Scenes {
         if unsigned.is_empty() {
             return Ok(());
         }
-        Err(Failure::failed(
-            format!("the CRM got events without a valid signature: {unsigned:?}"),
-            "this is a defect: please report it with demo-data",
-        ))
+        Err(defect(format!("the CRM got events without a valid signature: {unsigned:?}")))
     }
 
     /// Only the mad plugin may leave some.

@@ -35,6 +35,13 @@ fn letter(n: u32) -> Letter {
     }
 }
 
+#[test]
+fn a_mail_is_read_as_it_was_meant() {
+    let encoded = "Subject: x\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nCos=C3=AC =3D e un=\r\n a capo\r\n";
+    assert_eq!(Mail::text(encoded), "Così = e un a capo\n");
+    assert_eq!(Mail::text("Subject: x\r\n\r\n1 =3D 1\r\n"), "1 =3D 1\n");
+}
+
 const LOGIN: [(&str, &str); 3] = [("", "* OK"), ("a LOGIN \"support\" \"p\\\"w\"\r\n", "a "), ("b EXAMINE \"INBOX\" (CONDSTORE)\r\n", "b ")];
 
 #[tokio::test]
