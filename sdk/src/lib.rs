@@ -13,6 +13,8 @@ pub mod json;
 mod kinds;
 #[cfg(feature = "limits")]
 pub mod limits;
+#[cfg(feature = "json")]
+pub mod notes;
 mod services;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;

@@ -189,7 +189,7 @@ impl<'s> Round<'s> {
                 self.fresh.push((post, visibility));
             }
             Sort::Action => {}
-            Sort::Unknown(kind) => self.told.push(unknown_type(&post, kind)),
+            Sort::Unknown(kind) => self.told.push(unknown_type(kind)),
         }
     }
 

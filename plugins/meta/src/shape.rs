@@ -1,6 +1,7 @@
 //! Interactions and what is in them, as both networks tell them.
 
 use membrana_sdk::connector::{Author, Change, Interaction, Ours};
+use membrana_sdk::notes::unknown_kind;
 use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -161,9 +162,7 @@ pub fn note(kind: &str, body: &Json) -> Change {
 
 /// What nobody knows yet: told by its names, never by its content.
 pub fn unknown(object: &str, field: &str, value: &Json) -> Change {
-    let name = |key: &str| whole(value, key, WORD_BYTES_MAX);
-    note(
-        "meta.unknown",
-        &json!({ "object": cut(object, WORD_BYTES_MAX), "field": cut(field, WORD_BYTES_MAX), "item": name("item"), "verb": name("verb") }),
-    )
+    let inner = ["item", "verb"].into_iter().filter_map(|key| value.get(key).and_then(Json::as_str));
+    let names = [object, field].into_iter().chain(inner).map(|name| cut(name, WORD_BYTES_MAX)).filter(|name| !name.is_empty());
+    unknown_kind(&names.collect::<Vec<_>>().join("/"))
 }

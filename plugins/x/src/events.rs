@@ -2,8 +2,9 @@
 //! frames of the filtered stream. Each kind that is not known is kept as a note; one bad item never costs the others.
 
 use membrana_sdk::connector::{Change, Raw};
+use membrana_sdk::notes::unknown_kind;
 use membrana_sdk::{Fault, NativeId, Result};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::direct;
 use crate::post::{Includes, Own, Post, native};
@@ -94,7 +95,7 @@ impl Reader<'_> {
             "oauth.revoke" => self.note("x.revoked", data),
             kind if kind.starts_with("chat.") => self.unreadable(data, "encrypted from end to end"),
             kind if KNOWN_FAMILIES.iter().any(|family| kind.starts_with(family)) => self.note(&format!("x.{kind}"), data),
-            _ => self.note("x.unknown", data),
+            _ => self.unknown(kind),
         }
     }
 
@@ -136,7 +137,7 @@ impl Reader<'_> {
                 // Of no worth a moment later.
                 "direct_message_indicate_typing_events" => {}
                 "user_event" if value.get("revoke").is_some() => self.note("x.revoked", value),
-                _ => self.note("x.unknown", &json!({ "kind": kind, "value": value })),
+                _ => self.unknown(kind),
             }
         }
     }
@@ -156,6 +157,12 @@ impl Reader<'_> {
     fn note(&mut self, kind: &str, body: &Json) {
         if self.changes.len() < NOTES_MAX * 40 {
             self.changes.push(Change::Note((kind.to_owned(), note_body(body))));
+        }
+    }
+
+    fn unknown(&mut self, kind: &str) {
+        if self.changes.len() < NOTES_MAX * 40 {
+            self.changes.push(unknown_kind(kind));
         }
     }
 

@@ -106,7 +106,7 @@ fn an_odd_post_is_set_aside_and_the_rest_arrives() {
     else {
         panic!("{:?}", page.changes)
     };
-    assert_eq!((good.native.id.as_str(), kind.as_str(), body.contains("102")), ("post/100", "discourse.unknown-post-type", true));
+    assert_eq!((good.native.id.as_str(), kind.as_str(), body.contains("post_type/9")), ("post/100", "unknown-kind", true));
     assert_eq!((one.id.as_str(), other.id.as_str()), ("post/103", "posts/before-0+0"));
     assert!(page.cursor.contains("\"known\":103"), "{}", page.cursor);
 }
@@ -282,6 +282,12 @@ fn a_webhook_is_understood_by_its_header() {
     assert!(
         matches!(topic.as_slice(), [Change::Note((kind, body))] if kind == "discourse.topic_created" && body.contains("\"id\":5") && body.len() <= 4096)
     );
+    let liked = Discourse::receive(hook("post_liked", &json!({ "like": { "post": { "id": 5 } } }))).unwrap();
+    assert!(matches!(liked.as_slice(), [Change::Note((kind, _))] if kind == "discourse.post_liked"));
+    for event in ["post_teleported", "séance_held"] {
+        let odd = Discourse::receive(hook(event, &body)).unwrap();
+        assert!(matches!(odd.as_slice(), [Change::Note((kind, body))] if kind == "unknown-kind" && !body.contains("cooked")), "{odd:?}");
+    }
     for (event, body) in [("", &body), ("post_created", &json!({ "post": { "id": 1 } }))] {
         let mut raw = hook(event, body);
         if let (Origin::Webhook(head), true) = (&mut raw.origin, event.is_empty()) {
