@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use crate::model::{ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Timestamp};
+use crate::model::{
+    ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally, Timestamp,
+};
 use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState, Slot};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{BAD_CREDENTIALS, ChannelRecord, ChannelStatus, Reader, StoreError};
@@ -188,10 +190,10 @@ impl Intake {
         page: Page,
         state: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<bool, StageError> {
-        let mut batch = Batch::new(&self.journal, &self.channel, &self.network);
+        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
         let (is_backfill, is_more) = (page.backfill, page.more);
         self.take(&mut batch, page.changes, is_backfill).await?;
-        let mut commit = batch.commit;
+        let mut commit = batch.finish();
         let n_new = commit.entries.len() + commit.raws.len();
         let n_empty_more = if is_more && n_new == 0 { memory.n_empty_more.saturating_add(1) } else { 0 };
         let is_lying = n_empty_more >= EMPTY_MORE_MAX;
@@ -208,8 +210,12 @@ impl Intake {
             commit.cursor = Some(page.cursor);
             commit.state.clone_from(&state);
             commit.status = status;
+            let n_filled = commit.tally.as_ref().map_or(0, |tally| n_filled(tally) - n_filled(&record.tally));
             self.journal.commit(commit).await?;
             memory.remember(state.into_iter().collect());
+            if n_filled > 0 {
+                warn!(channel = %self.channel, n_filled, "Poll brought what no webhook had brought in time.");
+            }
         }
         (memory.n_faults, memory.n_empty_more, memory.is_refused) = (0, n_empty_more, false);
         Ok(is_lying)
@@ -219,7 +225,7 @@ impl Intake {
     async fn understand(&self, record: &ChannelRecord, memory: &mut Memory) -> Result<Turn, StageError> {
         let from = record.position(&Reader::Raw) + 1;
         let raws = self.journal.store.read_raw(&self.channel, from, RAW_ITEMS_MAX, RAW_BYTES_MAX).await?;
-        let mut batch = Batch::new(&self.journal, &self.channel, &self.network);
+        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
         // What the calls wrote so far: seen by the next call, kept once it is committed.
         let (mut state, mut changed) = (self.state(memory).await?, BTreeMap::new());
         let (mut position, mut held) = (from - 1, None);
@@ -232,6 +238,7 @@ impl Intake {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
                     batch.received = Some(raw.received);
+                    batch.is_pushed = matches!(raw.origin, RawOrigin::Webhook { .. } | RawOrigin::Frame);
                     let unreadable = self.take(&mut batch, changes, is_backfill).await?;
                     if !unreadable.is_empty() {
                         batch.commit.dead.push(self.letter(&raw, unreadable.join("; "), generation.digest()));
@@ -252,7 +259,7 @@ impl Intake {
             }
             position = raw.seq;
         }
-        let mut commit = batch.commit;
+        let mut commit = batch.finish();
         if position >= from {
             commit.state = changed.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             commit.positions.push((Reader::Raw, position));
@@ -390,6 +397,11 @@ impl Memory {
             };
         }
     }
+}
+
+/// Things that polls brought in a webhook's place.
+fn n_filled(tally: &Tally) -> u64 {
+    tally.filled.map_or(0, |count| count.times)
 }
 
 /// How long the network is left alone, so that it never has to refuse.

@@ -11,6 +11,7 @@ mod ids;
 mod interaction;
 mod scheme;
 pub mod shown;
+mod tally;
 mod terms;
 
 pub use action::{Action, ActionState, Assignment, Claimed, Decision, Escalation, ReplyBody, ReplyMode, Task, TaskState, Timer, TimerKind, Wanted};
@@ -23,4 +24,5 @@ pub use ids::{
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
 pub use scheme::Scheme;
+pub use tally::{Count, Tally};
 pub use terms::{LengthUnit, ReplyTerms, SUMMONED_ATTR, Unfit};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey, IdentityId,
-    InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
+    InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Tally, Task, TaskId, Timer, Timestamp,
 };
 
 pub use memory::MemoryStore;
@@ -180,6 +180,8 @@ pub struct Commit {
     pub dead_gone: Vec<DeadId>,
     /// Says in what state an admin or a fault left the channel. What a stage says never ends a pause.
     pub status: Option<ChannelStatus>,
+    /// What is counted of the channel, as it is from now on.
+    pub tally: Option<Tally>,
     /// An admin orders this status: only so a channel leaves `paused`.
     pub is_order: bool,
 }
@@ -212,6 +214,7 @@ impl Commit {
             dead: Vec::new(),
             dead_gone: Vec::new(),
             status: None,
+            tally: None,
             is_order: false,
         }
     }
@@ -256,6 +259,8 @@ pub struct ChannelRecord {
     pub positions: BTreeMap<Reader, u64>,
     /// In what state it was left.
     pub status: Option<ChannelStatus>,
+    /// What was counted of it.
+    pub tally: Tally,
 }
 
 impl ChannelRecord {

@@ -12,6 +12,8 @@ mod bench;
 mod check;
 #[path = "all/connectors.rs"]
 mod connectors;
+#[path = "all/counts.rs"]
+mod counts;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/engine.rs"]

@@ -24,6 +24,9 @@ const CHANNELS: Columns = &[
     ("ENTRIES", "/entries"),
     ("TO ANALYSE", "/behind/analysis"),
     ("TO DECIDE", "/behind/rules"),
+    ("UNKNOWN KINDS", "/unknown"),
+    ("GAPS FILLED", "/gaps/filled"),
+    ("GAPS LOST", "/gaps/lost"),
     ("HOOK", "/hook"),
     ("REASON", "/reason"),
 ];

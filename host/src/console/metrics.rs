@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingress::Ingress;
-use crate::model::ChannelName;
+use crate::model::{ChannelName, Tally};
 
 use super::read::behind;
 use super::{Desk, Refusal};
@@ -28,6 +28,19 @@ struct OfChannel {
 struct OfReader {
     channel: String,
     reader: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    channel: String,
+    kind: String,
+}
+
+/// `filled`, or `lost`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGap {
+    channel: String,
+    gap: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,6 +60,7 @@ type PerChannel = Family<OfChannel, Gauge<u64, AtomicU64>>;
 pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)>) -> Result<Response, Refusal> {
     let (entries, raw, dead) = (PerChannel::default(), PerChannel::default(), PerChannel::default());
     let lag = Family::<OfReader, Gauge<u64, AtomicU64>>::default();
+    let (unknown, gaps) = (Family::<OfKind, Counter>::default(), Family::<OfGap, Counter>::default());
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
     for name in desk.channels().await? {
         let record = desk.journal.store.channel(&name).await?;
@@ -58,6 +72,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
         for (reader, n) in behind(&record, &desk.sections.load().sinks) {
             lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
         }
+        count(&channel, &record.tally, &unknown, &gaps);
         if let Some(status) = record.status {
             states.get_or_create(&OfState { channel, state: status.state }).set(1);
         }
@@ -72,6 +87,8 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     registry.register("dead_letters", "Items set aside that wait for a person", dead);
     registry.register("reader_lag", "Records that a reader of a channel has not done yet", lag);
     registry.register("channel_state", "1 for the state that a channel is in", states);
+    registry.register("unknown_kinds", "Payloads of a kind that the connector does not know, since ever", unknown);
+    registry.register("gaps", "What a poll brought in a webhook's place (filled), and stretches out of reach (lost), since ever", gaps);
     registry.register("webhooks_refused", "Webhooks that did not prove themselves, since the start", refused);
     let mut body = String::new();
     // Writing to a string cannot fail.
@@ -79,6 +96,16 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
         body.clear();
     }
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response())
+}
+
+fn count(channel: &str, tally: &Tally, unknown: &Family<OfKind, Counter>, gaps: &Family<OfGap, Counter>) {
+    for (kind, count) in &tally.unknown {
+        unknown.get_or_create(&OfKind { channel: channel.to_owned(), kind: kind.clone() }).inc_by(count.times);
+    }
+    let lost = tally.lost.values().map(|count| count.times).sum();
+    for (gap, times) in [("filled", tally.filled.map_or(0, |count| count.times)), ("lost", lost)] {
+        gaps.get_or_create(&OfGap { channel: channel.to_owned(), gap }).inc_by(times);
+    }
 }
 
 /// Dead letters of a channel, as many as one scrape may read.

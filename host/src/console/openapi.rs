@@ -104,6 +104,7 @@ fn body_of(name: &str) -> Option<Json> {
 
 fn answer_of(name: &str) -> Json {
     let schema = match name {
+        "listChannels" => "Channel",
         "listInteractions" | "showInteraction" => "Interaction",
         "listTasks" | "showTask" | "closeTask" => "Task",
         "listActions" | "showAction" | "approveAction" | "rejectAction" | "retryAction" => "Action",
@@ -122,7 +123,14 @@ fn schemas() -> Json {
     };
     let (maybe, list, moment) =
         (json!({ "type": ["string", "null"] }), json!({ "type": "array" }), json!({ "type": "string", "format": "date-time" }));
+    let count = |word: &[&str]| object(word, json!({ "times": { "type": "integer" }, "last_at": moment }));
+    let counts = |word: &str| json!({ "type": "array", "items": count(&[word]) });
     json!({
+        "Channel": object(&["name", "state"], json!({
+            "plugin": maybe, "digest": maybe, "hook": maybe, "reason": maybe, "since": maybe, "budget": { "type": ["object", "null"] },
+            "entries": { "type": "integer" }, "behind": { "type": "object" }, "unknown": counts("kind"),
+            "gaps": object(&[], json!({ "filled": { "anyOf": [count(&[]), { "type": "null" }] }, "lost": counts("reason") })),
+        })),
         "Error": object(&["error"], json!({ "error": object(&["code", "message", "cure"], json!({})) })),
         "Interaction": object(&["id", "channel", "kind"], json!({
             "native": { "type": "object" }, "author": { "type": ["object", "null"] }, "text": maybe, "url": maybe, "visibility": maybe,

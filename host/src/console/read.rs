@@ -11,7 +11,7 @@ use axum::response::Html;
 use serde_json::{Value as Json, json};
 
 use crate::egress::{Budget, Spent};
-use crate::model::{Action, ActionId, ChannelName, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
+use crate::model::{Action, ActionId, ChannelName, Count, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
 use crate::store::{ChannelRecord, Reader, Resolved, view};
 
 use super::lists::Narrow;
@@ -73,8 +73,18 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
         "budget": section.and_then(|section| section.budget.as_ref()).map(|(budget, dir)| budget_json(budget, dir, name, desk.journal.clock.now())),
         "entries": record.last.0,
+        "unknown": counts_json("kind", &record.tally.unknown),
+        "gaps": {
+            "filled": record.tally.filled.map(|count| json!({ "times": count.times, "last_at": shown::rfc3339(count.last) })),
+            "lost": counts_json("reason", &record.tally.lost),
+        },
         "behind": behind(&record, &sections.sinks),
     }))
+}
+
+/// Counted since ever; `what` names the words.
+fn counts_json(what: &str, counts: &BTreeMap<String, Count>) -> Vec<Json> {
+    counts.iter().map(|(word, count)| json!({ what: word, "times": count.times, "last_at": shown::rfc3339(count.last) })).collect()
 }
 
 /// What was spent today of what; with `resumes_at` once nothing more is left of it.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::model::{
     ActionId, ActionState, ChannelName, ConversationId, EntryBody, ExchangeId, Fact, IdKey, IdentityId, Interaction, InteractionId, NativeId,
-    NewEntry, Ours, RECEIVED_ATTR, Seq, Timestamp,
+    NewEntry, Ours, RECEIVED_ATTR, Seq, Tally, Timestamp,
 };
 use crate::stage::Journal;
 use crate::store::{Commit, Known, Link, Resolved, StoreError};
@@ -31,6 +31,10 @@ pub(super) struct Batch<'a> {
     pub(super) commit: Commit,
     /// When the raw item was received that is being taken in; none for a poll's page.
     pub(super) received: Option<Timestamp>,
+    /// It came by itself: a webhook, or a frame of a stream.
+    pub(super) is_pushed: bool,
+    /// What is counted of the channel, before this batch and with it.
+    counted: (&'a Tally, Tally),
 }
 
 #[derive(Clone, Copy)]
@@ -40,7 +44,7 @@ struct Placed {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(journal: &'a Journal, channel: &'a ChannelName, network: &'a str) -> Self {
+    pub(super) fn new(journal: &'a Journal, channel: &'a ChannelName, network: &'a str, tally: &'a Tally) -> Self {
         Self {
             journal,
             key: journal.store.id_key(),
@@ -50,7 +54,16 @@ impl<'a> Batch<'a> {
             placed: HashMap::new(),
             commit: journal.begin(channel),
             received: None,
+            is_pushed: false,
+            counted: (tally, tally.clone()),
         }
+    }
+
+    /// What goes to the store.
+    pub(super) fn finish(mut self) -> Commit {
+        let (before, now) = self.counted;
+        self.commit.tally = (*before != now).then_some(now);
+        self.commit
     }
 
     /// Looks up every id that these interactions name, in one call.
@@ -78,12 +91,18 @@ impl<'a> Batch<'a> {
     /// Takes an interaction in: an arrival, a revision, an echo or a repeat.
     pub(super) async fn upsert(&mut self, mut interaction: Box<Interaction>, is_backfill: bool) -> Result<(), StoreError> {
         self.date(&mut interaction);
+        if self.is_pushed {
+            self.counted.1.push(&interaction);
+        }
         let id = self.id(&interaction.native);
         if let Some(known) = self.stored(&interaction) {
             return self.revise(known, interaction).await;
         }
         if interaction.is_ours() && self.settle_by_echo(&interaction).await? {
             return Ok(());
+        }
+        if self.received.is_none() && !is_backfill {
+            self.counted.1.poll(&interaction, self.commit.at);
         }
         let conversation = self.thread(id, &interaction).await?;
         let identity = interaction.author.as_ref().map(|author| self.key.identity(self.network, &author.native));
@@ -127,6 +146,9 @@ impl<'a> Batch<'a> {
 
     /// Takes in what is about no interaction.
     pub(super) fn other(&mut self, body: EntryBody, is_backfill: bool) {
+        if let EntryBody::Note { kind, json } = &body {
+            self.counted.1.note(kind, json, self.commit.at);
+        }
         self.append(None, None, None, None, is_backfill, body);
     }
 

@@ -411,3 +411,31 @@ async fn a_stream_that_stands_again_is_caught_up_with_by_one_poll_unless_the_net
     stand.run(&intake).await;
     assert_eq!(n_polled.load(Ordering::Relaxed), 4, "an admin's order is not");
 }
+
+#[tokio::test]
+async fn what_a_webhook_should_have_brought_and_a_poll_did_is_a_gap_that_was_filled() {
+    // given a webhook that came, one that did not, and a kind that nobody knows
+    let stand = Stand::new("page");
+    let at = |ms: u64| Timestamp(START.0 + ms);
+    let plugin = Scripted::default()
+        .receive(move |_| {
+            let note = Change::Note { kind: "unknown-kind".to_owned(), json: r#"{"kind":"hologram"}"#.to_owned() };
+            Ok((vec![upsert(said("told", "a")), note], Vec::new()))
+        })
+        .poll(move |_| Ok(page("1", vec![upsert(said("told", "a")), upsert(Interaction { occurred: at(1), ..said("missed", "b") })])));
+    let intake = intake(&stand, plugin.slot("page", "connector"), Some(Duration::from_secs(60)));
+
+    // when
+    stand.push_raw(&["x"]).await;
+    stand.turn(&intake).await.unwrap();
+    stand.advance(Duration::from_secs(30));
+    stand.run(&intake).await;
+    let first = stand.record().await.tally;
+    stand.advance(Duration::from_secs(60));
+    stand.run(&intake).await;
+
+    // then
+    let tally = stand.record().await.tally;
+    assert_eq!((tally.filled.map(|count| (count.times, count.last)), tally.unknown["hologram"].times), (Some((1, at(30_000))), 1));
+    assert_eq!(first, tally, "the same again is none");
+}

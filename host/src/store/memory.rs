@@ -236,6 +236,7 @@ impl Channel {
         }
         self.record.cursor = commit.cursor.or_else(|| self.record.cursor.take());
         self.record.status = next_status(self.record.status.take(), commit.status, commit.is_order);
+        self.record.tally = commit.tally.unwrap_or_else(|| std::mem::take(&mut self.record.tally));
         self.record.positions.extend(commit.positions);
         for (key, value) in commit.state {
             match value {

@@ -160,7 +160,7 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
 /// Up to three of what most commits lack; so the same key may be written twice in one commit.
 fn sprinkle(dice: &mut Dice, commit: &mut Commit) {
     for _ in 0..1 + dice.roll(3) {
-        let kind = dice.roll(12);
+        let kind = dice.roll(13);
         one_more(dice, commit, kind);
         if dice.roll(2) == 0 {
             one_more(dice, commit, kind);
@@ -199,7 +199,10 @@ fn one_more(dice: &mut Dice, commit: &mut Commit, kind: u64) {
             due: Timestamp(dice.roll(50)),
             first: Timestamp(1),
         }),
-        10 => commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: Timestamp(at) }),
+        10 => {
+            (0..dice.roll(60)).for_each(|n| commit.tally.get_or_insert_default().note("gap", &format!("{{\"reason\":\"{n:0>90}\"}}"), Timestamp(at)))
+        }
+        11 => commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: Timestamp(at) }),
         _ => commit.positions.push((Reader::Rules, dice.roll(40))),
     }
 }

@@ -115,6 +115,11 @@ impl Meta {
         self.net().message(side, who, text, false)
     }
 
+    /// What is pending gets lost on its way: nobody will be told.
+    pub fn forget(&self) {
+        self.net().pending.clear();
+    }
+
     /// What we said under a post, medium or comment, in order.
     pub fn answers(&self, under: &str) -> Vec<String> {
         let net = self.net();

@@ -37,7 +37,7 @@ pub(super) struct Inner {
     tail_bytes: usize,
 }
 
-/// The channel's record on disk; the cursor lies beside it, for it may be large.
+/// The channel's record on disk; the cursor lies beside it, for it may be large, and the tally, for it seldom changes.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct StoredRecord {
     pub(super) last: Seq,
@@ -97,9 +97,10 @@ pub(super) fn all(disk: &Disk) -> Result<HashMap<ChannelName, Arc<Live>>, StoreE
         let live = Live::new(number, name.clone());
         if let Some(stored) = disk.get_parts_as::<StoredRecord>(&keys::all(Kind::Record, number))? {
             let cursor = disk.get_parts_as::<String>(&keys::all(Kind::Cursor, number))?;
+            let tally = disk.get_parts_as(&keys::all(Kind::Tally, number))?.unwrap_or_default();
             let StoredRecord { last, raw_last, next_run, positions, status } = stored;
             let mut inner = live.lock();
-            inner.record = ChannelRecord { last, raw_last, cursor, positions, status };
+            inner.record = ChannelRecord { last, raw_last, cursor, positions, status, tally };
             inner.next_run = next_run;
         }
         all.insert(name, Arc::new(live));

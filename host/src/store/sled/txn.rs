@@ -61,11 +61,15 @@ pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Lai
     if let Some(cursor) = &commit.cursor {
         txn.put_parts(&keys::all(Kind::Cursor, live.number), cursor)?;
     }
+    if let Some(tally) = &commit.tally {
+        txn.put_parts(&keys::all(Kind::Tally, live.number), tally)?;
+    }
     txn.segments()?;
     txn.overlay()?;
     let mut record = inner.record.clone();
     record.positions.extend(commit.positions);
     record.cursor = commit.cursor.or(record.cursor);
+    record.tally = commit.tally.unwrap_or(record.tally);
     record.status = next_status(record.status, commit.status, commit.is_order);
     (record.last, record.raw_last) = (txn.last, txn.raw_last);
     txn.record(&record)?;
