@@ -73,7 +73,7 @@ enum Command {
     Dead(DeadCommand),
     /// Read the whole store once and name what is damaged.
     Verify,
-    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, start.
+    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, channels, start.
     #[cfg(feature = "bench")]
     Bench {
         /// One of them; without it all.

@@ -7,6 +7,7 @@
 //! | | pipeline.million | rate at 100,000 and at 1 million stored, memory there |
 //! | | pipeline.singles | memory at 1 million that arrived one by one |
 //! | webhook | webhook.ack | p99 until acknowledged at 1,000/s against the bare commit, and the rate reached |
+//! | channels | channels.cpu | what one item of each connector costs, against the cheapest |
 //! | start | start.warm | ten plugins from the cache against compiling them |
 //! | | start.memory | memory of a plugin that is loaded and idle |
 //!
@@ -14,6 +15,7 @@
 //! begins with `ratio` decides the exit code; the others are the plan's absolute bars, good for a quiet machine of two cores.
 
 mod boundary;
+mod channels;
 mod crowd;
 mod figure;
 mod line;
@@ -35,15 +37,17 @@ use super::show;
 use figure::Figure;
 
 /// What the command line takes: benches, their parts, and what `start` calls itself by.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "boundary",
     "pipeline",
     "webhook",
+    "channels",
     "start",
     "start.memory",
     "start.warm",
     "boundary.analyzer",
     "webhook.ack",
+    "channels.cpu",
     "pipeline.rate",
     "pipeline.million",
     "pipeline.singles",
@@ -51,11 +55,12 @@ pub(super) const NAMES: [&str; 12] = [
 ];
 
 /// What can be measured: a bench and its parts, quickest first.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("start", "start.memory"),
     ("start", "start.warm"),
     ("boundary", "boundary.analyzer"),
     ("webhook", "webhook.ack"),
+    ("channels", "channels.cpu"),
     ("pipeline", "pipeline.rate"),
     ("pipeline", "pipeline.million"),
     ("pipeline", "pipeline.singles"),
@@ -80,7 +85,10 @@ pub(super) async fn run(name: Option<&str>, dir: &Path, is_json: bool) -> Result
 
 fn unknown(name: &str) -> Failure {
     let parts: Vec<&str> = PARTS.iter().map(|(_, part)| *part).collect();
-    Failure::failed(format!("there is no bench `{name}`"), format!("benches: boundary, pipeline, webhook, start; parts: {}", parts.join(", ")))
+    Failure::failed(
+        format!("there is no bench `{name}`"),
+        format!("benches: boundary, pipeline, webhook, channels, start; parts: {}", parts.join(", ")),
+    )
 }
 
 /// In this process. Ctrl-C or a signal to end ends it, and what it laid on the disk goes.
@@ -92,6 +100,7 @@ async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
             "pipeline.million" => million::in_pages(dir).await,
             "pipeline.singles" => million::one_by_one(dir).await,
             "webhook.ack" => webhook::measure(dir).await,
+            "channels.cpu" => channels::measure(dir).await,
             "start.memory" => start::memory(dir).await,
             _ => start::warm(dir).await,
         }
