@@ -78,6 +78,30 @@ fn a_silent_webhook_loses_nothing_for_a_poll_reads_old_posts_again() {
 }
 
 #[test]
+fn an_interrupted_fetch_repeats_and_never_leaves_a_hole() {
+    let world = World::start("");
+    let posts: Vec<String> = (0..3).map(|n| world.meta.post(US, &format!("avviso {n}"))).collect();
+    let cursor = world.poll(None).cursor;
+    let wanted: Vec<String> = (0..9).map(|n| format!("commento {n}")).collect();
+    for (text, post) in wanted.iter().zip(posts.iter().cycle()) {
+        world.advance(1_000);
+        world.meta.comment("anna", post, text);
+    }
+    // The host ends before it commits: page and state are lost, the cursor is the old one.
+    let before = testing::with_host(|host| host.state.clone());
+    assert!(!Facebook::poll(Some(cursor.clone()), 4, 1 << 20).unwrap().changes.is_empty());
+    testing::with_host(|host| host.state = before);
+    world.meta.next("GET ", Next::CutBody(20));
+    assert!(Facebook::poll(Some(cursor.clone()), 4, 1 << 20).is_err(), "an answer that was cut is no page");
+    let (_, again) = world.poll_all(Some(&cursor), 4);
+    let mut found = texts(&again);
+    found.sort_unstable();
+    // What was told may be told again.
+    found.dedup();
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn edits_and_deletions_are_noticed_without_a_webhook() {
     let world = World::start("");
     let post = world.meta.post(US, "avviso");

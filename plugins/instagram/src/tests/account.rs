@@ -1,8 +1,8 @@
 //! An account over real HTTP: what comes in by poll, and what goes out.
 
 use membrana_sdk::connector::{Change, Ours, Sent};
-use membrana_sdk::{Connector as _, Fault, Surroundings};
-use membrana_world::{Next, Side};
+use membrana_sdk::{Connector as _, Fault, Surroundings, testing};
+use membrana_world::{Next, Shape, Side};
 
 use super::{World, answer_to, code, named, said, texts};
 use crate::Instagram;
@@ -50,6 +50,38 @@ fn history_is_walked_through_empty_pages_to_the_end() {
     let all: Vec<Change> = first.changes.into_iter().chain(rest).collect();
     assert_eq!(texts(&all).len(), 3 + 27 + 27);
     assert!(!world.poll(Some(&cursor)).backfill);
+}
+
+#[test]
+fn an_interrupted_fetch_repeats_and_never_leaves_a_hole() {
+    let world = World::start("");
+    let media: Vec<String> = (0..3).map(|n| world.meta.medium(&format!("foto {n}"))).collect();
+    let cursor = world.poll(None).cursor;
+    let wanted: Vec<String> = (0..9).map(|n| format!("commento {n}")).collect();
+    for (text, medium) in wanted.iter().zip(media.iter().cycle()) {
+        world.advance(1_000);
+        world.meta.comment("anna", medium, text);
+    }
+    // The host ends before it commits: page and state are lost, the cursor is the old one.
+    let before = testing::with_host(|host| host.state.clone());
+    assert!(!Instagram::poll(Some(cursor.clone()), 4, 1 << 20).unwrap().changes.is_empty());
+    testing::with_host(|host| host.state = before);
+    world.meta.next("GET ", Next::CutBody(20));
+    assert!(Instagram::poll(Some(cursor.clone()), 4, 1 << 20).is_err(), "an answer that was cut is no page");
+    let (_, again) = world.poll_all(Some(&cursor), 4);
+    assert_eq!(texts(&again), wanted);
+}
+
+#[test]
+fn a_webhook_that_goes_silent_is_made_up_for_by_the_poll() {
+    let world = World::start("");
+    let media: Vec<String> = (0..5).map(|n| world.meta.medium(&format!("foto {n}"))).collect();
+    let cursor = world.poll(None).cursor;
+    world.advance(3_600_000);
+    world.meta.comment("anna", &media[1], "sotto una vecchia foto");
+    let (_, found) = world.poll_all(Some(&cursor), 100);
+    let late = world.hear(Shape::Nested);
+    assert_eq!(named(&found, "sotto una vecchia foto").native, named(&late, "sotto una vecchia foto").native, "a late webhook names the same");
 }
 
 #[test]
