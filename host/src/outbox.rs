@@ -273,13 +273,23 @@ impl Outbox {
         // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
         let is_asked_to_wait = !matches!(fault, Fault::Transient(_));
         let attempts = if is_asked_to_wait { action.attempts.saturating_sub(1) } else { action.attempts };
-        if is_asked_to_wait && fault.detail().code != Fault::ITEM_LATER {
+        let is_of_channel = is_asked_to_wait && fault.detail().code != Fault::ITEM_LATER;
+        if is_of_channel {
             self.hold(now.plus(wait), false);
         }
+        // The hold ends with a reload: whoever raises a budget need not wait for tomorrow.
+        let own_wait = if is_of_channel { RETRY_MIN } else { wait };
         warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
         let mut commit = self.journal.begin(&self.channel);
         let revision = action.revision + 1;
-        commit.actions.push(Action { state: ActionState::Retry, due: now.plus(wait), error: Some(fault.to_string()), attempts, revision, ..action });
+        commit.actions.push(Action {
+            state: ActionState::Retry,
+            due: now.plus(own_wait),
+            error: Some(fault.to_string()),
+            attempts,
+            revision,
+            ..action
+        });
         self.commit_outcome(commit).await
     }
 

@@ -2,12 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use membrana_world::{Discourse, Meta, PAGE, Shape, US, X};
+use membrana_world::{ACCOUNT, Discourse, Meta, PAGE, Shape, US, X};
 
 use crate::harness::{Host, eventually, text};
 
 const COMPLAINT: &str = "my parcel never came and nobody answers. This is a terrible service and I am very angry.";
 const ANSWER: &str = "We are sorry. We are on it.";
+
+const REST: &str = "[[analyzer]]\nname = \"language\"\nplugin = \"language\"\n[[analyzer]]\nname = \"sentiment\"\nplugin = \"sentiment\"\nafter = [\"language\"]\n[[rule]]\nname = \"impact\"\nplugin = \"impact-table\"\nconfig = { table_file = \"impact.toml\" }\n[[team]]\nname = \"support\"\n";
 
 fn config(x: &X, meta: &Meta, forum: &Discourse) -> String {
     let channel = |name: &str, plugin: &str, url: &str, config: &str, secrets: &str, more: &str| {
@@ -16,18 +18,13 @@ fn config(x: &X, meta: &Meta, forum: &Discourse) -> String {
         )
     };
     let file = |key: &str| format!("{key} = {{ file = \"{key}\" }}");
+    let (of_meta, hooks) = (["page_token", "app_secret", "verify_token"].map(file).join(", "), "ingress = { verify = \"meta\" }\n");
     [
         channel("acme-x", "x", &x.url(), "first_fetch = \"skip\"", &[file("app_token"), file("user_token")].join(", "), ""),
-        channel(
-            "acme-page",
-            "facebook",
-            &meta.url(),
-            &format!("page = \"{PAGE}\""),
-            &[file("page_token"), file("app_secret"), file("verify_token")].join(", "),
-            "ingress = { verify = \"meta\" }\n",
-        ),
+        channel("acme-page", "facebook", &meta.url(), &format!("page = \"{PAGE}\""), &of_meta, hooks),
+        channel("acme-ig", "instagram", &meta.url(), &format!("account = \"{ACCOUNT}\", page = \"{PAGE}\""), &of_meta, hooks),
         channel("acme-forum", "discourse", &forum.url(), "username = \"acme\"", &file("api_key"), ""),
-        "[[analyzer]]\nname = \"language\"\nplugin = \"language\"\n[[analyzer]]\nname = \"sentiment\"\nplugin = \"sentiment\"\nafter = [\"language\"]\n[[rule]]\nname = \"impact\"\nplugin = \"impact-table\"\nconfig = { table_file = \"impact.toml\" }\n[[team]]\nname = \"support\"\n".to_owned(),
+        REST.to_owned(),
     ]
     .concat()
 }
@@ -38,7 +35,7 @@ fn table() -> String {
     )
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
@@ -47,7 +44,7 @@ async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
     // given
     let (x, meta) = (X::start("app", "user", now_ms()).await.unwrap(), Meta::start("page", "app-secret").await.unwrap());
     let forum = Discourse::start("key", "acme").await.unwrap();
-    let news = meta.post(US, "Our new parcel shop is open.");
+    let (news, medium) = (meta.post(US, "Our new parcel shop is open."), meta.medium("Our new parcel shop"));
     let mut host = Host::new(&config(&x, &meta, &forum), &table());
     for (name, secret) in [
         ("app_token", "app"),
@@ -66,21 +63,22 @@ async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
     meta.advance((now_ms() + 1000).saturating_sub(meta.now()));
     let tweet = x.say("ann", &format!("@acme {COMPLAINT}"), None);
     let comment = meta.comment("Ann", &news, COMPLAINT);
+    let under_picture = meta.comment("ann", &medium, COMPLAINT);
     let topic = forum.open("ann", "Where is my parcel?", COMPLAINT);
-    let sent = host.until(&["outbox", "list"], |all| all.len() == 3 && all.iter().all(|action| text(action, "/state") == "sent")).await;
+    let sent = host.until(&["outbox", "list"], |all| all.len() == 4 && all.iter().all(|action| text(action, "/state") == "sent")).await;
 
     // then
-    assert_eq!(sent.iter().map(|action| text(action, "/text")).collect::<Vec<_>>(), [ANSWER; 3]);
+    assert_eq!(sent.iter().map(|action| text(action, "/text")).collect::<Vec<_>>(), [ANSWER; 4]);
     assert_eq!(x.answers(&tweet).len(), 1, "X");
     assert_eq!(meta.answers(&comment), [ANSWER], "the Page");
+    assert_eq!(meta.answers(&under_picture), [ANSWER], "Instagram");
     let own = forum.own();
     assert!(own.len() == 1 && own[0].topic == topic.id, "the forum: {own:?}");
     let all = host.list(&["interaction", "list"]);
     let decided = |channel: &str| all.iter().filter(|one| text(one, "/channel") == channel && text(one, "/decisions/0/row") == "complaint").count();
-    assert_eq!(["acme-x", "acme-page", "acme-forum"].map(decided), [1, 1, 1], "{all:#?}");
+    assert_eq!(["acme-x", "acme-page", "acme-ig", "acme-forum"].map(decided), [1; 4], "{all:#?}");
 
-    // The webhook tells of the comment again, and what the company said comes back: neither is news.
-    let n_before = all.len();
+    // The webhooks tell of the comments again, and what the company said comes back: neither is news.
     for answer in meta.deliver(host.address, "/hooks/acme-page", Shape::Nested).await.unwrap() {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
@@ -88,12 +86,51 @@ async fn the_same_complaint_is_answered_on_every_network_by_the_same_table() {
         host.list(&["channel", "list"]).iter().all(|channel| channel.pointer("/behind/intake").and_then(serde_json::Value::as_u64) == Some(0))
     };
     assert!(eventually(is_read).await, "{}", host.log());
-    let others = host
-        .list(&["interaction", "list"])
-        .iter()
-        .filter(|one| text(one, "/channel") == "acme-page" && one.pointer("/own") != Some(&true.into()))
-        .count();
-    assert_eq!(others, 1, "{n_before}");
-    assert_eq!((host.list(&["outbox", "list"]).len(), host.list(&["dead", "list"]).len()), (3, 0));
+    let all = host.list(&["interaction", "list"]);
+    let others = |channel: &str| all.iter().filter(|one| text(one, "/channel") == channel && one.pointer("/own") != Some(&true.into())).count();
+    assert_eq!(["acme-x", "acme-page", "acme-ig", "acme-forum"].map(others), [1; 4], "{all:#?}");
+    assert_eq!((host.list(&["outbox", "list"]).len(), host.list(&["dead", "list"]).len()), (4, 0));
+    assert_eq!(host.stop(), Some(0));
+}
+
+fn metered(x: &X, budget: &str) -> String {
+    let url = x.url();
+    format!(
+        "[[channel]]\nname = \"acme-x\"\nplugin = \"x\"\npoll = \"1s\"\nconfig = {{ base_url = \"{url}\" }}\nsecrets = {{ app_token = {{ file = \"app\" }}, user_token = {{ file = \"user\" }} }}\ngrant = {{ http = [\"{url}\"] }}\nbudget = {{ {budget} }}\n{REST}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_budget_is_warned_of_stops_the_channel_and_what_waits_goes_out_when_it_is_raised() {
+    // given
+    let x = X::start("app", "user", now_ms()).await.unwrap();
+    let table = table().replace("mode = \"send\"", "mode = \"draft\", review = [\"support\"]");
+    let mut host = Host::new(&metered(&x, "calls = 10"), &table);
+    host.write("app", "app");
+    host.write("user", "user");
+    host.start().await;
+    host.until(&["channel", "list"], |all| text(&all[0], "/state") == "connected").await;
+    let mention = x.say("ann", &format!("@acme {COMPLAINT}"), None);
+    let drafts = host.until(&["outbox", "list"], |all| all.len() == 1).await;
+
+    // when: the polls spend it
+    let spent = host.until(&["channel", "list"], |all| !text(&all[0], "/budget/resumes_at").is_empty()).await;
+    let n_calls = x.ledger().calls().len();
+    assert!(host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--as", "support"]).status.success());
+    host.until(&["outbox", "list"], |all| text(&all[0], "/state") == "retry").await;
+
+    // then: no call goes out, and it says until when
+    assert_eq!((n_calls, x.ledger().calls().len(), x.answers(&mention).len()), (10, 10, 0));
+    assert_eq!(spent[0]["budget"]["calls"], serde_json::json!({ "spent": 10, "of": 10 }), "{spent:#?}");
+    assert!(text(&spent[0], "/budget/resumes_at").contains("T00:00:00"), "{spent:#?}");
+    assert_eq!(host.log().matches("80 % of the day's budget is spent.").count(), 1, "{}", host.log());
+
+    host.configure(&metered(&x, "calls = 10000"));
+    host.signal("HUP");
+    host.until(&["outbox", "list"], |all| text(&all[0], "/state") == "sent").await;
+    assert_eq!(x.answers(&mention).len(), 1);
+    let late = x.say("bob", &format!("@acme {COMPLAINT}"), None);
+    host.until(&["interaction", "list"], |all| all.iter().any(|one| text(one, "/native/id") == late)).await;
+    assert!(host.list(&["channel", "list"])[0]["budget"]["resumes_at"].is_null());
     assert_eq!(host.stop(), Some(0));
 }
