@@ -12,6 +12,8 @@ mod bench;
 mod check;
 #[path = "all/connectors.rs"]
 mod connectors;
+#[path = "all/contracts.rs"]
+mod contracts;
 #[path = "all/counts.rs"]
 mod counts;
 #[path = "all/demo.rs"]

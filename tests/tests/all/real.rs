@@ -23,6 +23,8 @@ static INSTALL: Mutex<()> = Mutex::new(());
 /// A real server; stopped when dropped.
 pub(crate) struct Server {
     script: PathBuf,
+    /// What the script is told by the environment.
+    settings: Vec<(&'static str, String)>,
     state: TempDir,
     values: BTreeMap<String, String>,
 }
@@ -42,6 +44,11 @@ impl Drop for Server {
 impl Server {
     /// `None`, with the reason said, where there is no script for it.
     pub(crate) fn start(name: &str) -> Option<Self> {
+        Self::start_with(name, Vec::new())
+    }
+
+    /// The same, with settings for the script.
+    pub(crate) fn start_with(name: &str, settings: Vec<(&'static str, String)>) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/servers").join(format!("{name}.sh"));
         if !script.is_file() {
             note(format_args!("skipped: {name}: there is no {}", script.display()));
@@ -50,7 +57,7 @@ impl Server {
         let state = tempfile::Builder::new().prefix("mb").tempdir().unwrap();
         // Servers give up their rights and must still pass through.
         std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut server = Self { script, state, values: BTreeMap::new() };
+        let mut server = Self { script, settings, state, values: BTreeMap::new() };
         let one_at_a_time = INSTALL.lock().unwrap_or_else(PoisonError::into_inner);
         let output = server.run(&server.script, "start");
         drop(one_at_a_time);
@@ -62,7 +69,8 @@ impl Server {
     }
 
     fn run(&self, script: &Path, command: &str) -> Output {
-        Command::new("bash").arg(script).arg(command).env("MEMBRANA_SERVERS", self.state.path()).output().unwrap()
+        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        Command::new("bash").arg(script).arg(command).env("MEMBRANA_SERVERS", self.state.path()).envs(settings).output().unwrap()
     }
 
     /// The script's own check, which plays a small story.
