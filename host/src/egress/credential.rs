@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
 use ring::hmac;
 use url::Url;
 use zeroize::Zeroizing;
@@ -251,44 +252,44 @@ pub(super) fn echoes(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
 }
 
 /// Replaces every secret by as many `*`.
-pub(super) fn scrub(credentials: &[Credential], bytes: Vec<u8>) -> Vec<u8> {
-    mask_all(&forms_of(credentials), bytes)
-}
+pub(super) struct Scrub(Vec<Zeroizing<Vec<u8>>>);
 
-/// All that may come back of these, the longest first: a secret that begins with another one must not be left half masked.
-pub(super) fn forms_of(credentials: &[Credential]) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut all: Vec<_> = credentials.iter().flat_map(echoes).collect();
-    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    all
-}
-
-/// Replaces each of these forms by as many `*`.
-pub(super) fn mask_all(forms: &[Zeroizing<Vec<u8>>], mut bytes: Vec<u8>) -> Vec<u8> {
-    for form in forms {
-        mask(&mut bytes, form, usize::MAX);
+impl Scrub {
+    /// Of all these credentials.
+    pub(super) fn of(credentials: &[Credential]) -> Self {
+        // The longest first: a secret that begins with another one must not be left half masked.
+        let mut all: Vec<_> = credentials.iter().flat_map(echoes).collect();
+        all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        all.dedup();
+        Self(all)
     }
-    bytes
-}
 
-/// As [`scrub`].
-pub(super) fn scrub_text(credentials: &[Credential], text: String) -> String {
-    String::from_utf8_lossy(&scrub(credentials, text.into_bytes())).into_owned()
+    pub(super) fn bytes(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        self.0.iter().for_each(|form| mask(&mut bytes, form, usize::MAX));
+        bytes
+    }
+
+    pub(super) fn text(&self, text: String) -> String {
+        String::from_utf8_lossy(&self.bytes(text.into_bytes())).into_owned()
+    }
 }
 
 /// Replaces `form` wherever it begins before `end`.
 pub(super) fn mask(bytes: &mut [u8], form: &[u8], end: usize) {
-    if end == 0 {
+    if end == 0 || form.is_empty() {
         return;
     }
-    let reach = end.saturating_add(form.len() - form.len().min(1)).min(bytes.len());
+    let reach = end.saturating_add(form.len() - 1).min(bytes.len());
     let bytes = bytes.get_mut(..reach).unwrap_or_default();
+    // Every answer is searched for every secret: a look at each place would cost as much as all else that is done with it.
+    let finder = memmem::Finder::new(form);
     let mut from = 0;
-    while let Some(rest) = bytes.get_mut(from..).filter(|rest| !form.is_empty() && rest.len() >= form.len()) {
-        let Some(at) = rest.windows(form.len()).position(|window| window == form) else { return };
-        if let Some(found) = rest.get_mut(at..at + form.len()) {
+    while let Some(at) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
+        let (start, next) = (from + at, from + at + form.len());
+        if let Some(found) = bytes.get_mut(start..next) {
             found.fill(b'*');
         }
-        from += at + form.len();
+        from = next;
     }
 }
 
@@ -317,7 +318,7 @@ mod tests {
         let (url, _) = sent(&with_proof, "https://a.example/me?fields=id").unwrap();
 
         assert_eq!(url, format!("https://a.example/me?fields=id&appsecret_proof={known}"));
-        let echoed = scrub_text(&[with_proof], format!("next: {url}"));
+        let echoed = Scrub::of(&[with_proof]).text(format!("next: {url}"));
         assert_eq!(echoed, format!("next: https://a.example/me?fields=id&appsecret_proof={}", "*".repeat(64)));
         assert!(!sent(&credential("t0ken"), "https://a.example/me").unwrap().0.contains("proof"), "only where it is configured");
     }
@@ -339,7 +340,7 @@ mod tests {
 
         assert_eq!(headers.len(), 1, "{headers:?}");
         assert!(headers[0].1.starts_with("OAuth oauth_consumer_key=\"the-consumer-key\""), "{headers:?}");
-        let echoed = scrub_text(&[signed], "the-token the-token-secret the-consumer-secret".to_owned());
+        let echoed = Scrub::of(&[signed]).text("the-token the-token-secret the-consumer-secret".to_owned());
         assert!(echoed.bytes().all(|byte| byte == b'*' || byte == b' '), "{echoed}");
     }
 
@@ -347,7 +348,7 @@ mod tests {
     fn a_secret_is_scrubbed_in_every_dress() {
         let all = [credential("s3cr&t \"x\"")];
         for dress in ["s3cr&t \"x\"", &STANDARD.encode("s3cr&t \"x\""), "s3cr%26t+%22x%22", "s3cr&t \\\"x\\\""] {
-            let clean = scrub_text(&all, format!("before {dress} after"));
+            let clean = Scrub::of(&all).text(format!("before {dress} after"));
             assert_eq!(clean, format!("before {} after", "*".repeat(dress.len())), "{dress}");
         }
         assert_eq!(format!("{:?}", all[0].secrets[0]), "***");

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 use url::Url;
 
-use super::credential::{Outgoing, Withheld, scrub, scrub_text};
+use super::credential::{Outgoing, Scrub, Withheld};
 use super::oauth2::{Cause, Refused, Tokens};
 use super::{Credential, Door, Failed, Io, Secret};
 
@@ -303,13 +303,13 @@ impl Door {
             }
         })?;
         self.idle.keep(origin, sender);
-        let credentials = &self.config.credentials;
+        let scrub = Scrub::of(&self.config.credentials);
         let headers = head
             .headers
             .iter()
             .filter(|(name, _)| name.as_str() != OWN_HEADER)
-            .map(|(name, value)| (name.as_str().to_owned(), scrub_text(credentials, String::from_utf8_lossy(value.as_bytes()).into_owned())));
-        Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub(credentials, body.to_bytes().to_vec()) })
+            .map(|(name, value)| (name.as_str().to_owned(), scrub.text(String::from_utf8_lossy(value.as_bytes()).into_owned())));
+        Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub.bytes(body.to_bytes().to_vec()) })
     }
 }
 

@@ -19,9 +19,8 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
-use zeroize::Zeroizing;
 
-use super::credential::{forms_of, mask_all};
+use super::credential::Scrub;
 use super::http::{HttpError, HttpRequest};
 use super::oauth2::{Cause, Refused, Tokens};
 use super::{Credential, Door, Io, Secret};
@@ -112,7 +111,7 @@ pub struct Stream {
     heard: Instant,
     keep_alive: Duration,
     /// No answer may show what the connection was opened with.
-    echoes: Vec<Zeroizing<Vec<u8>>>,
+    scrub: Scrub,
 }
 
 enum Source {
@@ -179,8 +178,8 @@ impl Door {
             StreamProtocol::WebSocket => open_websocket(outgoing.map(|_| ()), &url, io).await?,
             StreamProtocol::Sse | StreamProtocol::NdJson => open_http(outgoing, io, request.protocol).await?,
         };
-        let echoes = forms_of(&self.config.credentials);
-        Ok(Stream { source, heard: Instant::now(), keep_alive: request.keep_alive, echoes })
+        let scrub = Scrub::of(&self.config.credentials);
+        Ok(Stream { source, heard: Instant::now(), keep_alive: request.keep_alive, scrub })
     }
 }
 
@@ -293,8 +292,8 @@ impl Stream {
 
     fn clean(&self, frame: Frame) -> Frame {
         match frame {
-            Frame::Whole(bytes) => Frame::Whole(mask_all(&self.echoes, bytes)),
-            Frame::Cut(head) => Frame::Cut(mask_all(&self.echoes, head)),
+            Frame::Whole(bytes) => Frame::Whole(self.scrub.bytes(bytes)),
+            Frame::Cut(head) => Frame::Cut(self.scrub.bytes(head)),
         }
     }
 }

@@ -128,7 +128,7 @@ fn change(section: &Section, watched: &mut Watched, me: &Account, place: (&str, 
     if notification.kind != "mention" || notification.status.is_null() {
         return None;
     }
-    let Some(status) = Status::of(&notification.status) else {
+    let Some(status) = Status::of(notification.status) else {
         return unreadable(format!("notification/{}", notification.id), "a mention without a usable status");
     };
     watched.add(&status);

@@ -38,11 +38,11 @@ pub(crate) struct Account {
 
 /// Of a notification; kinds that are not known are passed over.
 #[derive(Debug)]
-pub(crate) struct Notification {
+pub(crate) struct Notification<'j> {
     pub(crate) id: String,
     pub(crate) kind: String,
     /// What the server sent of the status; null where it is gone already.
-    pub(crate) status: Json,
+    pub(crate) status: &'j Json,
 }
 
 /// Of a status.
@@ -105,10 +105,10 @@ impl Account {
     }
 }
 
-impl Notification {
+impl<'j> Notification<'j> {
     /// None where it is none.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
-        let status = json.get("status").cloned().unwrap_or(Json::Null);
+    pub(crate) fn of(json: &'j Json) -> Option<Self> {
+        let status = json.get("status").unwrap_or(&Json::Null);
         Some(Self { id: id(json, "id")?, kind: text(json, "type", WORD_BYTES_MAX), status })
     }
 }
