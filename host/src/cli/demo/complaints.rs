@@ -25,7 +25,7 @@ const MARCO_WRITES: &str = "bolletta-2@customers.example";
 /// Emma's place in her topic.
 const EMMA_AT: u64 = 2;
 /// What legal makes of the answer where it is too long.
-const SHORTENED: &str = "Hi Anna, we are sorry. Nobody pays twice here: we look for the second charge today. Please send the number of the bill to billing@acme.example, never in public.";
+const SHORTENED: &str = "Hi Anna, we are sorry. A colleague of ours looks into it today and writes to you by tonight. Please send the number of your bill to care@acme.example, never in public.";
 
 /// A complaint where it stands, and what was decided about it.
 pub(super) struct Complaint {

@@ -20,8 +20,8 @@ within = "2h"
 escalate = [{ after = "1h", to = "support-lead" }]
 reply.mode = "draft"
 reply.review = ["legal"]
-reply.text.it = "Buongiorno {author}, ci dispiace. Nessuno paga due volte: cerchiamo oggi il secondo addebito e lo restituiamo entro cinque giorni. Ci mandi il numero della bolletta a bollette@acme.example, mai in pubblico. Entro stasera le scriverà una persona."
-reply.text.en = "Hi {author}, we are sorry. Nobody pays twice here: we look for the second charge today, and give it back to the account it came from within five days. Please send the number of the bill to billing@acme.example, never in public: it opens your account. A person will write to you by tonight."
+reply.text.it = "Buongiorno {author}, ci dispiace: non doveva succedere. Un nostro collega se ne occupa oggi e le scriverà entro stasera. Mandi il numero della bolletta o dell'ordine ad assistenza@acme.example, e mai in pubblico, perché apre il suo conto."
+reply.text.en = "Hi {author}, we are sorry: this should not have happened, and you should not have had to ask twice. A colleague of ours looks into it today and writes to you by tonight. Please send the number of your bill or order to care@acme.example, and never post it in public, for it opens your account."
 
 [[row]]
 name = "praise in public"
