@@ -19,6 +19,45 @@ pub fn cursor<T: DeserializeOwned>(plugin: &str, text: Option<&str>) -> Result<O
     serde_json::from_str(text).map(Some).map_err(bad)
 }
 
+/// JSON as networks send it. Half of a surrogate pair, which JavaScript writes and no text can hold, and bytes that are no UTF-8 are
+/// read as U+FFFD: one bad text must not hold a page for ever. Errors: it is no JSON of this shape.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(bytes).or_else(|error| match mended(&String::from_utf8_lossy(bytes)) {
+        mended if mended.as_bytes() == bytes => Err(error),
+        mended => serde_json::from_str(&mended),
+    })
+}
+
+/// The same, each half of a pair that stands alone replaced.
+fn mended(json: &str) -> String {
+    let (mut whole, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        whole.push_str(before);
+        let n = match (unit(escape), escape.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                whole.push('\u{fffd}');
+                rest = escape.get(6..).unwrap_or_default();
+                continue;
+            }
+            (Some(_), _) => 6,
+            // The sign behind it belongs to it, above all another backslash.
+            (None, _) => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let (kept, after) = escape.split_at(n);
+        whole.push_str(kept);
+        rest = after;
+    }
+    whole + rest
+}
+
+/// The number in `\u1234`.
+fn unit(escape: &str) -> Option<u16> {
+    let hex = escape.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(hex, 16).ok()
+}
+
 /// A cursor as [`cursor`] reads it.
 pub fn cursor_text<T: Serialize>(plugin: &str, cursor: &T) -> Result<String> {
     serde_json::to_string(cursor).map_err(|error| Fault::transient(&format!("{plugin}.cursor"), error))
@@ -38,6 +77,20 @@ pub fn newest_within<T: Serialize>(items: &mut Vec<T>, bytes_max: usize) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_of_a_pair_and_wrong_bytes_cost_a_sign_and_not_the_page() {
+        let read = |bytes: &[u8]| read::<Vec<String>>(bytes).map(|all| all.concat());
+        for (json, expected) in [
+            (r#"["a\\ud83d","\ud83d\ude00"]"#, "a\\ud83d😀"),
+            (r#"["a\ud800b","\udc00","\ud83d\ud83d\ude00","\\","\n"]"#, "a\u{fffd}b\u{fffd}\u{fffd}😀\\\n"),
+            (r#"["\ud800\u0041","\ud8"]"#, ""),
+        ] {
+            assert_eq!(read(json.as_bytes()).unwrap_or_default(), expected, "{json}");
+        }
+        assert_eq!(read(b"[\"caf\xe9\"]").unwrap(), "caf\u{fffd}");
+        assert!(read(b"<html>").is_err() && read(b"[\"\\").is_err() && read("[\"\\é".as_bytes()).is_err());
+    }
 
     #[test]
     fn a_list_loses_its_oldest_until_it_fits() {

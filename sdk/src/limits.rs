@@ -15,9 +15,9 @@ use jiff::Timestamp as Instant;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::clock;
 pub use crate::connector::Allowance;
 use crate::http::Response;
+use crate::{Timestamp, clock};
 
 /// A number that is smaller counts seconds from now, a larger one seconds since 1970.
 const EPOCH_S_MIN: f64 = 1_000_000_000.0;
@@ -50,21 +50,22 @@ impl Allowance {
         let number = |part: &str| answer.header(&format!("{family}{part}"))?.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
         let remaining = number("remaining")?;
         let limit = number("limit").or_else(|| Some(number("used")? + remaining)).filter(|limit| *limit > 0.0)?;
-        let resets_in_ms = wait_ms(answer.header(&format!("{family}reset"))?)?;
+        let resets_in_ms = wait_ms(answer.header(&format!("{family}reset"))?, answer.answered_at())?;
         Some(Self { left: (remaining / limit).clamp(0.0, 1.0), resets_in_ms })
     }
 }
 
 /// Seconds from now, seconds since 1970, an ISO instant or a date of HTTP, as milliseconds from now; none where it is nothing of these.
-pub fn wait_ms(text: &str) -> Option<u64> {
+/// `now`: by the clock of who says it, [`Response::answered_at`].
+pub fn wait_ms(text: &str, now: Timestamp) -> Option<u64> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
-        let from_now = if number >= EPOCH_S_MIN { number - seconds_now() } else { number };
+        let from_now = if number >= EPOCH_S_MIN { number - seconds(now) } else { number };
         return number.is_finite().then(|| seconds_ms(from_now));
     }
     let by_http = || jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp());
     let at = text.parse::<Instant>().ok().or_else(by_http)?;
-    Some(u64::try_from(at.as_millisecond()).unwrap_or(0).saturating_sub(clock::now()))
+    Some(u64::try_from(at.as_millisecond()).unwrap_or(0).saturating_sub(now))
 }
 
 /// Seconds as a network's JSON tells them, rounded up; nothing for what is past. Units: milliseconds.
@@ -103,13 +104,14 @@ pub fn until_midnight_ms(zone: &str) -> u64 {
 /// How long to wait after a 429: the longest of what the headers say, else a minute. Units: milliseconds.
 pub fn refused_ms(answer: &Response) -> u64 {
     let resets = FAMILIES.iter().filter_map(|family| answer.header(&format!("{family}reset")));
-    let said = answer.header("retry-after").into_iter().chain(resets).filter_map(wait_ms).max();
+    let now = answer.answered_at();
+    let said = answer.header("retry-after").into_iter().chain(resets).filter_map(|text| wait_ms(text, now)).max();
     said.unwrap_or(LATER_MS).max(SOONEST_MS)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
-fn seconds_now() -> f64 {
-    clock::now() as f64 / 1000.0
+fn seconds(now: Timestamp) -> f64 {
+    now as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -178,6 +180,22 @@ mod tests {
         assert_eq!(prose_ms("you are doing that too much. try again in 9 minutes."), Some(540_000));
         assert_eq!(prose_ms("Too Many Requests: retry after 5 seconds"), Some(5_000));
         assert_eq!(prose_ms("try again later"), None);
+    }
+
+    #[test]
+    fn a_network_s_moments_are_in_its_own_time_unless_that_is_absurd() {
+        // Three minutes ahead, three behind, and a day off.
+        for (date, reset, expected) in [
+            ("Sat, 02 May 2026 10:03:00 GMT", "1777716183", 3_000),
+            ("Sat, 02 May 2026 09:57:00 GMT", "1777715823", 3_000),
+            ("Fri, 01 May 2026 10:00:00 GMT", "1777716003", 3_000),
+            ("soon", "1777716003", 3_000),
+        ] {
+            let answer = answer(&[("date", date), ("x-rate-limit-limit", "300"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", reset)]);
+            assert_eq!(refused_ms(&answer), expected, "{date}");
+            assert_eq!(Allowance::of(&answer).map(|told| told.resets_in_ms), Some(expected), "{date}");
+        }
+        assert_eq!(refused_ms(&answer(&[("date", "Sat, 02 May 2026 10:03:00 GMT"), ("retry-after", "Sat, 02 May 2026 10:03:05 GMT")])), 5_000);
     }
 
     #[test]

@@ -107,7 +107,19 @@ pub mod http {
         }
     }
 
+    /// A network whose clock is further off than that is not believed what time it is. Units: milliseconds.
+    const SKEW_MS_MAX: u64 = 3_600_000;
+
     impl Response {
+        /// When it was answered by the network's own clock, as far as its `Date` can be believed; else by ours. The moments that a
+        /// network names are in its time. Units: ms since 1970.
+        pub fn answered_at(&self) -> crate::Timestamp {
+            let now = super::clock::now();
+            let date = self.header("date").and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
+            let told = date.and_then(|date| u64::try_from(date.timestamp().as_millisecond()).ok());
+            told.filter(|told| told.abs_diff(now) <= SKEW_MS_MAX).unwrap_or(now)
+        }
+
         /// The first header of this lower-case name.
         pub fn header(&self, name: &str) -> Option<&str> {
             self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -8,6 +8,8 @@
 mod bad_input;
 #[path = "all/bench.rs"]
 mod bench;
+#[path = "all/chaos.rs"]
+mod chaos;
 #[path = "all/check.rs"]
 mod check;
 #[path = "all/connectors.rs"]
@@ -20,6 +22,8 @@ mod counts;
 mod demo;
 #[path = "all/engine.rs"]
 mod engine;
+#[path = "all/everywhere.rs"]
+mod everywhere;
 #[path = "all/examples.rs"]
 mod examples;
 #[path = "all/harness.rs"]
@@ -52,3 +56,5 @@ mod streams;
 mod surfaces;
 #[path = "all/tidy.rs"]
 mod tidy;
+#[path = "all/torture.rs"]
+mod torture;

@@ -59,7 +59,7 @@ impl Api {
         let answer = self.sent(request).map_err(|error| error.fault_of_write("discourse"))?;
         match answer.status {
             200..=299 => {
-                serde_json::from_slice(&answer.body).map(Posted::Taken).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}")))
+                membrana_sdk::json::read(&answer.body).map(Posted::Taken).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}")))
             }
             422 => Ok(Posted::Refused(words(&answer))),
             403 => Err(self.forbidden(&answer)),
@@ -87,10 +87,7 @@ impl Api {
     fn sent(&self, request: Request) -> Result<Response, HttpError> {
         let request = request.auth("api_key").header("api-username", self.username.clone()).header("accept", "application/json");
         let answer = send(&request)?;
-        let date = answer.header("date").and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
-        if let (Some(date), Ok(now)) = (date, i64::try_from(clock::now())) {
-            self.ahead_ms.set(date.timestamp().as_millisecond().saturating_sub(now));
-        }
+        self.ahead_ms.set(answer.answered_at().cast_signed().saturating_sub(clock::now().cast_signed()));
         Ok(answer)
     }
 }
@@ -132,5 +129,5 @@ fn words(answer: &Response) -> String {
 
 fn decoded(path: &str, answer: &Response) -> Result<Json> {
     let path = path.split('?').next().unwrap_or_default();
-    serde_json::from_slice(&answer.body).map_err(|error| Fault::transient("discourse.malformed", format!("{path}: {error}")))
+    membrana_sdk::json::read(&answer.body).map_err(|error| Fault::transient("discourse.malformed", format!("{path}: {error}")))
 }

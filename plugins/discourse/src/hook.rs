@@ -34,7 +34,7 @@ const KNOWN_FAMILIES: [&str; 13] = [
 pub(crate) fn receive(section: &Section, api: &Api, raw: &Raw) -> Result<Vec<Change>> {
     let Origin::Webhook(head) = &raw.origin else { return Err(Fault::unsupported("anything but a webhook")) };
     let event = head.headers.iter().find(|(name, _)| name == "x-discourse-event").map(|(_, value)| value.trim().to_ascii_lowercase());
-    let json: Json = serde_json::from_slice(&raw.body).map_err(|error| Fault::permanent("discourse.malformed", format!("a webhook: {error}")))?;
+    let json: Json = membrana_sdk::json::read(&raw.body).map_err(|error| Fault::permanent("discourse.malformed", format!("a webhook: {error}")))?;
     if event.as_deref() == Some("ping") || json.get("ping").is_some() {
         return Ok(Vec::new());
     }

@@ -41,9 +41,9 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn begin(section: &Section) -> Self {
-        // The network's dates are seconds.
-        let floor = if section.imports() { 0 } else { clock::now() / 1000 * 1000 };
+    fn begin(section: &Section, graph: &Graph) -> Self {
+        // By the network's clock, whose dates are seconds.
+        let floor = if section.imports() { 0 } else { graph.answered_at() / 1000 * 1000 };
         Self { feed: Walk::since(floor), conversations: Walk::since(floor), rests: Vec::new(), floor, is_history: section.imports() }
     }
 }
@@ -65,7 +65,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     let mut round = Round {
         section,
         graph,
-        cursor: parsed.unwrap_or_else(|| Cursor::begin(section)),
+        cursor: parsed.unwrap_or_else(|| Cursor::begin(section, graph)),
         posts: Posts::read(),
         watched: Watched::read(),
         changes: Vec::new(),
@@ -90,6 +90,7 @@ impl Round<'_> {
     /// From now on: posts that are there may be commented on.
     fn begin(&mut self) -> Result<()> {
         let page = self.graph.list(&[&self.section.page, "feed"], &[("fields", "id,created_time"), ("limit", "100")], None)?;
+        self.cursor = Cursor::begin(self.section, self.graph);
         for json in page.items.iter().rev() {
             if let Some(id) = id(json, "id") {
                 self.posts.add(Post::known(id, self.cursor.floor));

@@ -117,7 +117,7 @@ fn refused(at: &str, status: u16, answer: &Response) -> Fault {
 fn later(answer: &Response) -> Option<u64> {
     let value = answer.header("retry-after")?.trim();
     let wait = value.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1000));
-    wait.or_else(|| Some(moment(value)?.saturating_sub(clock::now()))).map(|wait| wait.clamp(1000, LATER_MS_MAX))
+    wait.or_else(|| Some(moment(value)?.saturating_sub(answer.answered_at()))).map(|wait| wait.clamp(1000, LATER_MS_MAX))
 }
 
 fn news(at: &str, answer: &Response, moved: Option<String>) -> Result<Fetched> {

@@ -47,9 +47,9 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn begin(section: &Section) -> Self {
-        // The network's dates are seconds.
-        let floor = if section.imports() { 0 } else { clock::now() / 1000 * 1000 };
+    fn begin(section: &Section, graph: &Graph) -> Self {
+        // By the network's clock, whose dates are seconds.
+        let floor = if section.imports() { 0 } else { graph.answered_at() / 1000 * 1000 };
         let (media, conversations) = (Walk::since(floor), Walk::since(floor));
         Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), floor, is_history: section.imports() }
     }
@@ -74,7 +74,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
         section,
         graph,
         me: Me::ask(section, graph)?,
-        cursor: parsed.unwrap_or_else(|| Cursor::begin(section)),
+        cursor: parsed.unwrap_or_else(|| Cursor::begin(section, graph)),
         media: Media::read(),
         watched: Watched::read(),
         changes: Vec::new(),
@@ -100,6 +100,7 @@ impl Round<'_> {
     fn begin(&mut self) -> Result<()> {
         let query = [("fields", "id,timestamp,comments_count"), ("limit", "50")];
         let page = self.graph.list(&[&self.section.account, "media"], &query, None)?;
+        self.cursor = Cursor::begin(self.section, self.graph);
         for json in page.items.iter().rev() {
             if let Some(id) = id(json, "id") {
                 let count = count(json);

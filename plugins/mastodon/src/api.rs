@@ -69,7 +69,7 @@ impl Api {
         let request = request.body("application/json", body.to_string());
         let answer = self.sent(&request).map_err(|error| error.fault_of_write("mastodon"))?;
         let answer = judged(answer, Call::Post)?;
-        serde_json::from_slice(&answer.body).map_err(|error| Fault::outcome_unknown(format!("{path}: {error}")))
+        membrana_sdk::json::read(&answer.body).map_err(|error| Fault::outcome_unknown(format!("{path}: {error}")))
     }
 
     fn call(&self, request: Request) -> Result<Response> {
@@ -130,5 +130,5 @@ fn judged(answer: Response, call: Call) -> Result<Response> {
 
 fn decoded<T: DeserializeOwned>(path: &str, answer: &Response) -> Result<T> {
     let path = path.split('?').next().unwrap_or_default();
-    serde_json::from_slice(&answer.body).map_err(|error| Fault::transient("mastodon.malformed", format!("{path}: {error}")))
+    membrana_sdk::json::read(&answer.body).map_err(|error| Fault::transient("mastodon.malformed", format!("{path}: {error}")))
 }

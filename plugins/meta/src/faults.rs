@@ -18,7 +18,7 @@ const WORDS_BYTES_MAX: usize = 200;
 
 /// The answer's JSON. Errors: as the code says.
 pub(crate) fn judged(answer: &Response, call: Call) -> Result<Json> {
-    let body = serde_json::from_slice::<Json>(&answer.body).ok();
+    let body = membrana_sdk::json::read::<Json>(&answer.body).ok();
     if let Some(error) = body.as_ref().and_then(|body| body.get("error")).filter(|error| error.is_object()) {
         return Err(fault(error, answer, call));
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use membrana_sdk::http::{Request, Response, send};
 use membrana_sdk::limits::Allowance;
-use membrana_sdk::{Fault, Result};
+use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde_json::Value as Json;
 use url::Url;
 
@@ -49,6 +49,7 @@ pub struct Listed {
 pub struct Graph {
     root: Url,
     allowance: Cell<Option<Allowance>>,
+    answered_at: Cell<Timestamp>,
 }
 
 impl Graph {
@@ -57,12 +58,17 @@ impl Graph {
         let root = Url::parse(&format!("{}/{version}", base.trim_end_matches('/')));
         let root = root.ok().filter(|root| matches!(root.scheme(), "http" | "https") && !root.cannot_be_a_base());
         let root = root.ok_or_else(|| Fault::config("meta.base-url", format!("`{base}` is not an address")))?;
-        Ok(Self { root, allowance: Cell::new(None) })
+        Ok(Self { root, allowance: Cell::new(None), answered_at: Cell::new(clock::now()) })
     }
 
     /// How much of the tightest limit is left, as the network said last.
     pub fn allowance(&self) -> Option<Allowance> {
         self.allowance.get()
+    }
+
+    /// The network's clock, as its last answer had it; ours before the first. What was said there is dated by it.
+    pub fn answered_at(&self) -> Timestamp {
+        self.answered_at.get()
     }
 
     /// Says whether favours must wait.
@@ -118,6 +124,7 @@ impl Graph {
     }
 
     fn judged(&self, answer: &Response, call: Call) -> Result<Json> {
+        self.answered_at.set(answer.answered_at());
         self.allowance.set(usage(answer).map(|usage| usage.allowance).or(self.allowance.get()));
         judged(answer, call)
     }

@@ -31,7 +31,7 @@ pub enum What<'j> {
 
 /// The JSON of a delivery. Errors: `permanent` where it is none.
 pub fn body(bytes: &[u8]) -> Result<Json> {
-    serde_json::from_slice(bytes).map_err(|error| Fault::permanent("meta.no-json", error))
+    membrana_sdk::json::read(bytes).map_err(|error| Fault::permanent("meta.no-json", error))
 }
 
 /// Everything that a delivery tells, in its order. `received` dates what has no date.

@@ -40,7 +40,7 @@ impl Api {
             _ => {
                 let answer = read(answer)?;
                 let path = path.split('?').next().unwrap_or_default();
-                serde_json::from_slice(&answer.body).map(Some).map_err(|error| Fault::transient("misago.malformed", format!("{path}: {error}")))
+                membrana_sdk::json::read(&answer.body).map(Some).map_err(|error| Fault::transient("misago.malformed", format!("{path}: {error}")))
             }
         }
     }
@@ -67,7 +67,7 @@ impl Api {
         self.log_in()?;
         let answer = send(&self.change(path, body)).map_err(|error| error.fault_of_write("misago"))?;
         match answer.status {
-            200..=299 => serde_json::from_slice(&answer.body).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}"))),
+            200..=299 => membrana_sdk::json::read(&answer.body).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}"))),
             // What concerns no field is the guard against floods; the posts before this one were too near.
             400 if answer.text().contains("\"non_field_errors\"") => Err(Fault::transient("misago.flood", words(&answer))),
             400 | 403 => Err(Fault::permanent("misago.refused", format!("the forum refuses it: {}", words(&answer)))),

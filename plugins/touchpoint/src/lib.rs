@@ -121,7 +121,7 @@ impl Connector for Touchpoint {
             return Err(Fault::unsupported("anything but webhooks"));
         }
         let section: Section = json::section("touchpoint")?;
-        let body: Value = serde_json::from_slice(&digits_kept(&raw.body)).map_err(|error| Fault::permanent("touchpoint.no-json", error))?;
+        let body: Value = membrana_sdk::json::read(&digits_kept(&raw.body)).map_err(|error| Fault::permanent("touchpoint.no-json", error))?;
         let events: Vec<&Value> = match section.items.as_deref().map(|pointer| body.pointer(pointer)) {
             None => vec![&body],
             Some(Some(Value::Array(items))) if items.len() <= ITEMS_MAX => items.iter().collect(),

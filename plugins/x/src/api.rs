@@ -131,5 +131,5 @@ impl Api {
 
 fn decoded(path: &str, answer: &Response) -> Result<Json, String> {
     let path = path.split('?').next().unwrap_or_default();
-    serde_json::from_slice(&answer.body).map_err(|error| format!("{path}: {error}"))
+    membrana_sdk::json::read(&answer.body).map_err(|error| format!("{path}: {error}"))
 }

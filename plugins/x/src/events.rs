@@ -31,7 +31,7 @@ pub(crate) fn changes(raw: &Raw, own_of: impl FnOnce(&[String]) -> Result<Own>) 
         // The stream's sign of life.
         return Ok(Vec::new());
     }
-    let json: Json = serde_json::from_slice(&raw.body).map_err(|error| Fault::permanent("x.malformed", format!("not JSON: {error}")))?;
+    let json: Json = membrana_sdk::json::read(&raw.body).map_err(|error| Fault::permanent("x.malformed", format!("not JSON: {error}")))?;
     if !json.is_object() {
         return Err(Fault::permanent("x.malformed", "not a JSON object"));
     }

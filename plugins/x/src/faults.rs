@@ -136,7 +136,8 @@ pub(crate) fn not_summoned(words: &str) -> Fault {
 fn limited_ms(answer: &Response) -> u64 {
     let of_day = |family: &&&str| answer.header(&format!("{family}remaining")).is_some_and(|left| left.trim() == "0");
     let days = DAYS.iter().filter(of_day).filter_map(|family| answer.header(&format!("{family}reset")));
-    days.filter_map(wait_ms).max().unwrap_or(0).max(refused_ms(answer))
+    let now = answer.answered_at();
+    days.filter_map(|text| wait_ms(text, now)).max().unwrap_or(0).max(refused_ms(answer))
 }
 
 /// Until the month is over, and asked again after a day: a cap may be raised. Units: milliseconds.

@@ -129,13 +129,18 @@ impl Host {
 }
 
 /// Waits until something holds; says whether it did in time.
-pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+pub(crate) async fn eventually(holds: impl AsyncFnMut() -> bool) -> bool {
+    within(PATIENCE, Duration::from_millis(50), holds).await
+}
+
+/// As [`eventually`], with another patience and pause between two looks.
+pub(crate) async fn within(patience: Duration, pause: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
     while Instant::now() < end {
         if holds().await {
             return true;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause).await;
     }
     false
 }
@@ -149,21 +154,4 @@ pub(crate) fn text<'j>(json: &'j Json, pointer: &str) -> &'j str {
 pub(crate) fn note(what: std::fmt::Arguments<'_>) {
     let mut beside = std::io::stderr();
     writeln!(beside, "{what}").unwrap();
-}
-
-/// Dice that fall the same for the same seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// 0 to `end`, without it. Source: xorshift64*, Vigna 2016.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
-    }
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use membrana_world::{Blog, Crm, Dress, Next, Shop};
+use membrana_world::{Blog, Crm, Dice, Dress, Next, Shop};
 use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
-use crate::harness::{Dice, Host, SECRET, eventually, note, text};
+use crate::harness::{Host, SECRET, eventually, note, text};
 use crate::hooks::{CONFIG, shop};
 
 /// More by hand: `MEMBRANA_KILLS=200`.

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::harness::{Host, eventually, text};
 
-const CLIENT_SECRET: &str = "cl1ent-s3cret-of-acme";
+pub(crate) const CLIENT_SECRET: &str = "cl1ent-s3cret-of-acme";
 const ACTIONS: [&str; 2] = ["outbox", "list"];
 const TABLE: &str = "[[row]]\nname = \"mention\"\nwhen = { kind = [\"mention\"] }\nresponsible = \"support\"\nwithin = \"2h\"\nreply = { mode = \"draft\", review = [\"support\"], text = { it = \"Ciao {author}.\", en = \"Hi {author}.\" } }\n[[row]]\nname = \"everything else\"\n";
 
@@ -69,7 +69,8 @@ async fn follow(location: &str) {
     assert!(page.status == 200 && page.body.contains("can be closed"), "{page:?}");
 }
 
-async fn log_in(host: &Host, masto: &Mastodon) {
+/// A person says yes for `acme-masto`.
+pub(crate) async fn log_in(host: &Host, masto: &Mastodon) {
     let login = Login::begin(host, &[]);
     follow(&login.answered(masto).await).await;
     let (code, told, said) = login.end();

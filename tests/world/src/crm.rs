@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use crate::door::Next;
 use crate::server::{Ledger, Server, locked};
 use crate::shop::sign;
+use crate::trouble::Trouble;
 
 /// One event as it came.
 #[derive(Debug, Clone)]
@@ -66,6 +67,11 @@ impl Crm {
     /// What happens when it is told next.
     pub fn next(&self, next: Next) {
         self.server.next("", next);
+    }
+
+    /// From now on this goes wrong; none: nothing. Gives what went wrong until now.
+    pub fn trouble(&self, trouble: Option<Trouble>) -> Option<Trouble> {
+        self.server.trouble(trouble)
     }
 }
 

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::routing::get;
 
 use crate::server::{Server, front, locked};
+use crate::trouble::Manner;
 pub use hook::DiscourseHook;
 use state::{Forum, Kind};
 pub use state::{ForumPost, ForumTopic};
@@ -40,7 +41,9 @@ impl Discourse {
             .route("/t/{id}", get(api::topic))
             .route("/t/{id}/posts.json", get(api::topic_posts))
             .with_state(Arc::clone(&forum));
-        Ok(Self { server: Server::start(router).await?, forum })
+        let clock = Arc::clone(&forum);
+        let clock = move || u64::try_from(locked(&clock).now().as_millisecond()).unwrap_or(0);
+        Ok(Self { server: Server::start_as(Manner::Discourse, Some(Arc::new(clock)), router).await?, forum })
     }
 
     /// Somebody opens a topic; gives its number and its first post's.

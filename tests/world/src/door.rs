@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::http::header::CONTENT_LENGTH;
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,7 +17,10 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 /// What was written before a cut is given so long to leave.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
-/// What happens next. All but [`Next::Answer`] do what is asked first.
+/// In what people write it stands for half of a surrogate pair, which no text holds and JSON can: so it leaves as `\ud800`.
+pub const LONE: char = '\u{10ffff}';
+
+/// What happens next. All but [`Next::Answer`] and [`Next::Unheard`] do what is asked first.
 #[derive(Debug, Clone)]
 pub enum Next {
     /// Nothing is done; this is the answer.
@@ -35,6 +38,8 @@ pub enum Next {
     Delay(Duration),
     /// It is done, and the connection ends without an answer.
     LoseAnswer,
+    /// Nothing is done, and the connection ends without an answer.
+    Unheard,
     /// Every item of a list comes twice.
     Twice,
     /// A list comes the other way round.
@@ -54,7 +59,7 @@ impl Next {
         let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
         let body = match self {
             // A new answer: one without a body, such as 204, would arrive whole.
-            Self::LoseAnswer => return Response::new(torn(Bytes::new())),
+            Self::LoseAnswer | Self::Unheard => return Response::new(torn(Bytes::new())),
             Self::CutBody(after) => {
                 parts.headers.insert(CONTENT_LENGTH, body.len().into());
                 return Response::from_parts(parts, torn(body.slice(..after.min(body.len()))));
@@ -69,6 +74,19 @@ impl Next {
     }
 }
 
+/// Puts halves of pairs where they are meant. A stream stays as it is.
+pub(crate) async fn halved(response: Response) -> Response {
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+    if !is_json || response.body().size_hint().exact().is_none() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+    parts.headers.remove(CONTENT_LENGTH);
+    let halved = std::str::from_utf8(&body).ok().filter(|text| text.contains(LONE)).map(|text| Bytes::from(text.replace(LONE, "\\ud800")));
+    Response::from_parts(parts, Body::from(halved.unwrap_or(body)))
+}
+
 pub(crate) fn answered(status: u16, headers: &[(String, String)], body: String) -> Response {
     let mut response = body.into_response();
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -81,7 +99,7 @@ pub(crate) fn answered(status: u16, headers: &[(String, String)], body: String) 
 }
 
 /// An error at once drops the connection before the head has left; after a while, behind what was written.
-fn torn(before: Bytes) -> Body {
+pub(crate) fn torn(before: Bytes) -> Body {
     let is_silent = before.is_empty();
     let cut = stream::once(async move {
         if !is_silent {
@@ -93,11 +111,14 @@ fn torn(before: Bytes) -> Body {
     Body::from_stream(first.chain(cut))
 }
 
-/// A JSON list or the items of an RSS feed; anything else stays as it is.
+/// Where answers keep what they list.
+const LISTS: [&str; 3] = ["data", "latest_posts", "posts"];
+
+/// A JSON list, the lists inside an answer, or the items of an RSS feed; anything else stays as it is.
 fn relisted(body: &Bytes, change: impl Fn(&[String]) -> Vec<String>) -> Bytes {
-    if let Ok(Json::Array(items)) = serde_json::from_slice::<Json>(body) {
-        let items: Vec<String> = items.iter().map(Json::to_string).collect();
-        return format!("[{}]", change(&items).join(",")).into();
+    if let Ok(mut json) = serde_json::from_slice::<Json>(body) {
+        relist(&mut json, true, &change);
+        return json.to_string().into();
     }
     let text = String::from_utf8_lossy(body).into_owned();
     let (Some((head, rest)), Some(end)) = (text.split_once("<item>"), text.rsplit_once("</item>").map(|(_, end)| end)) else {
@@ -107,6 +128,20 @@ fn relisted(body: &Bytes, change: impl Fn(&[String]) -> Vec<String>) -> Bytes {
     let items: Vec<String> = inside.split("</item><item>").map(str::to_owned).collect();
     let items: String = change(&items).iter().map(|item| format!("<item>{item}</item>")).collect();
     format!("{head}{items}{end}").into()
+}
+
+fn relist(json: &mut Json, is_list: bool, change: &impl Fn(&[String]) -> Vec<String>) {
+    match json {
+        Json::Object(fields) => fields.iter_mut().for_each(|(key, value)| relist(value, LISTS.contains(&key.as_str()), change)),
+        Json::Array(items) => {
+            items.iter_mut().for_each(|item| relist(item, false, change));
+            if is_list {
+                let texts: Vec<String> = items.iter().map(Json::to_string).collect();
+                *items = change(&texts).iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn widened(body: &Bytes) -> Bytes {
@@ -142,10 +177,11 @@ pub(crate) fn by_hand(form: &str) -> Result<(String, Next), String> {
         "cut" => Next::CutBody(usize::try_from(number("after", 0)).unwrap_or(0)),
         "delay" => Next::Delay(Duration::from_millis(number("ms", 1000))),
         "lose" => Next::LoseAnswer,
+        "unheard" => Next::Unheard,
         "twice" => Next::Twice,
         "reordered" => Next::Reordered,
         "unknown-field" => Next::UnknownField,
-        other => return Err(format!("`{other}` is not answer, cut, delay, lose, twice, reordered or unknown-field\n")),
+        other => return Err(format!("`{other}` is not answer, cut, delay, lose, unheard, twice, reordered or unknown-field\n")),
     };
     Ok((form.or("at", "").to_owned(), next))
 }
@@ -161,6 +197,8 @@ mod tests {
         let turned = |items: &[String]| items.iter().rev().cloned().collect();
         assert_eq!(relisted(&json, twice), "[{\"a\":1},{\"a\":1},2,2]");
         let feed = Bytes::from_static(b"<rss><item>1</item><item>2</item></rss>");
+        let inside = Bytes::from_static(b"{\"data\":[{\"id\":1},{\"id\":2}],\"errors\":[3,4]}");
+        assert_eq!(relisted(&inside, turned), "{\"data\":[{\"id\":2},{\"id\":1}],\"errors\":[3,4]}");
         assert_eq!(relisted(&feed, turned), "<rss><item>2</item><item>1</item></rss>");
         assert!(String::from_utf8_lossy(&widened(&json)).contains("field_of_next_year"));
     }

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::dice::Dice;
 use crate::form::{Form, decoded};
 use crate::server::{Server, locked};
 pub use office::Letter;
@@ -105,6 +106,11 @@ impl Mail {
     /// What goes wrong next.
     pub fn next(&self, mishap: Mishap) {
         locked(&self.office).mishaps.push(mishap);
+    }
+
+    /// From now on mishaps come by dice, also such as make a client wait for minutes; none: no more of them.
+    pub fn trouble(&self, seed: Option<u64>, has_long_waits: bool) {
+        locked(&self.office).trouble = seed.map(|seed| (Dice::new(seed), has_long_waits));
     }
 
     /// What lies in somebody's mailbox, as it came.

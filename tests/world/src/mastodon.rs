@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::oauth::Oauth;
 use crate::server::{Server, front, locked};
+use crate::trouble::Manner;
 pub use state::Post;
 use state::{Network, Said};
 
@@ -66,7 +67,7 @@ impl Mastodon {
             .route("/delete", post(people::delete))
             .with_state(Arc::clone(&network))
             .merge(more);
-        Ok(Self { server: Server::start(router).await?, network })
+        Ok(Self { server: Server::start_as(Manner::Mastodon, None, router).await?, network })
     }
 
     /// Somebody elsewhere (`anna@people.example`) says something; `answers` is a status's id. Gives the new status's id.

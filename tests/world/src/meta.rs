@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::Answer;
 use crate::server::{Server, front, locked};
+use crate::trouble::Manner;
 pub use fetch::{Fetched, fetch};
 use hooks::hex_hmac;
 pub use hooks::{Shape, sign_hex};
@@ -46,7 +47,8 @@ impl Meta {
     pub async fn start(token: &str, app_secret: &str) -> std::io::Result<Self> {
         let network = Arc::new(Mutex::new(Network::new(token, app_secret)));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&network));
-        let server = Server::start(router).await?;
+        let clock = Arc::clone(&network);
+        let server = Server::start_as(Manner::Meta, Some(Arc::new(move || locked(&clock).now)), router).await?;
         locked(&network).base = server.url();
         Ok(Self { server, network })
     }

@@ -1,11 +1,11 @@
 //! What all pretend networks that speak HTTP have in common: a port of their own, a ledger of what was asked, and the side door.
 //!
 //! By hand: `POST /_ctl/next` with a form (`do=answer status=503 retry-after=1 body=…`, `do=cut after=20`, `do=delay ms=500`,
-//! `do=lose`, `do=twice`, `do=reordered`, `do=unknown-field`; `at=POST /path` waits for such a request), and `GET /_ctl/asked`.
+//! `do=lose`, `do=unheard`, `do=twice`, `do=reordered`, `do=unknown-field`; `at=POST /path` waits for such a request), and `GET /_ctl/asked`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,11 +13,13 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next as Inner};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::door::{Next, answered, by_hand};
+use crate::door::{Next, answered, by_hand, halved, torn};
+use crate::trouble::{Manner, Trouble, http_date};
 
 /// Longer bodies are not kept, and refused.
 const BODY_BYTES_MAX: usize = 8 << 20;
@@ -68,9 +70,23 @@ pub(crate) struct Script {
     pub(crate) ledger: Ledger,
     /// What waits for which request, by the beginning of its line.
     next: Arc<Mutex<Vec<(String, Next)>>>,
+    manner: Manner,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+    /// None: the machine's.
+    clock: Option<NetworkClock>,
 }
 
+/// Units: ms since 1970.
+pub(crate) type NetworkClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 impl Script {
+    /// What happens to this request: as ordered, else as the trouble has it.
+    fn fate(&self, asked: &Asked) -> Option<Next> {
+        let ordered = self.take(&asked.line());
+        let now = self.clock.as_ref().map_or_else(now_ms, |clock| clock());
+        ordered.or_else(|| locked(&self.trouble).as_mut()?.next(self.manner, asked, now))
+    }
+
     fn take(&self, line: &str) -> Option<Next> {
         let mut waiting = locked(&self.next);
         let at = waiting.iter().position(|(wanted, _)| line.starts_with(wanted.as_str()))?;
@@ -93,7 +109,12 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(router: Router) -> std::io::Result<Self> {
-        let script = Script::default();
+        Self::start_as(Manner::Plain, None, router).await
+    }
+
+    /// One that refuses as this network does, and has a clock of its own.
+    pub(crate) async fn start_as(manner: Manner, clock: Option<NetworkClock>, router: Router) -> std::io::Result<Self> {
+        let script = Script { manner, clock, ..Script::default() };
         let router = router.layer(middleware::from_fn_with_state(script.clone(), scripted));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -110,6 +131,11 @@ impl Server {
     /// What happens at the next request whose line (`METHOD /path?query`) begins with `at`.
     pub(crate) fn next(&self, at: &str, next: Next) {
         locked(&self.script.next).push((at.to_owned(), next));
+    }
+
+    /// From now on this goes wrong; none: nothing. Gives what went wrong until now.
+    pub(crate) fn trouble(&self, trouble: Option<Trouble>) -> Option<Trouble> {
+        std::mem::replace(&mut *locked(&self.script.trouble), trouble)
     }
 }
 
@@ -136,6 +162,11 @@ macro_rules! front {
             pub fn next(&self, at: &str, next: $crate::Next) {
                 self.server.next(at, next);
             }
+
+            /// From now on this goes wrong; none: nothing. Gives what went wrong until now.
+            pub fn trouble(&self, trouble: Option<$crate::Trouble>) -> Option<$crate::Trouble> {
+                self.server.trouble(trouble)
+            }
         }
     };
 }
@@ -154,12 +185,20 @@ async fn scripted(State(script): State<Script>, request: Request, inner: Inner) 
     if let Some(order) = asked.path.strip_prefix("/_ctl/") {
         return side_door(&script, order, &asked);
     }
-    let next = script.take(&asked.line());
+    let next = script.fate(&asked);
     locked(&script.ledger.0).push(asked);
-    let request = Request::from_parts(parts, Body::from(body));
+    let mut answer = fated(next, Request::from_parts(parts, Body::from(body)), inner).await;
+    if let Some(Ok(date)) = script.clock.as_ref().map(|clock| http_date(clock()).parse()) {
+        answer.headers_mut().insert("date", date);
+    }
+    answer
+}
+
+async fn fated(next: Option<Next>, request: Request, inner: Inner) -> Response {
     match next {
-        None => inner.run(request).await,
+        None => halved(inner.run(request).await).await,
         Some(Next::Answer { status, headers, body }) => answered(status, &headers, body),
+        Some(Next::Unheard) => Response::new(torn(Bytes::new())),
         Some(Next::Delay(wait)) => {
             tokio::time::sleep(wait.min(Duration::from_secs(600))).await;
             inner.run(request).await
@@ -184,6 +223,12 @@ fn side_door(script: &Script, order: &str, asked: &Asked) -> Response {
         }
         _ => (StatusCode::NOT_FOUND, "the side door knows POST /_ctl/next and GET /_ctl/asked\n").into_response(),
     }
+}
+
+/// The machine's clock. Units: ms since 1970.
+#[expect(clippy::disallowed_methods, reason = "networks have the real time")]
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

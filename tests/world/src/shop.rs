@@ -1,7 +1,6 @@
 //! A shop that signs what it posts: rightly, wrongly, too late, or twice.
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +8,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::http::{Answer, call};
+use crate::server::now_ms;
 
 /// How an event is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Shop {
 impl Shop {
     /// Posts an event with this id. Errors: in words.
     pub async fn post(&self, id: &str, dress: Dress, body: &str) -> Result<Answer, String> {
-        let now = now_s();
+        let now = now_ms() / 1000;
         let at = if dress == Dress::Stale { now.saturating_sub(3600) } else { now }.to_string();
         let other = format!("whsec_{}", STANDARD.encode([9; 32]));
         let secret = if dress == Dress::Wrong { &other } else { &self.secret };
@@ -48,11 +48,6 @@ impl Shop {
         }
         call(self.address, "POST", &self.path, &headers, body.as_bytes()).await
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "signatures carry the real time")]
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Standard Webhooks, symmetric: `v1,` and base64 of HMAC-SHA256 over id, timestamp and body.

@@ -23,6 +23,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use crate::server::{Server, front, locked};
+use crate::trouble::Manner;
 pub use hooks::Hook;
 use state::Network;
 pub use state::{Direct, Post};
@@ -50,7 +51,8 @@ impl X {
         network.account_id(US);
         let network = Arc::new(Mutex::new(network));
         let router = Router::new().fallback(asked).with_state(Arc::clone(&network));
-        Ok(Self { server: Server::start(router).await?, network })
+        let clock = Arc::clone(&network);
+        Ok(Self { server: Server::start_as(Manner::X, Some(Arc::new(move || locked(&clock).now)), router).await?, network })
     }
 
     /// Moves the clock on.

@@ -91,6 +91,7 @@ async fn once(dir: &Path, channel: &PreparedChannel, network: &Network) -> Resul
         pace: (!is_handed).then_some(Duration::from_millis(1)),
         state_quota: channel.state_quota,
         memory: tokio::sync::Mutex::new(Memory::default()),
+        asked: std::sync::atomic::AtomicU8::new(0),
     };
     let before = Cpu::read(&network.thread)?;
     let taken = take_all(&intake).await;
@@ -114,7 +115,7 @@ async fn take_all(intake: &Intake) -> Result<(), Failure> {
                 return Err(failed(format!("{} is {state}: {}", intake.channel, reason.unwrap_or_default())));
             }
             (Turn::Idle, _) => return Err(failed(format!("{} stands still at {}", intake.channel, record.last))),
-            (Turn::Until(_), _) => intake.poll_now().await,
+            (Turn::Until(_), _) => intake.poll_now(),
             (Turn::Worked, _) => {}
         }
     }

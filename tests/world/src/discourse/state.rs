@@ -91,7 +91,7 @@ impl Forum {
         }
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    pub(super) fn now(&self) -> jiff::Timestamp {
         let now = jiff::Timestamp::now();
         now.checked_add(self.ahead).unwrap_or(now)
     }

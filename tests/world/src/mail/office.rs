@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Mail, Mishap};
+use crate::dice::Dice;
+
+/// Of a hundred steps that could go wrong, so many do.
+const TROUBLE_SHARE: u64 = 20;
 
 /// A mail as somebody writes it.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +66,8 @@ pub(super) struct Office {
     pub(super) boxes: BTreeMap<String, Mailbox>,
     others: Vec<(String, String)>,
     pub(super) mishaps: Vec<Mishap>,
+    /// By dice, until it is calm again; whether a wait of minutes may come of it.
+    pub(super) trouble: Option<(Dice, bool)>,
     pub(super) lines: Vec<String>,
     pub(super) n_filed: u64,
 }
@@ -74,7 +80,15 @@ impl Office {
     pub(super) fn new(password: &str) -> Self {
         let empty = Mailbox { uid_validity: 3_857_529, uid_next: 1, mod_seq: 1, mails: Vec::new() };
         let boxes = ["INBOX", "Sent"].map(|name| (name.to_owned(), empty.clone()));
-        Self { password: password.to_owned(), boxes: boxes.into(), others: Vec::new(), mishaps: Vec::new(), lines: Vec::new(), n_filed: 0 }
+        Self {
+            password: password.to_owned(),
+            boxes: boxes.into(),
+            others: Vec::new(),
+            mishaps: Vec::new(),
+            trouble: None,
+            lines: Vec::new(),
+            n_filed: 0,
+        }
     }
 
     /// Puts a mail into a mailbox of the company; gives its UID, 0 where there is no such mailbox.
@@ -125,8 +139,18 @@ impl Office {
 
     /// The first mishap that this step is about.
     pub(super) fn mishap<T>(&mut self, fits: impl Fn(Mishap) -> Option<T>) -> Option<T> {
-        let (at, found) = self.mishaps.iter().enumerate().find_map(|(at, mishap)| fits(*mishap).map(|found| (at, found)))?;
+        let Some((at, found)) = self.mishaps.iter().enumerate().find_map(|(at, mishap)| fits(*mishap).map(|found| (at, found))) else {
+            return self.trouble_with(fits);
+        };
         self.mishaps.remove(at);
         Some(found)
+    }
+
+    fn trouble_with<T>(&mut self, fits: impl Fn(Mishap) -> Option<T>) -> Option<T> {
+        let (dice, has_long_waits) = self.trouble.as_mut()?;
+        let cut = Mishap::CutLiteral(usize::try_from(dice.below(200)).unwrap_or(0));
+        let later = has_long_waits.then_some(Mishap::RefuseRecipient(451));
+        let found = [cut, Mishap::Bye, Mishap::LoseAnswer].into_iter().chain(later).find_map(fits)?;
+        (dice.below(100) < TROUBLE_SHARE).then_some(found)
     }
 }
