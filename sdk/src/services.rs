@@ -108,11 +108,13 @@ pub mod http {
     }
 
     /// A network whose clock is further off than that is not believed what time it is. Units: milliseconds.
+    #[cfg(feature = "limits")]
     const SKEW_MS_MAX: u64 = 3_600_000;
 
     impl Response {
-        /// When it was answered by the network's own clock, as far as its `Date` can be believed; else by ours. The moments that a
+        /// Feature `limits`: when it was answered by the network's own clock, as far as its `Date` can be believed; else by ours. The moments that a
         /// network names are in its time. Units: ms since 1970.
+        #[cfg(feature = "limits")]
         pub fn answered_at(&self) -> crate::Timestamp {
             let now = super::clock::now();
             let date = self.header("date").and_then(|text| jiff::fmt::rfc2822::parse(text).ok());

@@ -196,7 +196,8 @@ impl Stream for X {
         }
         Ok(Subscription {
             protocol: "ndjson".to_owned(),
-            url: format!("{}/2/tweets/search/stream?{}", section.base_url.trim_end_matches('/'), section.fields()),
+            // The stream knows the older names alone. Source: X's OpenAPI 2.167.
+            url: format!("{}/2/tweets/search/stream?{TWEET_FIELDS}&{OTHER_FIELDS}", section.base_url.trim_end_matches('/')),
             headers: Vec::new(),
             auth: Some(api::Who::App.credential().to_owned()),
             keep_alive_ms: KEEP_ALIVE_MS,
