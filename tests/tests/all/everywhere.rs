@@ -86,7 +86,7 @@ impl World {
         };
         let (meta, page) = (self.meta.url(), format!(", page = \"{PAGE}\""));
         let of_meta = ["page_token", "app_secret", "verify_token"];
-        let account = format!("{page}, account = \"{}\"", ACCOUNT);
+        let account = format!("{page}, account = \"{ACCOUNT}\"");
         let (mail, blog) = (&self.mail, self.blog.url());
         [
             "ca_files = [\"ca.pem\"]\n".to_owned(),
