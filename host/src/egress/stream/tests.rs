@@ -1,3 +1,5 @@
+//! Streams against servers of the test that do what networks do.
+
 use std::future::Future;
 
 use futures_util::{SinkExt as _, StreamExt as _};

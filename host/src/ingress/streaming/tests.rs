@@ -1,3 +1,5 @@
+//! Streams against servers of the test that do what networks do.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
