@@ -87,7 +87,7 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{START, said};
+    use super::super::super::testing::{START, said};
 
     use super::*;
 
