@@ -87,7 +87,7 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{START, said};
+    use crate::testing::{START, said};
 
     use super::*;
 
