@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Timestamp};
+use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Tally, Timestamp};
 use crate::plugin::{Allowance, Change, Page, Slot};
 use crate::stage::Turn;
 use crate::store::{ChannelStatus, Resolved};
@@ -438,4 +438,21 @@ async fn what_a_webhook_should_have_brought_and_a_poll_did_is_a_gap_that_was_fil
     let tally = stand.record().await.tally;
     assert_eq!((tally.filled.map(|count| (count.times, count.last)), tally.unknown["hologram"].times), (Some((1, at(30_000))), 1));
     assert_eq!(first, tally, "the same again is none");
+}
+
+#[test]
+fn only_what_a_webhook_should_have_brought_by_now_is_a_gap() {
+    let at = |ms: u64| Timestamp(START.0 + ms);
+    let of = |kind: &str, ms: u64| Interaction { kind: kind.to_owned(), occurred: at(ms), ..said("1", "a") };
+    let polled = |about: Interaction, looked: u64| {
+        let mut tally = Tally::default();
+        tally.push(&of("comment", 1_000));
+        tally.poll(&about, at(looked));
+        tally.filled.map_or(0, |count| count.times)
+    };
+    assert_eq!(polled(of("comment", 2_000), 12_000), 1);
+    assert_eq!(polled(of("comment", 2_000), 11_999), 0, "it may still come");
+    assert_eq!(polled(of("comment", 999), 60_000), 0, "nobody listened yet");
+    assert_eq!(polled(of("direct", 2_000), 60_000), 0, "webhooks bring none of these");
+    assert_eq!(polled(Interaction { ours: Ours::Yes(None), ..of("comment", 2_000) }, 60_000), 0);
 }

@@ -87,9 +87,9 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{START, said};
-
     use super::*;
+
+    const AT: Timestamp = Timestamp(1_790_000_000_000);
 
     fn times(counts: &BTreeMap<String, Count>) -> Vec<(&str, u64)> {
         counts.iter().map(|(word, count)| (word.as_str(), count.times)).collect()
@@ -105,7 +105,7 @@ mod tests {
             (GAP, r#"{"reason":"too long ago"}"#),
             ("delivery", r#"{"kind":"hologram"}"#),
         ] {
-            tally.note(kind, json, START);
+            tally.note(kind, json, AT);
         }
         assert_eq!(times(&tally.unknown), [("hologram", 2), (OTHERS, 1)]);
         assert_eq!(times(&tally.lost), [("too long ago", 1)]);
@@ -115,28 +115,10 @@ mod tests {
     fn a_flood_of_kinds_stays_bounded_and_none_is_lost_from_the_count() {
         let mut tally = Tally::default();
         for n in 0..1000 {
-            tally.note(UNKNOWN_KIND, &format!(r#"{{"kind":"{n}{}"}}"#, "è".repeat(500)), START);
+            tally.note(UNKNOWN_KIND, &format!(r#"{{"kind":"{n}{}"}}"#, "è".repeat(500)), AT);
         }
         assert_eq!(tally.unknown.len(), WORDS_MAX + 1);
         assert_eq!(tally.unknown.values().map(|count| count.times).sum::<u64>(), 1000);
         assert!(tally.unknown.keys().all(|kind| kind.len() <= WORD_BYTES_MAX));
-    }
-
-    #[test]
-    fn only_what_a_webhook_should_have_brought_by_now_is_a_gap() {
-        let at = |ms: u64| Timestamp(START.0 + ms);
-        let of = |kind: &str, ms: u64| Interaction { kind: kind.to_owned(), occurred: at(ms), ..said("1", "a") };
-        let polled = |about: Interaction, looked: u64| {
-            let mut tally = Tally::default();
-            tally.push(&of("comment", 1_000));
-            tally.poll(&about, at(looked));
-            tally.filled.map_or(0, |count| count.times)
-        };
-        assert_eq!(polled(of("comment", 2_000), 2_000 + WEBHOOK_WAIT_MS), 1);
-        assert_eq!(polled(of("comment", 2_000), 1_999 + WEBHOOK_WAIT_MS), 0, "it may still come");
-        assert_eq!(polled(of("comment", 999), 60_000), 0, "nobody listened yet");
-        assert_eq!(polled(of("direct", 2_000), 60_000), 0, "webhooks bring none of these");
-        let ours = Interaction { ours: crate::model::Ours::Yes(None), ..of("comment", 2_000) };
-        assert_eq!(polled(ours, 60_000), 0);
     }
 }
