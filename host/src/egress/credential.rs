@@ -7,12 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use ring::hmac;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::body::filled;
 use super::oauth1::{Signed, Signer};
-use super::oauth2::Tokens;
+use super::oauth2::{Cause, Refused, Tokens};
 use super::{HostPort, HttpGrant};
 
 /// Shorter texts are in every answer: to take them out would spoil it and hide nothing.
@@ -128,6 +129,43 @@ impl Credential {
     /// Says whether it may go to this URL.
     pub(super) fn is_for(&self, url: &Url) -> bool {
         self.origins.iter().any(|origin| origin.allows(url))
+    }
+
+    /// Asks with a fresh token; a token that the network refuses is renewed once, and what was refused is asked again.
+    /// Errors: no token, and nothing was asked.
+    pub(super) async fn with_token<T, E, F: Future<Output = Result<T, E>> + Send>(
+        &self,
+        tokens: &Arc<Tokens>,
+        deadline: Instant,
+        ask: impl Fn(Option<Secret>) -> F + Send,
+        is_refused: impl Fn(&Result<T, E>) -> bool + Send,
+    ) -> Result<Result<T, E>, Refused> {
+        let later = || Err(Refused::Later("no token in time".to_owned()));
+        let is_taken = |answer: &Result<T, E>| answer.is_ok() && !is_refused(answer);
+        let first = match timeout_at(deadline, tokens.access()).await.unwrap_or_else(|_| later()) {
+            Ok(first) => first,
+            Err(Refused::Dead(_)) if !self.secrets.is_empty() => return Ok(ask(None).await),
+            Err(refused) => return Err(refused),
+        };
+        let answer = ask(Some(first.clone())).await;
+        if is_taken(&answer) {
+            tokens.proved();
+        }
+        if !is_refused(&answer) {
+            return Ok(answer);
+        }
+        // A 401 is no outcome: whatever was asked was not done.
+        match timeout_at(deadline, tokens.renew(&first, Cause::Refused)).await.unwrap_or_else(|_| later()) {
+            Ok(second) => {
+                let answer = ask(Some(second)).await;
+                if is_taken(&answer) {
+                    tokens.proved();
+                }
+                Ok(answer)
+            }
+            Err(Refused::Useless) => Ok(answer),
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Adds itself to a request; `token` in place of the configured secret. Errors: nothing was added.

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use url::Url;
 
 use super::credential::{Outgoing, Scrub, Withheld};
-use super::oauth2::{Cause, Refused, Tokens};
+use super::oauth2::{Refused, Tokens};
 use super::{Credential, Door, Failed, Io, Secret};
 
 /// Units: bytes.
@@ -145,7 +145,6 @@ impl Door {
         credential.is_for(&url).then_some((credential, tokens))
     }
 
-    /// With a fresh token; a token that the network refuses is renewed once, and what was refused is asked again.
     async fn authorised(
         &self,
         request: HttpRequest,
@@ -153,29 +152,12 @@ impl Door {
         tokens: &Arc<Tokens>,
         deadline: tokio::time::Instant,
     ) -> Result<HttpResponse, HttpError> {
-        let later = || Err(Refused::Later("no token in time".to_owned()));
-        let first = match timeout_at(deadline, tokens.access()).await.unwrap_or_else(|_| later()) {
-            Ok(first) => first,
-            Err(Refused::Dead(_)) if !credential.secrets.is_empty() => return self.once(request, None, deadline).await,
-            Err(refused) => return refused.answered(),
+        let ask = |token: Option<Secret>| {
+            let request = request.clone();
+            async move { self.once(request, token.as_ref(), deadline).await }
         };
-        let answer = self.once(request.clone(), Some(&first), deadline).await?;
-        if answer.status != 401 {
-            tokens.proved();
-            return Ok(answer);
-        }
-        // A 401 is no outcome: whatever was asked was not done.
-        match timeout_at(deadline, tokens.renew(&first, Cause::Refused)).await.unwrap_or_else(|_| later()) {
-            Ok(second) => {
-                let answer = self.once(request, Some(&second), deadline).await?;
-                if answer.status != 401 {
-                    tokens.proved();
-                }
-                Ok(answer)
-            }
-            Err(Refused::Useless) => Ok(answer),
-            Err(refused) => refused.answered(),
-        }
+        let is_refused = |answer: &Result<HttpResponse, HttpError>| matches!(answer, Ok(HttpResponse { status: 401, .. }));
+        credential.with_token(tokens, deadline, ask, is_refused).await.unwrap_or_else(Refused::answered)
     }
 
     async fn once(&self, request: HttpRequest, token: Option<&Secret>, deadline: tokio::time::Instant) -> Result<HttpResponse, HttpError> {

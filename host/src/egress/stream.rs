@@ -6,7 +6,6 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +21,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::credential::Scrub;
 use super::http::{HttpError, HttpRequest};
-use super::oauth2::{Cause, Refused, Tokens};
-use super::{Credential, Door, Io, Secret};
+use super::oauth2::Refused;
+use super::{Door, Io, Secret};
 use frames::Frames;
 
 pub use frames::Frame;
@@ -125,46 +124,18 @@ impl Door {
     /// Opens a stream to a granted origin. A token that the network refuses is renewed once.
     pub async fn stream(&self, request: StreamRequest) -> Result<Stream, StreamError> {
         let deadline = Instant::now() + OPEN_TIMEOUT;
-        let opened = async {
-            let call = as_call(&request);
-            match self.with_tokens(&call) {
-                Some((credential, tokens)) => self.open_authorised(&request, call, credential, tokens).await,
-                None => self.open_once(&request, call, None).await,
+        let call = as_call(&request);
+        let open = |token: Option<Secret>| {
+            let call = call.clone();
+            let request = &request;
+            async move {
+                let opened = timeout_at(deadline, self.open_once(request, call, token.as_ref())).await;
+                opened.unwrap_or(Err(HttpError::Timeout.into()))
             }
         };
-        timeout_at(deadline, opened).await.unwrap_or(Err(HttpError::Timeout.into()))
-    }
-
-    async fn open_authorised(
-        &self,
-        request: &StreamRequest,
-        call: HttpRequest,
-        credential: &Credential,
-        tokens: &Arc<Tokens>,
-    ) -> Result<Stream, StreamError> {
-        let first = match tokens.access().await {
-            Ok(first) => first,
-            Err(Refused::Dead(_)) if !credential.secrets.is_empty() => return self.open_once(request, call, None).await,
-            Err(refused) => return Err(refused.into()),
-        };
-        let opened = self.open_once(request, call.clone(), Some(&first)).await;
-        let Err(StreamError::Status { status: 401, .. }) = opened else {
-            if opened.is_ok() {
-                tokens.proved();
-            }
-            return opened;
-        };
-        match tokens.renew(&first, Cause::Refused).await {
-            Ok(second) => {
-                let opened = self.open_once(request, call, Some(&second)).await;
-                if opened.is_ok() {
-                    tokens.proved();
-                }
-                opened
-            }
-            Err(Refused::Useless) => opened,
-            Err(refused) => Err(refused.into()),
-        }
+        let Some((credential, tokens)) = self.with_tokens(&call) else { return open(None).await };
+        let is_refused = |opened: &Result<Stream, StreamError>| matches!(opened, Err(StreamError::Status { status: 401, .. }));
+        credential.with_token(tokens, deadline, open, is_refused).await.unwrap_or_else(|refused| Err(refused.into()))
     }
 
     async fn open_once(&self, request: &StreamRequest, call: HttpRequest, token: Option<&Secret>) -> Result<Stream, StreamError> {

@@ -1,6 +1,7 @@
 //! Streams against servers of the test that do what networks do.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::accept_async;
 
 use super::*;
-use crate::egress::{DoorConfig, Egress, HttpGrant, Inject, SystemResolver};
+use crate::egress::{Credential, DoorConfig, Egress, HttpGrant, Inject, SystemResolver};
 
 /// A server that does this with its connections, and a door that opens to it.
 async fn network<F: Future<Output = ()> + Send + 'static>(
