@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::config::{self, Config, Report, Severity};
 use crate::console::{self, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::{Hook, Ingress, Streaming};
-use crate::intake::{Intake, Memory};
+use crate::intake::Intake;
 use crate::model::ChannelName;
 use crate::outbox::Outbox;
 use crate::plugin::{Engine, EngineConfig, PluginError};
@@ -351,16 +351,8 @@ impl App {
         let mut hooks: Vec<Hook> = Vec::new();
         for prepared in channels {
             let (journal, channel) = (self.journal.clone(), ChannelName::from(prepared.name.as_str()));
-            let intake = Arc::new(Intake {
-                journal: journal.clone(),
-                channel: channel.clone(),
-                network: prepared.network,
-                plugin: Arc::clone(&prepared.plugin),
-                pace: prepared.pace,
-                state_quota: prepared.state_quota,
-                memory: tokio::sync::Mutex::new(Memory::default()),
-                asked: AtomicU8::new(0),
-            });
+            let (plugin, pace, state_quota) = (Arc::clone(&prepared.plugin), prepared.pace, prepared.state_quota);
+            let intake = Arc::new(Intake::new(journal.clone(), channel.clone(), prepared.network, plugin, pace, state_quota));
             intakes.push(Arc::clone(&intake));
             works.push(Arc::clone(&intake) as Arc<dyn Work>);
             if prepared.plugin.current().has_stream() {

@@ -67,9 +67,9 @@ pub struct Intake {
     /// Units: bytes.
     pub state_quota: usize,
     /// What only this channel's intake touches.
-    pub memory: Mutex<Memory>,
+    memory: Mutex<Memory>,
     /// Whether others asked for a poll: 0, or [`CATCH_UP`], or [`ORDERED`].
-    pub asked: AtomicU8,
+    asked: AtomicU8,
 }
 
 /// A stream stands again: what was said in between is to be fetched.
@@ -89,7 +89,7 @@ enum Received {
 
 /// What the intake remembers between turns; all of it can be lost.
 #[derive(Default)]
-pub struct Memory {
+struct Memory {
     state: Option<Arc<BTreeMap<String, Vec<u8>>>>,
     next_poll: Timestamp,
     next_raw: Timestamp,
@@ -140,6 +140,11 @@ impl Work for Intake {
 }
 
 impl Intake {
+    /// The intake of this channel. `pace` is between two polls, none where the connector does not poll; `state_quota` in bytes.
+    pub fn new(journal: Journal, channel: ChannelName, network: String, plugin: Arc<Slot>, pace: Option<Duration>, state_quota: usize) -> Self {
+        Self { journal, channel, network, plugin, pace, state_quota, memory: Mutex::default(), asked: AtomicU8::new(0) }
+    }
+
     /// Polls at the next turn, as an admin ordered.
     pub fn poll_now(&self) {
         self.ask(ORDERED);

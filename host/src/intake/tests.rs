@@ -10,19 +10,10 @@ use crate::stage::Turn;
 use crate::store::{ChannelStatus, Resolved};
 use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert};
 
-use super::{Intake, Memory};
+use super::Intake;
 
 fn intake(stand: &Stand, plugin: Arc<Slot>, pace: Option<Duration>) -> Intake {
-    Intake {
-        journal: stand.journal.clone(),
-        channel: stand.channel.clone(),
-        network: "test".to_owned(),
-        plugin,
-        pace,
-        state_quota: 1 << 20,
-        memory: tokio::sync::Mutex::new(Memory::default()),
-        asked: std::sync::atomic::AtomicU8::new(0),
-    }
+    Intake::new(stand.journal.clone(), stand.channel.clone(), "test".to_owned(), plugin, pace, 1 << 20)
 }
 
 /// Polls these pages, one a turn, then empty ones.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::app::{Prepared, PreparedChannel, examine, process_env};
 use crate::cli::outcome::{Failure, aside};
 use crate::clock::Clock;
-use crate::intake::{Intake, Memory};
+use crate::intake::Intake;
 use crate::model::{ChannelName, NewRaw};
 use crate::stage::{Journal, Turn, Work as _};
 use crate::store::{SledStore, Store};
@@ -83,16 +83,8 @@ async fn once(dir: &Path, channel: &PreparedChannel, network: &Network) -> Resul
         let raws = raws.iter().map(|(origin, body)| NewRaw { origin: origin.clone(), body: body.clone(), once: None }).collect();
         journal.store.commit_raw(&name, journal.clock.now(), raws).await.map_err(failed)?;
     }
-    let intake = Intake {
-        journal: journal.clone(),
-        channel: name.clone(),
-        network: channel.network.clone(),
-        plugin: Arc::clone(&channel.plugin),
-        pace: (!is_handed).then_some(Duration::from_millis(1)),
-        state_quota: channel.state_quota,
-        memory: tokio::sync::Mutex::new(Memory::default()),
-        asked: std::sync::atomic::AtomicU8::new(0),
-    };
+    let (plugin, pace) = (Arc::clone(&channel.plugin), (!is_handed).then_some(Duration::from_millis(1)));
+    let intake = Intake::new(journal.clone(), name.clone(), channel.network.clone(), plugin, pace, channel.state_quota);
     let before = Cpu::read(&network.thread)?;
     let taken = take_all(&intake).await;
     let spent = Cpu::read(&network.thread)?.since(&before);

@@ -24,7 +24,7 @@ use crate::app::find;
 use crate::cli::outcome::Failure;
 use crate::clock::{Clock, Stopwatch};
 use crate::egress::{DoorConfig, Egress, HttpGrant, SystemResolver};
-use crate::intake::{Intake, Memory};
+use crate::intake::Intake;
 use crate::model::{ChannelName, Digest, Seq};
 use crate::outbox::{Outbox, SendClass};
 use crate::plugin::{Engine, Generation, Kind, Limits, Load, Manifest, Slot};
@@ -242,16 +242,7 @@ fn works(
 ) -> [Arc<dyn Work>; 7] {
     let (journal, channel) = (|| journal.clone(), || channel.clone());
     [
-        Arc::new(Intake {
-            journal: journal(),
-            channel: channel(),
-            network: "bench".to_owned(),
-            plugin: Arc::clone(plugin),
-            pace: Some(Duration::from_millis(1)),
-            state_quota: 0,
-            memory: tokio::sync::Mutex::new(Memory::default()),
-            asked: std::sync::atomic::AtomicU8::new(0),
-        }),
+        Arc::new(Intake::new(journal(), channel(), "bench".to_owned(), Arc::clone(plugin), Some(Duration::from_millis(1)), 0)),
         Arc::new(Analysis::new(journal(), channel(), Arc::clone(analyzers))),
         Arc::new(CatchUp::new(journal(), channel(), Arc::clone(analyzers))),
         Arc::new(Rules {
