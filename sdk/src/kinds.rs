@@ -46,12 +46,6 @@ pub trait Stream {
     fn open(cursor: Option<String>) -> Result<Subscription>;
 }
 
-/// Beside [`Connector`]: files without a plain URL.
-pub trait Media {
-    /// The bytes of the attachment whose `media_ref` this is, at most `max_bytes`; state is read only.
-    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>>;
-}
-
 /// Says something about interactions; pure.
 pub trait Analyzer {
     /// Checks the plugin's section of the configuration (JSON).
@@ -101,12 +95,6 @@ impl<T: Stream> bindings::stream::exports::membrana::plugin::connector_stream::G
     }
 }
 
-impl<T: Media> bindings::media::exports::membrana::plugin::connector_media::Guest for Exported<T> {
-    fn fetch(media_ref: String, max_bytes: u32) -> Result<Vec<u8>> {
-        T::fetch(&media_ref, max_bytes)
-    }
-}
-
 impl Item {
     /// What an analyzer named in `after` said under this key.
     pub fn earlier(&self, key: &str) -> Option<&Value> {
@@ -145,14 +133,6 @@ macro_rules! register_connector {
 macro_rules! register_stream {
     ($plugin:ty) => {
         $crate::__register!(stream, Stream, $plugin);
-    };
-}
-
-/// Exports [`Media`] beside the connector.
-#[macro_export]
-macro_rules! register_media {
-    ($plugin:ty) => {
-        $crate::__register!(media, Media, $plugin);
     };
 }
 

@@ -82,11 +82,6 @@ pub trait Native: Send + Sync + 'static {
         Err(transient("native", "this has no stream"))
     }
 
-    /// See [`Generation::fetch`].
-    fn fetch(&self, _media_ref: &str, _bytes_max: u32) -> Result<Vec<u8>, Fault> {
-        Err(transient("native", "this has no files"))
-    }
-
     /// See [`Generation::analyze`].
     fn analyze(&self, _batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         Err(transient("native", "this does not analyze"))
@@ -151,14 +146,6 @@ impl Generation {
         match &self.backing {
             Backing::Wasm(_, pool) => pool.prepared().has_stream(),
             Backing::Native(native) => native.door().is_some(),
-        }
-    }
-
-    /// Says whether [`Generation::fetch`] is of use.
-    pub fn has_media(&self) -> bool {
-        match &self.backing {
-            Backing::Wasm(_, pool) => pool.prepared().has_media(),
-            Backing::Native(_) => true,
         }
     }
 
@@ -327,21 +314,6 @@ impl Generation {
             })
         });
         checked(called.await, take::subscription).result
-    }
-
-    /// The bytes of an attachment. The state can only be read.
-    pub async fn fetch(&self, state: PluginState, media_ref: &str, bytes_max: u32) -> Result<Vec<u8>, Fault> {
-        if let Backing::Native(native) = &self.backing {
-            return native.fetch(media_ref, bytes_max);
-        }
-        let media_ref = media_ref.to_owned();
-        let called = self.call("fetch", state, move |store, exports| {
-            Box::pin(async move {
-                let Exports::Connector(Connector { media: Some(media), .. }) = exports else { return Ok(Err(not_a("connector with files"))) };
-                media.call_fetch(store, &media_ref, bytes_max).await
-            })
-        });
-        checked(called.await, |bytes| take::file(bytes, bytes_max)).result
     }
 
     /// One list of annotations per item, same order.

@@ -300,11 +300,6 @@ pub(in crate::plugin) fn subscription(asked: streaming::Subscription) -> Checked
     })
 }
 
-pub(in crate::plugin) fn file(bytes: Vec<u8>, bytes_max: u32) -> Checked<Vec<u8>> {
-    let is_within = u32::try_from(bytes.len()).is_ok_and(|n| n <= bytes_max);
-    if is_within { Ok(bytes) } else { Err(format!("a file of {} bytes is over the {bytes_max} that were asked for", bytes.len())) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
