@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::connector::{Interaction, Message, Target};
 use crate::http::{HttpError, Request, Response};
 use crate::net::{NetError, Security};
 
@@ -64,6 +65,20 @@ impl Host {
 /// An item with this text and nothing else.
 pub fn item(text: &str) -> crate::analyzer::Item {
     crate::analyzer::Item { subject: None, text: text.to_owned(), language: None, occurred: 0, context: None }
+}
+
+/// An answer to this by a person, made now by the host's clock.
+pub fn answer(to: &Interaction, kind: &str, text: &str) -> Message {
+    let target = Target {
+        native: to.native.clone(),
+        author: to.author.clone(),
+        reply_context: to.reply_context.clone(),
+        visibility: to.visibility.clone(),
+        subject: None,
+        language: None,
+    };
+    let created = with_host(|host| host.now);
+    Message { kind: kind.to_owned(), automatic: false, text: text.to_owned(), to: Some(target), created, attrs: Vec::new() }
 }
 
 /// Looks at, or changes, the thread's host.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw, RequestHead, Target};
+use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw, RequestHead};
 use membrana_sdk::http::{HttpError, Request, Response};
 use membrana_sdk::{Connector as _, Fault, Result, testing};
 use membrana_world::{Meta, PAGE, fetch};
@@ -113,16 +113,7 @@ fn texts(changes: &[Change]) -> Vec<&str> {
 
 /// An answer to this, made now.
 fn answer_to(about: &Interaction, kind: &str, text: &str, automatic: bool) -> Message {
-    let target = Target {
-        native: about.native.clone(),
-        author: about.author.clone(),
-        reply_context: about.reply_context.clone(),
-        visibility: about.visibility.clone(),
-        subject: None,
-        language: None,
-    };
-    let created = testing::with_host(|host| host.now);
-    Message { kind: kind.to_owned(), automatic, text: text.to_owned(), to: Some(target), created, attrs: Vec::new() }
+    Message { automatic, ..testing::answer(about, kind, text) }
 }
 
 fn code(fault: &Fault) -> &str {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use membrana_sdk::connector::{Change, Interaction, Message, Sent, Target};
+use membrana_sdk::connector::{Change, Interaction, Message, Sent};
 use membrana_sdk::http::{HttpError, Response};
 use membrana_sdk::{Connector, testing};
 use membrana_world::{Discourse, Dress, Meta, Next, Side, US, X, XHook, call, fetch};
@@ -210,15 +210,7 @@ fn x_by_its_own_code(x: &X, contract: &Contract) {
 }
 
 fn order(kind: &str, to: &Interaction, words: &str, created: u64) -> Message {
-    let target = Target {
-        native: to.native.clone(),
-        author: to.author.clone(),
-        reply_context: to.reply_context.clone(),
-        visibility: to.visibility.clone(),
-        subject: None,
-        language: None,
-    };
-    Message { kind: kind.to_owned(), automatic: false, text: words.to_owned(), to: Some(target), created, attrs: Vec::new() }
+    Message { created, ..testing::answer(to, kind, words) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

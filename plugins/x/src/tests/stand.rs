@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw, Target};
+use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw};
 use membrana_sdk::http::{HttpError, Request, Response};
 use membrana_sdk::{Connector as _, NativeId, testing};
 use tokio::runtime::{Builder, Runtime};
@@ -95,15 +95,7 @@ pub(super) fn told(body: impl Into<Vec<u8>>) -> Raw {
 
 /// What answers an interaction.
 pub(super) fn answer(kind: &str, to: &Interaction, text: &str) -> Message {
-    let target = Target {
-        native: to.native.clone(),
-        author: to.author.clone(),
-        reply_context: to.reply_context.clone(),
-        visibility: to.visibility.clone(),
-        subject: None,
-        language: None,
-    };
-    Message { kind: kind.to_owned(), automatic: true, text: text.to_owned(), to: Some(target), created: NOW_MS, attrs: Vec::new() }
+    Message { automatic: true, created: NOW_MS, ..testing::answer(to, kind, text) }
 }
 
 /// HTTP/1.0: the answer ends with the connection.
