@@ -49,14 +49,14 @@ fn word(value: &Json) -> String {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),
         Json::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => items.iter().map(word).collect::<Vec<_>>().join(", "),
-        Json::Array(items) if items.iter().all(|item| counted(item).is_some()) => items.iter().filter_map(counted).collect::<Vec<_>>().join(", "),
-        other => counted(other).unwrap_or_else(|| other.to_string()),
+        Json::Array(items) if items.iter().all(|item| tallied(item).is_some()) => items.iter().filter_map(tallied).collect::<Vec<_>>().join(", "),
+        other => tallied(other).unwrap_or_else(|| other.to_string()),
     };
     text.chars().map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c }).collect()
 }
 
 /// What was counted, and how often: `hologram 3`.
-fn counted(value: &Json) -> Option<String> {
+fn tallied(value: &Json) -> Option<String> {
     let times = value.get("times")?;
     let what = value.get("kind").or_else(|| value.get("reason")).and_then(Json::as_str);
     Some(what.map_or_else(|| times.to_string(), |what| format!("{what} {times}")))
