@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::model::{
     Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq, Timestamp,
 };
-use crate::plugin::Slot;
+use crate::plugin::Generation;
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::Reader;
 
@@ -41,7 +41,7 @@ pub struct Analyzer {
     /// Its name.
     pub name: String,
     /// Its build in force.
-    pub plugin: Arc<Slot>,
+    pub plugin: Arc<Generation>,
     /// Of its section of the configuration.
     pub config: Digest,
     /// Names of those whose annotations it sees.
@@ -90,7 +90,7 @@ fn in_order(mut waiting: Vec<Analyzer>) -> Vec<Analyzer> {
 /// The immutable record of who is in force, named by what it holds.
 fn lineup_of(analyzers: &[Analyzer]) -> Lineup {
     let members: Vec<LineupMember> =
-        analyzers.iter().map(|a| LineupMember { name: a.name.clone(), digest: a.plugin.current().digest(), config: a.config }).collect();
+        analyzers.iter().map(|a| LineupMember { name: a.name.clone(), digest: a.plugin.digest(), config: a.config }).collect();
     let mut hasher = blake3::Hasher::new();
     for member in &members {
         hasher.update(member.name.as_bytes()).update(&[0]).update(&member.digest.0).update(&member.config.0);
@@ -239,7 +239,7 @@ fn letter(journal: &Journal, channel: &ChannelName, analyzers: &[Analyzer], fail
         stage: "analysis".to_owned(),
         subject: DeadSubject::Entry(failed.seq),
         plugin: Some(analyzer.name.clone()),
-        digest: Some(analyzer.plugin.current().digest()),
+        digest: Some(analyzer.plugin.digest()),
         reason: failed.fault.to_string(),
         at: journal.clock.now(),
     })

@@ -355,7 +355,7 @@ impl App {
             let intake = Arc::new(Intake::new(journal.clone(), channel.clone(), prepared.network, plugin, pace, state_quota));
             intakes.push(Arc::clone(&intake));
             works.push(Arc::clone(&intake) as Arc<dyn Work>);
-            if prepared.plugin.current().has_stream() {
+            if prepared.plugin.has_stream() {
                 let (journal, channel, plugin) = (journal.clone(), channel.clone(), Arc::clone(&prepared.plugin));
                 works.push(Arc::new(Streaming::new(journal, channel, plugin, Box::new(move || intake.catch_up()))));
             }

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use crate::model::{
     ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally, Timestamp,
 };
-use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState, Slot};
+use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{BAD_CREDENTIALS, ChannelRecord, ChannelStatus, Reader, StoreError};
 
@@ -61,7 +61,7 @@ pub struct Intake {
     /// What its identities belong to.
     pub network: String,
     /// Its connector.
-    pub plugin: Arc<Slot>,
+    pub plugin: Arc<Generation>,
     /// Between two polls; none where the connector does not poll.
     pub pace: Option<Duration>,
     /// Units: bytes.
@@ -141,7 +141,7 @@ impl Work for Intake {
 
 impl Intake {
     /// The intake of this channel. `pace` is between two polls, none where the connector does not poll; `state_quota` in bytes.
-    pub fn new(journal: Journal, channel: ChannelName, network: String, plugin: Arc<Slot>, pace: Option<Duration>, state_quota: usize) -> Self {
+    pub fn new(journal: Journal, channel: ChannelName, network: String, plugin: Arc<Generation>, pace: Option<Duration>, state_quota: usize) -> Self {
         Self { journal, channel, network, plugin, pace, state_quota, memory: Mutex::default(), asked: AtomicU8::new(0) }
     }
 
@@ -169,7 +169,7 @@ impl Intake {
 
     async fn poll(&self, record: &ChannelRecord, memory: &mut Memory, pace: Duration) -> Result<Turn, StageError> {
         let state = self.state(memory).await?;
-        let Called { result, state } = self.plugin.current().poll(state, record.cursor.clone(), PAGE_ITEMS_MAX, PAGE_BYTES_MAX).await;
+        let Called { result, state } = self.plugin.poll(state, record.cursor.clone(), PAGE_ITEMS_MAX, PAGE_BYTES_MAX).await;
         match result {
             Ok(page) => {
                 let (more, next_poll, slowed) = (page.more, page.next_poll, page.allowance.map(slowed).unwrap_or_default());
@@ -234,12 +234,12 @@ impl Intake {
         // What the calls wrote so far: seen by the next call, kept once it is committed.
         let (mut state, mut changed) = (self.state(memory).await?, BTreeMap::new());
         let (mut position, mut held) = (from - 1, None);
-        let (generation, watch) = (self.plugin.current(), self.journal.clock.stopwatch());
+        let (generation, watch) = (&self.plugin, self.journal.clock.stopwatch());
         for raw in raws {
             if position >= from && watch.elapsed() > TURN_MAX {
                 break;
             }
-            match self.receive(&generation, &state, &raw).await {
+            match self.receive(generation, &state, &raw).await {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
                     batch.received = Some(raw.received);
@@ -339,7 +339,7 @@ impl Intake {
             channel: self.channel.clone(),
             stage: "intake".to_owned(),
             subject: DeadSubject::Raw(raw.seq),
-            plugin: Some(self.plugin.current().name().to_owned()),
+            plugin: Some(self.plugin.name().to_owned()),
             digest: Some(digest),
             reason,
             at: self.journal.clock.now(),

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::model::{
     Action, ActionState, ChannelName, DeadLetter, DeadSubject, Fact, Fault, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp, Unfit,
 };
-use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Slot, Target};
+use crate::plugin::{Called, Generation, Message, PluginState, Receipt, Sent, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Resolved, StoreError, view};
 
@@ -43,7 +43,7 @@ pub struct Outbox {
     /// The channel.
     pub channel: ChannelName,
     /// Its connector.
-    pub plugin: Arc<Slot>,
+    pub plugin: Arc<Generation>,
     /// Its promise about repeats.
     pub class: SendClass,
     /// What the network takes.
@@ -165,7 +165,7 @@ impl Outbox {
         if self.is_gone(&action).await? {
             return self.withdraw(action).await.map(|()| true);
         }
-        let plugin = self.plugin.current();
+        let plugin = &self.plugin;
         let Some(content) = self.content(&action).await? else {
             return self.give_up(action, "what it answers cannot be read").await.map(|()| true);
         };
@@ -184,7 +184,7 @@ impl Outbox {
         };
         claim.actions.push(claimed.clone());
         self.journal.commit(claim).await?;
-        self.call(&plugin, state, claimed, message).await.map(|()| true)
+        self.call(plugin, state, claimed, message).await.map(|()| true)
     }
 
     /// Read before a claim, so that a store that cannot be read leaves nothing claimed.
@@ -320,7 +320,7 @@ impl Outbox {
     async fn give_up(&self, action: Action, why: &str) -> Result<(), StageError> {
         let mut commit = self.journal.begin(&self.channel);
         let key = self.journal.store.id_key();
-        let plugin = self.plugin.current();
+        let plugin = &self.plugin;
         commit.dead.push(DeadLetter {
             id: key.dead(&self.channel, "outbox", &action.id.to_string()),
             channel: self.channel.clone(),
@@ -342,17 +342,17 @@ impl Outbox {
             return Ok(true);
         }
         let now = self.journal.clock.now();
-        let plugin = self.plugin.current();
+        let plugin = &self.plugin;
         let Some(content) = self.content(&action).await? else {
             return self.hand_to_person(action, "what it answers cannot be read").await.map(|()| true);
         };
         let message = message(&action, &content);
         match self.class {
-            SendClass::ClientId => self.repeat(&plugin, action, message).await,
+            SendClass::ClientId => self.repeat(plugin, action, message).await,
             SendClass::Key(window) if now.since_ms(action.created) < u64::try_from(window.as_millis()).unwrap_or(0) => {
-                self.repeat(&plugin, action, message).await
+                self.repeat(plugin, action, message).await
             }
-            SendClass::Key(_) | SendClass::ReadBack => self.probe(&plugin, action, message).await,
+            SendClass::Key(_) | SendClass::ReadBack => self.probe(plugin, action, message).await,
             SendClass::None => self.hand_to_person(action, "it may have gone out, and this network cannot tell").await,
         }
         .map(|()| true)

@@ -21,7 +21,7 @@ mod state;
 
 pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
-pub use generation::{CallTurn, Generation, Native, Slot};
+pub use generation::{CallTurn, Generation, Native};
 pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, ReplyTerms, Seq};
-use crate::plugin::{Generation, RuleDecision, Slot, View};
+use crate::plugin::{Generation, RuleDecision, View};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
@@ -36,7 +36,7 @@ pub struct Rule {
     /// Its name.
     pub name: String,
     /// Its build in force.
-    pub plugin: Arc<Slot>,
+    pub plugin: Arc<Generation>,
 }
 
 /// The rules in force for all channels, in file order.
@@ -87,7 +87,7 @@ impl Work for Rules {
         entries.truncate(repeats.unwrap_or(entries.len()));
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let rules = self.rules.load_full();
-        let view = rules.iter().fold(View::default(), |view, rule| view.or(rule.plugin.current().manifest().view));
+        let view = rules.iter().fold(View::default(), |view, rule| view.or(rule.plugin.manifest().view));
         let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities, view };
         let asked = questions.about(&entries).await?;
         let mut commit = self.journal.begin(&self.channel);
@@ -103,8 +103,8 @@ impl Rules {
         let mut verdicts: Vec<Vec<Verdict>> = asked.iter().map(|_| Vec::new()).collect();
         let mut passing = None;
         for rule in rules {
-            let generation = rule.plugin.current();
-            for ((answer, list), one) in self.ask(&generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
+            let generation = &rule.plugin;
+            for ((answer, list), one) in self.ask(generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
                 match answer {
                     Ok(RuleDecision { actions, row, reasons }) => {
                         list.push(Verdict::Answer(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions }));
@@ -189,7 +189,7 @@ impl Rules {
             stage: "rules".to_owned(),
             subject: DeadSubject::Entry(asked.entry.seq),
             plugin: Some(rule.name.clone()),
-            digest: Some(rule.plugin.current().digest()),
+            digest: Some(rule.plugin.digest()),
             reason: fault.to_string(),
             at: self.journal.clock.now(),
         }

@@ -2,7 +2,7 @@
 //!
 //! ```ignore
 //! let stand = Stand::new("blog");
-//! let plugin = Scripted::default().receive(|raw| Ok(...)).slot("blog", "connector");
+//! let plugin = Scripted::default().receive(|raw| Ok(...)).generation("blog", "connector");
 //! stand.run(&stage).await;   // turn after turn, until it has nothing to do now
 //! assert_eq!(stand.log().await.len(), 1);
 //! ```
@@ -16,7 +16,7 @@ use crate::model::{
     Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId, NativeId, NewEntry,
     NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
 };
-use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent, Slot};
+use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelRecord, MemoryStore, Reader, Store};
 
@@ -244,11 +244,11 @@ impl Scripted {
     }
 
     /// In the place of a plugin of this kind.
-    pub fn slot(self, name: &str, kind: &str) -> Arc<Slot> {
+    pub fn generation(self, name: &str, kind: &str) -> Arc<Generation> {
         let manifest = format!(
             "name = \"{name}\"\nversion = \"0.1.0\"\nkind = \"{kind}\"\ncontract = \"0.1\"\nnetwork = \"test\"\nsummary = \"scripted\"\nlicense = \"Apache-2.0\"\n"
         );
-        Arc::new(Slot::new(Generation::native(name, Manifest::parse(&manifest).unwrap(), self)))
+        Generation::native(name, Manifest::parse(&manifest).unwrap(), self)
     }
 }
 

@@ -100,8 +100,8 @@ impl<'a> Pass<'a> {
     }
 
     async fn ask(&self, asked: Asked<'_>) -> Answers {
-        let generation = asked.analyzer.plugin.current();
-        let call = Call { pass: self, asked: &asked, generation: &generation, n_late: AtomicUsize::new(0) };
+        let generation = &asked.analyzer.plugin;
+        let call = Call { pass: self, asked: &asked, generation, n_late: AtomicUsize::new(0) };
         let batches = stream::iter(call.batches()).map(|batch| call.begin(batch)).buffered(asked.calls_max);
         batches.collect::<Vec<Answers>>().await.into_iter().flatten().collect()
     }

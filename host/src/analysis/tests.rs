@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::model::{Annotation, Decision, Digest, EntryBody, Fact, Fault, Seq, Value};
-use crate::plugin::Slot;
+use crate::plugin::Generation;
 use crate::stage::{StageError, Turn};
 use crate::store::{Reader, StoreError};
 use crate::testing::{Scripted, Stand, detail, said};
 
 use super::{Analysis, Analyzer, Analyzers, CatchUp, missing_reader};
 
-fn analyzer(name: &str, plugin: Arc<Slot>, after: &[&str]) -> Analyzer {
+fn analyzer(name: &str, plugin: Arc<Generation>, after: &[&str]) -> Analyzer {
     Analyzer {
         name: name.to_owned(),
         plugin,
@@ -50,8 +50,8 @@ fn lineup(faults: Vec<Fault>) -> (Arc<Analyzers>, Arc<Mood>) {
         told.texts.lock().unwrap().extend(texts.iter().cloned());
         Ok(texts.iter().map(|_| word("mood")).collect())
     });
-    let language = analyzer("language", language.slot("language", "analyzer"), &[]);
-    (Arc::new(Analyzers::new(vec![analyzer("mood", script.slot("mood", "analyzer"), &["language"]), language])), mood)
+    let language = analyzer("language", language.generation("language", "analyzer"), &[]);
+    (Arc::new(Analyzers::new(vec![analyzer("mood", script.generation("mood", "analyzer"), &["language"]), language])), mood)
 }
 
 fn transient(n: usize) -> Vec<Fault> {
@@ -187,7 +187,7 @@ async fn a_pass_set_back_during_the_analysis_stays_set_back() {
         }
         Ok(texts.iter().map(|_| word("mood")).collect())
     });
-    let analyzers = Arc::new(Analyzers::new(vec![analyzer("mood", script.slot("mood", "analyzer"), &[])]));
+    let analyzers = Arc::new(Analyzers::new(vec![analyzer("mood", script.generation("mood", "analyzer"), &[])]));
     let (analysis, _) = stages(&stand, &analyzers);
     stand.arrive(vec![said("1", "one")]).await;
     stand.run(&analysis).await;

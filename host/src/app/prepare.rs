@@ -11,7 +11,7 @@ use crate::egress::Budget;
 use crate::ingress::Verifier;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
-use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
+use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Surroundings, inspect, missing_grants};
 use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
@@ -38,7 +38,7 @@ pub struct PreparedChannel {
     /// What its identities belong to.
     pub network: String,
     /// Its connector.
-    pub plugin: Arc<Slot>,
+    pub plugin: Arc<Generation>,
     /// Between two polls; none where it does not poll.
     pub pace: Option<Duration>,
     /// Units: bytes.
@@ -70,7 +70,7 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
             let wants = generation.manifest().wants.clone();
             analyzers.push(Analyzer {
                 name: analyzer.plugin.name.clone(),
-                plugin: Arc::new(Slot::new(generation)),
+                plugin: generation,
                 config: Digest::of(analyzer.plugin.config.to_string().as_bytes()),
                 after: analyzer.after.clone(),
                 wait: analyzer.wait,
@@ -83,7 +83,7 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
     let mut rules = Vec::new();
     for rule in &config.rules {
         if let Some(generation) = preparing.load(&rule.plugin, Kind::Rule, None).await {
-            rules.push(Rule { name: rule.plugin.name.clone(), plugin: Arc::new(Slot::new(generation)) });
+            rules.push(Rule { name: rule.plugin.name.clone(), plugin: generation });
         }
     }
     let sinks: Vec<Arc<Target>> = config.sinks.iter().filter_map(|sink| preparing.target(sink)).collect();
@@ -280,7 +280,7 @@ fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generati
         class,
         verifier,
         methods,
-        plugin: Arc::new(Slot::new(Arc::clone(&generation))),
+        plugin: Arc::clone(&generation),
     }
 }
 
@@ -313,18 +313,18 @@ pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
             .map(|c| {
                 let loaded = channels.iter().find(|p| p.name == c.plugin.name);
                 let budget = (c.plugin.budget != Budget::default()).then(|| (c.plugin.budget, doors::budgets(&config.host.data)));
-                Section { hook: hook(c), budget, ..section(&c.plugin, loaded.map(|p| p.plugin.current().digest())) }
+                Section { hook: hook(c), budget, ..section(&c.plugin, loaded.map(|p| p.plugin.digest())) }
             })
             .collect(),
         analyzers: config
             .analyzers
             .iter()
-            .map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.current().digest())))
+            .map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.digest())))
             .collect(),
         rules: config
             .rules
             .iter()
-            .map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.current().digest())))
+            .map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.digest())))
             .collect(),
         teams: config.teams.clone(),
         sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::egress::{Frame, HttpError, Stream, StreamEnd, StreamError};
 use crate::model::{ChannelName, Detail, Fault, NativeId, NewRaw, RawOrigin, Timestamp};
-use crate::plugin::{PluginState, Slot};
+use crate::plugin::{Generation, PluginState};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelRecord, ChannelStatus};
 
@@ -40,7 +40,7 @@ const FAILURES_TOLD: u32 = 2;
 pub struct Streaming {
     journal: Journal,
     channel: ChannelName,
-    plugin: Arc<Slot>,
+    plugin: Arc<Generation>,
     catch_up: Box<dyn Fn() + Send + Sync>,
     memory: Mutex<Memory>,
 }
@@ -58,13 +58,13 @@ struct Memory {
 
 impl Streaming {
     /// `catch_up` asks for one poll of the channel.
-    pub fn new(journal: Journal, channel: ChannelName, plugin: Arc<Slot>, catch_up: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(journal: Journal, channel: ChannelName, plugin: Arc<Generation>, catch_up: Box<dyn Fn() + Send + Sync>) -> Self {
         Self { journal, channel, plugin, catch_up, memory: Mutex::default() }
     }
 
     async fn connect(&self, record: &ChannelRecord, memory: &mut Memory) -> Result<Turn, StageError> {
         let state = PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0);
-        let generation = self.plugin.current();
+        let generation = &self.plugin;
         let opened = match (generation.open(state, record.cursor.clone()).await, generation.door()) {
             (Err(fault), _) => Err(fault),
             (Ok(_), None) => Err(fault_of(&StreamError::Http(HttpError::Denied("no http is granted to this plugin".to_owned())))),

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Tally, Timestamp};
-use crate::plugin::{Allowance, Change, Page, Slot};
+use crate::plugin::{Allowance, Change, Generation, Page};
 use crate::stage::Turn;
 use crate::store::{ChannelStatus, Resolved};
 use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert};
 
 use super::Intake;
 
-fn intake(stand: &Stand, plugin: Arc<Slot>, pace: Option<Duration>) -> Intake {
+fn intake(stand: &Stand, plugin: Arc<Generation>, pace: Option<Duration>) -> Intake {
     Intake::new(stand.journal.clone(), stand.channel.clone(), "test".to_owned(), plugin, pace, 1 << 20)
 }
 
@@ -24,7 +24,7 @@ fn polls(stand: &Stand, pages: Vec<Vec<Change>>) -> Intake {
         let changes = pages.get(n).cloned().unwrap_or_default();
         Ok(Page { more: n + 1 < pages.len(), ..page(&n.to_string(), changes) })
     });
-    intake(stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)))
+    intake(stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)))
 }
 
 async fn taken(pages: Vec<Vec<Change>>) -> (Stand, Vec<&'static str>) {
@@ -156,7 +156,7 @@ async fn several_calls_of_one_turn_may_write_the_same_key() {
         };
         Ok((Vec::new(), kept))
     });
-    let intake = intake(&stand, plugin.slot("blog", "connector"), None);
+    let intake = intake(&stand, plugin.generation("blog", "connector"), None);
 
     // when
     stand.push_raw(&["1", "2"]).await;
@@ -184,7 +184,7 @@ async fn auth_config_and_transient_faults_hold_the_channel_and_a_trap_costs_its_
             (_, 1) => Err(fault()),
             (body, _) => Ok((vec![upsert(said(&String::from_utf8_lossy(body), "x"))], Vec::new())),
         });
-        let intake = intake(&stand, plugin.slot("blog", "connector"), None);
+        let intake = intake(&stand, plugin.generation("blog", "connector"), None);
 
         // when
         stand.push_raw(&["trap", "a", "b"]).await;
@@ -210,7 +210,7 @@ async fn a_refused_credential_is_looked_at_once_a_minute_and_a_login_ends_it_at_
         0..3 => Err(Fault::Auth(detail("login"))),
         n => Ok(page(&n.to_string(), Vec::new())),
     });
-    let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(1)));
+    let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(1)));
     stand.run(&intake).await;
     let told = stand.record().await.status;
     for _ in 0..2 {
@@ -279,7 +279,7 @@ async fn a_pause_that_comes_during_a_poll_holds() {
     });
 
     // when
-    stand.turn(&intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)))).await.unwrap();
+    stand.turn(&intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)))).await.unwrap();
 
     // then
     assert_eq!(stand.state().await, "paused");
@@ -291,7 +291,7 @@ async fn a_connector_that_lies_of_more_changes_its_state_once() {
     // given
     let stand = Stand::new("blog");
     let plugin = Scripted::default().poll(|_| Ok(Page { more: true, ..page("same", Vec::new()) }));
-    let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)));
+    let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)));
 
     // when
     stand.run(&intake).await;
@@ -313,7 +313,7 @@ async fn what_waited_in_the_raw_log_says_when_it_was_received() {
 
     // when
     stand.advance(Duration::from_secs(7200));
-    stand.run(&intake(&stand, plugin.slot("shop", "connector"), None)).await;
+    stand.run(&intake(&stand, plugin.generation("shop", "connector"), None)).await;
 
     // then
     let log = stand.log().await;
@@ -356,7 +356,7 @@ async fn a_channel_slows_before_its_network_refuses() {
             counted.fetch_add(1, Ordering::Relaxed);
             Ok(Page { allowance: Some(allowance), ..page("same", Vec::new()) })
         });
-        let intake = intake(&stand, plugin.slot("blog", "connector"), Some(Duration::from_secs(60)));
+        let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)));
 
         // when
         stand.run(&intake).await;
@@ -383,7 +383,7 @@ async fn a_stream_that_stands_again_is_caught_up_with_by_one_poll_unless_the_net
         0 | 1 => Ok(page("c", Vec::new())),
         _ => Err(Fault::RateLimited(detail("limit"), 60_000)),
     });
-    let intake = intake(&stand, plugin.slot("live", "connector"), Some(Duration::from_secs(3600)));
+    let intake = intake(&stand, plugin.generation("live", "connector"), Some(Duration::from_secs(3600)));
     stand.run(&intake).await;
 
     // when
@@ -414,7 +414,7 @@ async fn what_a_webhook_should_have_brought_and_a_poll_did_is_a_gap_that_was_fil
             Ok((vec![upsert(said("told", "a")), note], Vec::new()))
         })
         .poll(move |_| Ok(page("1", vec![upsert(said("told", "a")), upsert(Interaction { occurred: at(1), ..said("missed", "b") })])));
-    let intake = intake(&stand, plugin.slot("page", "connector"), Some(Duration::from_secs(60)));
+    let intake = intake(&stand, plugin.generation("page", "connector"), Some(Duration::from_secs(60)));
 
     // when
     stand.push_raw(&["x"]).await;

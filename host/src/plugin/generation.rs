@@ -1,8 +1,7 @@
-//! One loaded build of a plugin, and the slot that says which build is in force.
+//! One loaded build of a plugin. Callers keep the generation they began with; who is in force is the stages' to hold.
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -18,21 +17,6 @@ use super::manifest::CONTRACT;
 use super::pool::{Connector, Exports, Pool, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
-
-/// The build of a plugin that is in force. Callers keep the generation they began with.
-pub struct Slot(ArcSwap<Generation>);
-
-impl Slot {
-    /// Puts this build in force.
-    pub fn new(generation: Arc<Generation>) -> Self {
-        Self(ArcSwap::new(generation))
-    }
-
-    /// The build in force.
-    pub fn current(&self) -> Arc<Generation> {
-        self.0.load_full()
-    }
-}
 
 /// One loaded build of a plugin with its configuration.
 pub struct Generation {

@@ -12,7 +12,7 @@ use crate::model::{
     Action, ChannelName, Detail, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NewEntry, ReplyTerms, Seq, Task, Timestamp, Wanted,
 };
 use crate::outbox::{Outbox, SendClass};
-use crate::plugin::{Generation, Manifest, Message, Native, Receipt, RuleDecision, RuleEvent, Sent, Slot};
+use crate::plugin::{Generation, Manifest, Message, Native, Receipt, RuleDecision, RuleEvent, Sent};
 use crate::rules::{Rule, Rules, RulesInForce, Timers};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelStatus, MemoryStore, Reader};
@@ -91,9 +91,8 @@ impl World {
         let channel = ChannelName::from("masto");
         let rule = Told(Arc::new(Mutex::new(Arc::new(|_: &RuleEvent| Ok(nothing())))));
         let network = Network::default();
-        let slot = |name: &str, kind: &str, native: Arc<Generation>| (name.to_owned(), kind.to_owned(), Arc::new(Slot::new(native))).2;
-        let connector = slot("masto", "connector", Generation::native("masto", manifest("masto", "connector"), network.clone()));
-        let judge = slot("impact", "rule", Generation::native("impact", manifest("impact", "rule"), rule.clone()));
+        let connector = Generation::native("masto", manifest("masto", "connector"), network.clone());
+        let judge = Generation::native("impact", manifest("impact", "rule"), rule.clone());
         let rules: Arc<RulesInForce> = Arc::new(ArcSwap::from_pointee(vec![Rule { name: "impact".to_owned(), plugin: judge }]));
         let works: Vec<Arc<dyn Work>> = vec![
             Arc::new(Rules {

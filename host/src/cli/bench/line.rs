@@ -27,7 +27,7 @@ use crate::egress::{DoorConfig, Egress, HttpGrant, SystemResolver};
 use crate::intake::Intake;
 use crate::model::{ChannelName, Digest, Seq};
 use crate::outbox::{Outbox, SendClass};
-use crate::plugin::{Engine, Generation, Kind, Limits, Load, Manifest, Slot};
+use crate::plugin::{Engine, Generation, Kind, Limits, Load, Manifest};
 use crate::rules::{Rule, Rules, Timers};
 use crate::sinks::{Secret, Sink, Target};
 use crate::stage::{self, Journal, Work};
@@ -110,7 +110,7 @@ impl Line {
         let target = receiver(Arc::clone(&n_told), &mut stages, stop.clone()).await?;
         let analyzers =
             Arc::new(Analyzers::new(vec![analyzer("language", &judges.language, &[]), analyzer("sentiment", &judges.sentiment, &["language"])]));
-        let rules = Arc::new(ArcSwap::from_pointee(vec![Rule { name: "impact".to_owned(), plugin: Arc::new(Slot::new(Arc::clone(&judges.table))) }]));
+        let rules = Arc::new(ArcSwap::from_pointee(vec![Rule { name: "impact".to_owned(), plugin: Arc::clone(&judges.table) }]));
         let channels: Vec<ChannelName> = (0..load.n_channels).map(|n| ChannelName::from(format!("crowd-{n}").as_str())).collect();
         let watch = Clock::system().stopwatch();
         for channel in &channels {
@@ -122,7 +122,7 @@ impl Line {
                 page: load.page,
                 said: AtomicU64::new(0),
             };
-            let plugin = Arc::new(Slot::new(Generation::native("crowd", Manifest::parse(CROWD).map_err(failed)?, crowd)));
+            let plugin = Generation::native("crowd", Manifest::parse(CROWD).map_err(failed)?, crowd);
             for work in works(&journal, channel, &plugin, &analyzers, &rules, &target) {
                 stages.spawn(stage::run(work, journal.clone(), stop.clone()));
             }
@@ -220,7 +220,7 @@ impl Line {
 fn analyzer(name: &str, generation: &Arc<Generation>, after: &[&str]) -> Analyzer {
     Analyzer {
         name: name.to_owned(),
-        plugin: Arc::new(Slot::new(Arc::clone(generation))),
+        plugin: Arc::clone(generation),
         config: Digest::of(b""),
         after: after.iter().map(|name| (*name).to_owned()).collect(),
         // Longer than by default: on a busy machine too all is to be done that is measured.
@@ -235,7 +235,7 @@ fn analyzer(name: &str, generation: &Arc<Generation>, after: &[&str]) -> Analyze
 fn works(
     journal: &Journal,
     channel: &ChannelName,
-    plugin: &Arc<Slot>,
+    plugin: &Arc<Generation>,
     analyzers: &Arc<Analyzers>,
     rules: &Arc<ArcSwap<Vec<Rule>>>,
     target: &Arc<Target>,

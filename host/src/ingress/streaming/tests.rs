@@ -48,7 +48,7 @@ impl Network {
             let keep_alive = Duration::from_secs(5);
             Ok(StreamRequest { protocol: StreamProtocol::NdJson, url: url.clone(), headers: Vec::new(), auth: None, keep_alive })
         };
-        let plugin = Scripted::default().open(self.door(), open).slot("live", "connector");
+        let plugin = Scripted::default().open(self.door(), open).generation("live", "connector");
         let n_catch_ups = Arc::clone(n_catch_ups);
         let catch_up = Box::new(move || {
             n_catch_ups.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ async fn a_channel_that_is_paused_or_has_none_keeps_no_stream() {
     let network = Network::start(&[b"{\"n\":1}\r\n"]).await;
     let (stand, n_catch_ups) = (Stand::new("live"), Arc::default());
     let none = |_| Err(Fault::Unsupported(Detail { code: "none".to_owned(), message: String::new() }));
-    let without = Scripted::default().open(network.door(), none).slot("live", "connector");
+    let without = Scripted::default().open(network.door(), none).generation("live", "connector");
     let without = Streaming::new(stand.journal.clone(), stand.channel.clone(), without, Box::new(|| ()));
     let streaming = network.streaming(&stand, &n_catch_ups);
 
