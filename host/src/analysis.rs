@@ -37,6 +37,7 @@ const REST_MIN: Duration = Duration::from_secs(10);
 const REST_MAX: Duration = Duration::from_secs(300);
 
 /// One configured analyzer.
+#[derive(Clone)]
 pub struct Analyzer {
     /// Its name.
     pub name: String,
@@ -69,6 +70,17 @@ impl Analyzers {
     /// Puts these in force.
     pub fn new(analyzers: Vec<Analyzer>) -> Self {
         Self(ArcSwap::from_pointee(in_order(analyzers)))
+    }
+
+    /// Puts another build of one of them in force; turns under way end with the one they began with.
+    pub fn replace(&self, analyzer: &Analyzer) {
+        let replaced = |one: &Analyzer| if one.name == analyzer.name { analyzer.clone() } else { one.clone() };
+        self.0.rcu(|all| all.iter().map(replaced).collect::<Vec<_>>());
+    }
+
+    /// The build of this name that is in force.
+    pub fn generation(&self, name: &str) -> Option<Arc<Generation>> {
+        self.0.load().iter().find(|analyzer| analyzer.name == name).map(|analyzer| Arc::clone(&analyzer.plugin))
     }
 
     fn current(&self) -> Arc<Vec<Analyzer>> {

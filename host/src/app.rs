@@ -8,13 +8,15 @@ mod files;
 mod hooks;
 mod login;
 mod prepare;
+mod running;
+mod swap;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,19 +25,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::analysis::{Analysis, Analyzers, CatchUp};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Severity};
 use crate::console::{self, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
-use crate::ingress::{Hook, Ingress, Streaming};
+use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::ChannelName;
-use crate::outbox::Outbox;
-use crate::plugin::{Engine, EngineConfig, PluginError};
-use crate::rules::{Rules, Timers};
-use crate::sinks::Sink;
-use crate::stage::{self, Journal, Work};
+use crate::plugin::{Builds, Engine, EngineConfig, PluginError};
+use crate::stage::Journal;
 use crate::store::{Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
@@ -43,10 +41,10 @@ pub use files::{Found, find, listed};
 pub use login::{LoginPlace, Wrong, login_place};
 pub use prepare::{Prepared, PreparedChannel, prepare, sections_of};
 
+use running::Running;
+
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
-/// Stages are given so long to end the turn they are in: longer than the longest call, so that no send is cut off.
-const STOP_WAIT: Duration = Duration::from_secs(130);
 
 /// Another command may hold the store for a moment; a start tries so often for about five seconds.
 const STORE_TRIES: u32 = 50;
@@ -168,38 +166,32 @@ pub fn log_findings(report: &Report) {
     }
 }
 
-/// What `[host]` says that cannot be changed while it runs, and what can.
-struct InForce {
-    data: PathBuf,
-    listen: std::net::SocketAddr,
-    hooks_listen: Option<std::net::SocketAddr>,
-    ca_pem: Vec<Vec<u8>>,
-}
-
 /// A running host.
 pub struct App {
+    house: Arc<House>,
+    servers: JoinSet<()>,
+    stop: CancellationToken,
+    addresses: Vec<std::net::SocketAddr>,
+}
+
+/// What runs, and what it runs by.
+struct House {
     file: PathBuf,
     env: Env,
-    kit: Mutex<Kit>,
-    in_force: Mutex<InForce>,
     raw_keep_ms: Arc<AtomicU64>,
     journal: Journal,
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
     intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>,
-    running: Mutex<Running>,
-    servers: Mutex<JoinSet<()>>,
-    stop: CancellationToken,
-    addresses: Vec<std::net::SocketAddr>,
+    in_force: ArcSwap<InForce>,
+    /// Held by whoever changes what runs.
+    running: tokio::sync::Mutex<Running>,
 }
 
-/// The stages of the configuration in force.
-#[derive(Default)]
-struct Running {
-    stop: CancellationToken,
-    stages: JoinSet<()>,
-    /// Which task is which stage of which channel.
-    names: HashMap<tokio::task::Id, String>,
+/// The configuration that runs.
+struct InForce {
+    config: Config,
+    kit: Kit,
 }
 
 impl App {
@@ -217,36 +209,10 @@ impl App {
         let store = open_store(&config.host.data).await?;
         note_address(&config.host.data, addresses.first());
         let journal = Journal::new(store as Arc<dyn Store>, kit.clock.clone());
-        let ingress = Arc::new(Ingress::new(journal.clone()));
-        let intakes: Arc<ArcSwap<Vec<Arc<Intake>>>> = Arc::default();
-        let desk = Arc::new(Desk {
-            journal: journal.clone(),
-            sections: ArcSwap::default(),
-            poll: Some(poll_by(Arc::clone(&intakes))),
-            tokens: ArcSwap::from_pointee(tokens_of(&config)),
-        });
-        let app = Self {
-            file: file.to_owned(),
-            env,
-            kit: Mutex::new(kit),
-            in_force: Mutex::new(InForce {
-                data: config.host.data.clone(),
-                listen: config.host.listen,
-                hooks_listen: config.host.hooks_listen,
-                ca_pem: config.host.ca_pem.clone(),
-            }),
-            raw_keep_ms: Arc::new(AtomicU64::new(ms_of(config.host.raw_keep))),
-            journal,
-            ingress,
-            desk,
-            intakes,
-            running: Mutex::default(),
-            servers: Mutex::default(),
-            stop: CancellationToken::new(),
-            addresses,
-        };
-        app.begin_sinks(&prepared).await?;
-        app.put_in_force(&config, prepared);
+        let house = House::new(file, env, journal, config, kit);
+        house.begin_sinks(&prepared).await?;
+        house.put_in_force(&mut *house.running.lock().await, prepared);
+        let mut app = Self { house, servers: JoinSet::new(), stop: CancellationToken::new(), addresses };
         app.serve(listeners);
         app.keep_house();
         Ok(app)
@@ -259,68 +225,96 @@ impl App {
 
     /// Reads the configuration again. Errors: the report; what ran goes on running, all of it.
     pub async fn reload(&self) -> Result<(), AppError> {
+        self.house.reload().await
+    }
+
+    /// Stops in order: no more webhooks, stages end their turn, the store closes.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        running::end(self.servers, HashMap::new()).await;
+        self.house.running.lock().await.halt().await;
+        if let Err(failure) = self.house.journal.store.close().await {
+            error!(error = %chain(&failure), "The store did not close well.");
+        }
+        forget_address(&self.house.in_force.load().config.host.data);
+    }
+
+    fn serve(&mut self, listeners: Vec<TcpListener>) {
+        let (desk, ingress, with_hooks) = (&self.house.desk, &self.house.ingress, listeners.len() == 1);
+        let mut routers = vec![console::router(Arc::clone(desk), Arc::clone(ingress), with_hooks)];
+        routers.push(console::hooks(Arc::clone(ingress)));
+        for (listener, router) in listeners.into_iter().zip(routers) {
+            self.servers.spawn(console::serve(listener, router, self.stop.clone()));
+        }
+    }
+
+    fn keep_house(&mut self) {
+        let (journal, stop, raw_keep_ms) = (self.house.journal.clone(), self.stop.clone(), Arc::clone(&self.house.raw_keep_ms));
+        let work = async move {
+            while !stop.is_cancelled() {
+                let keep_ms = raw_keep_ms.load(Ordering::Relaxed);
+                let before = crate::model::Timestamp(journal.clock.now().0.saturating_sub(keep_ms));
+                for channel in journal.store.channels().await.unwrap_or_default() {
+                    match journal.store.drop_raw(&channel, before).await {
+                        Ok(0) => {}
+                        Ok(n_dropped) => info!(%channel, n_dropped, "Raw items past their time were dropped."),
+                        Err(failure) => warn!(%channel, error = %chain(&failure), "Raw items past their time stay."),
+                    }
+                }
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(HOUSEKEEPING) => {}
+                }
+            }
+        };
+        self.servers.spawn(work);
+    }
+}
+
+impl House {
+    fn new(file: &Path, env: Env, journal: Journal, config: Config, kit: Kit) -> Arc<Self> {
+        let ingress = Arc::new(Ingress::new(journal.clone()));
+        let intakes: Arc<ArcSwap<Vec<Arc<Intake>>>> = Arc::default();
+        Arc::new_cyclic(|house: &Weak<Self>| Self {
+            file: file.to_owned(),
+            env,
+            raw_keep_ms: Arc::new(AtomicU64::new(ms_of(config.host.raw_keep))),
+            ingress,
+            desk: Arc::new(Desk {
+                journal: journal.clone(),
+                sections: ArcSwap::default(),
+                poll: Some(poll_by(Arc::clone(&intakes))),
+                builds: Builds::new(&config.host.data),
+                swaps: Some(Box::new(swap::Swapper(Weak::clone(house)))),
+                tokens: ArcSwap::from_pointee(tokens_of(&config)),
+            }),
+            intakes,
+            running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
+            in_force: ArcSwap::from_pointee(InForce { config, kit }),
+            journal,
+        })
+    }
+
+    async fn reload(&self) -> Result<(), AppError> {
         let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
         let Some(config) = config else { return Err(AppError::Config(report)) };
-        self.refuse_what_needs_a_restart(&config, &mut report);
-        let kit = self.kit_for(&config)?;
+        let mut running = self.running.lock().await;
+        let before = self.in_force.load_full();
+        refuse_what_needs_a_restart(&before.config, &config, &mut report);
+        let kit = kit_for(&before, &config)?;
         let (prepared, findings) = prepare(&config, &kit).await;
         report.extend(findings);
         report.sort();
         let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
         log_findings(&report);
         self.begin_sinks(&prepared).await?;
-        self.halt().await;
+        running.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
-        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem.clone_from(&config.host.ca_pem);
-        *self.kit.lock().unwrap_or_else(PoisonError::into_inner) = kit;
-        self.put_in_force(&config, prepared);
+        self.in_force.store(Arc::new(InForce { config, kit }));
+        self.put_in_force(&mut running, prepared);
         info!("The configuration was read again and is in force.");
         Ok(())
-    }
-
-    /// Keys that a running host cannot follow.
-    fn refuse_what_needs_a_restart(&self, config: &Config, report: &mut Report) {
-        let now = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = &config.host;
-        let hooks = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "not set".to_owned(), |address| address.to_string());
-        let keys = [
-            ("data", now.data == host.data, now.data.display().to_string()),
-            ("listen", now.listen == host.listen, now.listen.to_string()),
-            ("hooks_listen", now.hooks_listen == host.hooks_listen, hooks(now.hooks_listen)),
-        ];
-        for (key, is_same, was) in keys {
-            if !is_same {
-                let message = format!("`{key}` cannot change while the host runs; in force: {was}");
-                report.error(host.places.place(key, 0, 0), message, "restart to change it, or set it back");
-            }
-        }
-    }
-
-    /// The parts for a new configuration: those there are, with a new way out where the trust roots differ.
-    fn kit_for(&self, config: &Config) -> Result<Kit, AppError> {
-        let is_same = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).ca_pem == config.host.ca_pem;
-        let kit = self.kit.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let egress = if is_same { kit.egress } else { Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))? };
-        Ok(Kit { egress, ..kit })
-    }
-
-    /// Stops in order: no more webhooks, stages end their turn, the store closes.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        let servers = std::mem::take(&mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner));
-        end(servers, HashMap::new()).await;
-        self.halt().await;
-        if let Err(failure) = self.journal.store.close().await {
-            error!(error = %chain(&failure), "The store did not close well.");
-        }
-        forget_address(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner).data);
-    }
-
-    async fn halt(&self) {
-        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        running.stop.cancel();
-        end(running.stages, running.names).await;
     }
 
     /// A sink that is new to a channel is told what comes from now on, not what lies in the log.
@@ -340,88 +334,44 @@ impl App {
         Ok(())
     }
 
-    fn put_in_force(&self, config: &Config, prepared: Prepared) {
-        let stop = CancellationToken::new();
-        let sections = sections_of(config, Some(&prepared));
-        let Prepared { channels, analyzers, rules, sinks } = prepared;
-        let (analyzers, rules) = (Arc::new(Analyzers::new(analyzers)), Arc::new(ArcSwap::from_pointee(rules)));
-        let teams: Arc<[String]> = config.teams.clone().into();
-        let mut works: Vec<Arc<dyn Work>> = Vec::new();
-        let mut intakes: Vec<Arc<Intake>> = Vec::new();
-        let mut hooks: Vec<Hook> = Vec::new();
-        for prepared in channels {
-            let (journal, channel) = (self.journal.clone(), ChannelName::from(prepared.name.as_str()));
-            let (plugin, pace, state_quota) = (Arc::clone(&prepared.plugin), prepared.pace, prepared.state_quota);
-            let intake = Arc::new(Intake::new(journal.clone(), channel.clone(), prepared.network, plugin, pace, state_quota));
-            intakes.push(Arc::clone(&intake));
-            works.push(Arc::clone(&intake) as Arc<dyn Work>);
-            if prepared.plugin.has_stream() {
-                let (journal, channel, plugin) = (journal.clone(), channel.clone(), Arc::clone(&prepared.plugin));
-                works.push(Arc::new(Streaming::new(journal, channel, plugin, Box::new(move || intake.catch_up()))));
-            }
-            works.push(Arc::new(Analysis::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
-            works.push(Arc::new(CatchUp::new(journal.clone(), channel.clone(), Arc::clone(&analyzers))));
-            works.push(Arc::new(Rules {
-                journal: journal.clone(),
-                channel: channel.clone(),
-                rules: Arc::clone(&rules),
-                capabilities: prepared.capabilities,
-                terms: prepared.class.map(|_| Arc::clone(&prepared.terms)),
-                teams: Arc::clone(&teams),
-                strikes: Mutex::default(),
-            }));
-            works.push(Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }));
-            if let Some(class) = prepared.class {
-                let (journal, channel, plugin, terms) = (journal.clone(), channel.clone(), prepared.plugin, prepared.terms);
-                works.push(Arc::new(Outbox { journal, channel, plugin, class, terms, held_until: Mutex::default() }));
-            }
-            for target in &sinks {
-                works.push(Arc::new(Sink::new(journal.clone(), channel.clone(), Arc::clone(target))));
-            }
-            hooks.extend(prepared.verifier.map(|verifier| Hook { channel, verifier, methods: prepared.methods }));
-        }
-        self.ingress.set(hooks);
-        self.intakes.store(Arc::new(intakes));
-        self.desk.sections.store(Arc::new(sections));
-        let (mut stages, mut names) = (JoinSet::new(), HashMap::new());
-        for work in works {
-            let name = format!("{} of {}", work.stage(), work.channel());
-            names.insert(stages.spawn(stage::run(work, self.journal.clone(), stop.clone())).id(), name);
-        }
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running { stop, stages, names };
+    fn put_in_force(&self, running: &mut Running, prepared: Prepared) {
+        let in_force = self.in_force.load();
+        self.end_builds(&in_force.config);
+        self.desk.sections.store(Arc::new(sections_of(&in_force.config, Some(&prepared))));
+        *running = Running::begin(self.journal.clone(), prepared, in_force.config.teams.clone().into());
+        self.show(running);
     }
 
-    fn serve(&self, listeners: Vec<TcpListener>) {
-        let with_hooks = listeners.len() == 1;
-        let mut routers = vec![console::router(Arc::clone(&self.desk), Arc::clone(&self.ingress), with_hooks)];
-        routers.push(console::hooks(Arc::clone(&self.ingress)));
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (listener, router) in listeners.into_iter().zip(routers) {
-            servers.spawn(console::serve(listener, router, self.stop.clone()));
+    /// Lets what comes from outside find who runs.
+    fn show(&self, running: &Running) {
+        self.ingress.set(running.hooks());
+        self.intakes.store(Arc::new(running.intakes()));
+    }
+}
+
+/// Keys that a running host cannot follow.
+fn refuse_what_needs_a_restart(before: &Config, config: &Config, report: &mut Report) {
+    let (now, host) = (&before.host, &config.host);
+    let hooks = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "not set".to_owned(), |address| address.to_string());
+    let keys = [
+        ("data", now.data == host.data, now.data.display().to_string()),
+        ("listen", now.listen == host.listen, now.listen.to_string()),
+        ("hooks_listen", now.hooks_listen == host.hooks_listen, hooks(now.hooks_listen)),
+    ];
+    for (key, is_same, was) in keys {
+        if !is_same {
+            let message = format!("`{key}` cannot change while the host runs; in force: {was}");
+            report.error(host.places.place(key, 0, 0), message, "restart to change it, or set it back");
         }
     }
+}
 
-    fn keep_house(&self) {
-        let (journal, stop, raw_keep_ms) = (self.journal.clone(), self.stop.clone(), Arc::clone(&self.raw_keep_ms));
-        let work = async move {
-            while !stop.is_cancelled() {
-                let keep_ms = raw_keep_ms.load(Ordering::Relaxed);
-                let before = crate::model::Timestamp(journal.clock.now().0.saturating_sub(keep_ms));
-                for channel in journal.store.channels().await.unwrap_or_default() {
-                    match journal.store.drop_raw(&channel, before).await {
-                        Ok(0) => {}
-                        Ok(n_dropped) => info!(%channel, n_dropped, "Raw items past their time were dropped."),
-                        Err(failure) => warn!(%channel, error = %chain(&failure), "Raw items past their time stay."),
-                    }
-                }
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(HOUSEKEEPING) => {}
-                }
-            }
-        };
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
-    }
+/// The parts for a new configuration: those there are, with a new way out where the trust roots differ.
+fn kit_for(before: &InForce, config: &Config) -> Result<Kit, AppError> {
+    let kit = before.kit.clone();
+    let is_same = before.config.host.ca_pem == config.host.ca_pem;
+    let egress = if is_same { kit.egress } else { Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))? };
+    Ok(Kit { egress, ..kit })
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, AppError> {
@@ -460,22 +410,4 @@ fn poll_by(intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>) -> console::PollNow {
         intake.poll_now();
         Polled::Asked
     })
-}
-
-/// Waits for tasks, within a bound; who is late is named and ended.
-async fn end(mut tasks: JoinSet<()>, mut names: HashMap<tokio::task::Id, String>) {
-    let all = async {
-        while let Some(ended) = tasks.join_next_with_id().await {
-            let id = ended.as_ref().map_or_else(|failure| failure.id(), |(id, ())| *id);
-            let name = names.remove(&id).unwrap_or_default();
-            if let Err(failure) = ended {
-                error!(error = %failure, name, "A task ended badly.");
-            }
-        }
-    };
-    if tokio::time::timeout(STOP_WAIT, all).await.is_err() {
-        let late = names.into_values().collect::<Vec<_>>().join(", ");
-        warn!(late, "Tasks did not end in time and were stopped.");
-        tasks.shutdown().await;
-    }
 }

@@ -71,6 +71,32 @@ enum Command {
     /// What could not be handled.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Put another build of a channel's, an analyzer's or a rule's plugin in force on the running host.
+    Swap {
+        /// The section's name in membrana.toml.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// A file that `membrana plugin build` wrote, or a bundled name.
+        file: String,
+        /// Why; kept in the history.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Put the build before in force again; a connector gets back the cursor and the state that it had.
+    Rollback {
+        /// The section's name in membrana.toml.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// Why; kept in the history.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Builds that were put in force: when, by whom, why, and what came of it; newest first.
+    History {
+        /// The section's name in membrana.toml.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
     /// Read the whole store once and name what is damaged.
     Verify,
     /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, channels, start.

@@ -4,6 +4,7 @@
 //! admin orders is a record in the store; nothing here calls a stage.
 
 mod auth;
+mod builds;
 mod hooks;
 mod lists;
 mod metrics;
@@ -18,12 +19,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 
 use crate::egress::Budget;
 use crate::ingress::Ingress;
 use crate::model::{ChannelName, Digest};
+use crate::plugin::{Builds, FILE_BYTES_MAX};
 use crate::stage::Journal;
 
 pub use refusal::Refusal;
@@ -37,6 +40,10 @@ pub struct Desk {
     pub sections: ArcSwap<Sections>,
     /// Asks a channel's connector for news now; `None` where no host runs.
     pub poll: Option<PollNow>,
+    /// Which builds were put in force, and how it came to it.
+    pub builds: Builds,
+    /// Puts others in force; `None` where no host runs.
+    pub swaps: Option<Box<dyn Swaps>>,
     /// What callers of the API must show, any of them; none: whoever reaches the loopback address may call.
     pub tokens: ArcSwap<Vec<Token>>,
 }
@@ -56,6 +63,7 @@ pub enum Polled {
 }
 
 pub use auth::Token;
+pub use builds::{Swaps, Why};
 
 /// The configuration in force, as far as surfaces show it.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +138,9 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/dead", get(lists::dead))
         .route("/api/v1/dead/{id}", get(read::dead))
         .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
+        .route("/api/v1/plugins/{name}/swap", post(builds::swap).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
+        .route("/api/v1/plugins/{name}/rollback", post(builds::roll_back))
+        .route("/api/v1/plugins/{name}/history", get(builds::history))
         .route("/api/v1/verify", post(read::verify))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)

@@ -91,8 +91,8 @@ impl Ingress {
     }
 
     /// Puts these hooks in force at once.
-    pub fn set(&self, hooks: impl IntoIterator<Item = Hook>) {
-        let hooks = hooks.into_iter().map(|hook| (hook.channel.as_str().to_owned(), Arc::new(hook)));
+    pub fn set(&self, hooks: impl IntoIterator<Item = Arc<Hook>>) {
+        let hooks = hooks.into_iter().map(|hook| (hook.channel.as_str().to_owned(), hook));
         self.hooks.store(Arc::new(hooks.collect()));
     }
 

@@ -4,6 +4,7 @@
 //! budget of time, memory and bytes. What a guest returns is checked in `bindings::take`; no type of the contract leaves here.
 
 mod bindings;
+mod builds;
 mod cache;
 mod credentials;
 mod engine;
@@ -14,11 +15,13 @@ mod host;
 mod inspect;
 mod limits;
 mod manifest;
+mod meter;
 mod pool;
 mod seal;
 mod shapes;
 mod state;
 
+pub use builds::{Act, Aside, Back, Builds, IN_FORCE};
 pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{CallTurn, Generation, Native};
@@ -26,6 +29,7 @@ pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
 pub use manifest::{Kind, Manifest, View, embed};
+pub use meter::Counts;
 pub use shapes::{
     Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

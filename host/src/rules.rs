@@ -32,6 +32,7 @@ const EVENTS_MAX: usize = 64;
 const STRIKES_MAX: u32 = 12;
 
 /// One configured rule.
+#[derive(Clone)]
 pub struct Rule {
     /// Its name.
     pub name: String,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::plugin::FILE_BYTES_MAX;
 
 /// A plugin's file.
+#[derive(Clone)]
 pub struct Found {
     /// Its bytes.
     pub bytes: Arc<[u8]>,

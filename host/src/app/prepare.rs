@@ -5,19 +5,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::analysis::Analyzer;
-use crate::config::{Channel, Config, Place, Plugin, Report, Severity, nearest};
+use crate::config::{self, Channel, Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
 use crate::egress::Budget;
-use crate::ingress::Verifier;
+use crate::ingress::Hook;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
-use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Surroundings, inspect, missing_grants};
+use crate::plugin::{Asked, Builds, Generation, Kind, Limits, Load, Manifest, Surroundings, inspect, missing_grants};
 use crate::rules::Rule;
 use crate::sinks::{Secret, Target};
 use crate::telemetry::chain;
 
 use super::doors::Doors;
-use super::{Kit, doors, find, hooks};
+use super::{Found, Kit, doors, find, hooks};
 
 /// Everything that a configuration needs, loaded.
 pub struct Prepared {
@@ -32,6 +32,7 @@ pub struct Prepared {
 }
 
 /// One channel, loaded.
+#[derive(Clone)]
 pub struct PreparedChannel {
     /// Its name.
     pub name: String,
@@ -49,48 +50,70 @@ pub struct PreparedChannel {
     pub terms: Arc<ReplyTerms>,
     /// Its promise about repeats; none where it cannot reply.
     pub class: Option<SendClass>,
-    /// How its webhooks prove themselves, if it takes any.
-    pub verifier: Option<Verifier>,
-    /// Methods of its webhooks.
-    pub methods: Vec<String>,
+    /// Where its webhooks come in, if it takes any.
+    pub hook: Option<Arc<Hook>>,
 }
 
 /// Loads every plugin and asks it about its section. `None` where an error was found; the report has all there are.
 pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
-    let mut preparing = Preparing { config, kit, around: around(config), report: Report::default() };
-    let mut channels = Vec::new();
+    let mut preparing = Preparing::new(config, kit);
+    let (mut channels, mut analyzers, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     for channel in &config.channels {
-        if let Some(generation) = preparing.load(&channel.plugin, Kind::Connector, Some(channel)).await {
-            channels.push(prepared_channel(config, channel, generation));
-        }
+        channels.extend(preparing.channel(channel).await);
     }
-    let mut analyzers = Vec::new();
     for analyzer in &config.analyzers {
-        if let Some(generation) = preparing.load(&analyzer.plugin, Kind::Analyzer, None).await {
-            let wants = generation.manifest().wants.clone();
-            analyzers.push(Analyzer {
-                name: analyzer.plugin.name.clone(),
-                plugin: generation,
-                config: Digest::of(analyzer.plugin.config.to_string().as_bytes()),
-                after: analyzer.after.clone(),
-                wait: analyzer.wait,
-                channels: analyzer.channels.iter().map(|name| ChannelName::from(name.as_str())).collect(),
-                sees_authors: wants.personal_data && analyzer.plugin.grant.personal_data,
-                sees_attachments: wants.attachments && analyzer.plugin.grant.attachments,
-            });
-        }
+        analyzers.extend(preparing.analyzer(analyzer).await);
     }
-    let mut rules = Vec::new();
     for rule in &config.rules {
-        if let Some(generation) = preparing.load(&rule.plugin, Kind::Rule, None).await {
-            rules.push(Rule { name: rule.plugin.name.clone(), plugin: generation });
-        }
+        rules.extend(preparing.rule(rule).await);
     }
     let sinks: Vec<Arc<Target>> = config.sinks.iter().filter_map(|sink| preparing.target(sink)).collect();
     let mut report = preparing.report;
     report.sort();
     let prepared = (!report.has_errors()).then_some(Prepared { channels, analyzers, rules, sinks });
     (prepared, report)
+}
+
+/// One section, loaded.
+pub(super) enum One {
+    Channel(Box<PreparedChannel>),
+    Analyzer(Analyzer),
+    Rule(Rule),
+}
+
+/// Which file is loaded for a section.
+pub(super) enum Choice {
+    /// The one that a swap put in force, else the one that the section names.
+    InForce,
+    /// The one that the section names.
+    Configured,
+    /// This one.
+    File(Found),
+}
+
+/// Loads one section with a file of choice. `None` where there is no such section, or with the mistakes in the report.
+pub(super) async fn prepare_one(config: &Config, kit: &Kit, name: &str, choice: Choice) -> (Option<One>, Report) {
+    let mut preparing = Preparing { choice, ..Preparing::new(config, kit) };
+    let mut one = None;
+    if let Some(channel) = config.channels.iter().find(|channel| channel.plugin.name == name) {
+        one = preparing.channel(channel).await.map(|channel| One::Channel(Box::new(channel)));
+    } else if let Some(analyzer) = config.analyzers.iter().find(|analyzer| analyzer.plugin.name == name) {
+        one = preparing.analyzer(analyzer).await.map(One::Analyzer);
+    } else if let Some(rule) = config.rules.iter().find(|rule| rule.plugin.name == name) {
+        one = preparing.rule(rule).await.map(One::Rule);
+    }
+    (one.filter(|_| !preparing.report.has_errors()), preparing.report)
+}
+
+/// A section's common part, by its name.
+pub(super) fn section_named<'c>(config: &'c Config, name: &str) -> Option<&'c Plugin> {
+    sections(config).find(|section| section.name == name)
+}
+
+/// The common parts of all sections that name a plugin, in file order by kind.
+pub(super) fn sections(config: &Config) -> impl Iterator<Item = &Plugin> {
+    let channels = config.channels.iter().map(|channel| &channel.plugin);
+    channels.chain(config.analyzers.iter().map(|analyzer| &analyzer.plugin)).chain(config.rules.iter().map(|rule| &rule.plugin))
 }
 
 fn around(config: &Config) -> Surroundings {
@@ -107,9 +130,63 @@ struct Preparing<'a> {
     kit: &'a Kit,
     around: Surroundings,
     report: Report,
+    choice: Choice,
 }
 
-impl Preparing<'_> {
+impl<'a> Preparing<'a> {
+    fn new(config: &'a Config, kit: &'a Kit) -> Self {
+        Self { config, kit, around: around(config), report: Report::default(), choice: Choice::InForce }
+    }
+
+    async fn channel(&mut self, channel: &Channel) -> Option<PreparedChannel> {
+        let generation = self.load(&channel.plugin, Kind::Connector, Some(channel)).await?;
+        Some(prepared_channel(self.config, channel, generation))
+    }
+
+    async fn analyzer(&mut self, analyzer: &config::Analyzer) -> Option<Analyzer> {
+        let plugin = self.load(&analyzer.plugin, Kind::Analyzer, None).await?;
+        let (wants, grant) = (&plugin.manifest().wants, &analyzer.plugin.grant);
+        Some(Analyzer {
+            name: analyzer.plugin.name.clone(),
+            config: Digest::of(analyzer.plugin.config.to_string().as_bytes()),
+            after: analyzer.after.clone(),
+            wait: analyzer.wait,
+            channels: analyzer.channels.iter().map(|name| ChannelName::from(name.as_str())).collect(),
+            sees_authors: wants.personal_data && grant.personal_data,
+            sees_attachments: wants.attachments && grant.attachments,
+            plugin,
+        })
+    }
+
+    async fn rule(&mut self, rule: &config::Rule) -> Option<Rule> {
+        let plugin = self.load(&rule.plugin, Kind::Rule, None).await?;
+        Some(Rule { name: rule.plugin.name.clone(), plugin })
+    }
+
+    fn file(&mut self, section: &Plugin) -> Option<Found> {
+        if let Choice::File(chosen) = &self.choice {
+            return Some(chosen.clone());
+        }
+        let configured = find(&section.plugin, &self.config.host.plugins)
+            .map_err(|(message, cure)| self.report.error(section.places.section(), message, cure))
+            .ok()?;
+        if matches!(self.choice, Choice::Configured) {
+            return Some(configured);
+        }
+        match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, Digest::of(&configured.bytes)) {
+            Ok(Some(bytes)) => Some(Found { bytes, origin: "put in force by `membrana swap`".to_owned() }),
+            Ok(None) => Some(configured),
+            Err(error) => {
+                self.report.warning(
+                    section.places.section(),
+                    format!("the build that was put in force for `{}` cannot be read: {error}", section.name),
+                    format!("the configured one goes on; swap it in again with `membrana swap {} FILE`", section.name),
+                );
+                Some(configured)
+            }
+        }
+    }
+
     /// From the file to a generation, noting every mistake on the way.
     async fn load(&mut self, section: &Plugin, kind: Kind, channel: Option<&Channel>) -> Option<Arc<Generation>> {
         let place = section.places.section();
@@ -117,8 +194,7 @@ impl Preparing<'_> {
             // That it is missing was told where the file was read.
             return None;
         }
-        let found =
-            find(&section.plugin, &self.config.host.plugins).map_err(|(message, cure)| self.report.error(place.clone(), message, cure)).ok()?;
+        let found = self.file(section)?;
         let inspection = match inspect(&found.bytes) {
             Ok(inspection) => inspection,
             Err(error) => {
@@ -262,8 +338,9 @@ fn section_of(kind: Kind) -> &'static str {
 
 fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generation>) -> PreparedChannel {
     let manifest = generation.manifest();
-    let verifier = hooks::verifier(config, channel, manifest);
     let methods = manifest.wants.ingress.as_ref().map(|ingress| ingress.methods.clone()).unwrap_or_default();
+    let hook = hooks::verifier(config, channel, manifest)
+        .map(|verifier| Arc::new(Hook { channel: ChannelName::from(channel.plugin.name.as_str()), verifier, methods }));
     let class = manifest.send_class().map(|class| match class {
         "D" => SendClass::ClientId,
         "K" => SendClass::Key(manifest.key_window()),
@@ -278,8 +355,7 @@ fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generati
         capabilities: serde_json::Value::Object(manifest.capabilities.clone()).to_string().into(),
         terms: Arc::new(manifest.reply_terms()),
         class,
-        verifier,
-        methods,
+        hook,
         plugin: Arc::clone(&generation),
     }
 }
@@ -321,11 +397,7 @@ pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
             .iter()
             .map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.digest())))
             .collect(),
-        rules: config
-            .rules
-            .iter()
-            .map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.digest())))
-            .collect(),
+        rules: config.rules.iter().map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.digest()))).collect(),
         teams: config.teams.clone(),
         sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
     }

@@ -22,6 +22,7 @@ use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Secret, Severity};
 use crate::console::{Desk, api};
+use crate::plugin::Builds;
 use crate::stage::Journal;
 use crate::store::{SledStore, Store, StoreError};
 use crate::telemetry::chain;
@@ -37,6 +38,8 @@ const TURN_PAUSE: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the answer begins.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A build is compiled, and a channel's turns end, before this answer begins.
+const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
 /// The whole store is read before this answer begins.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -73,7 +76,10 @@ impl Caller {
     fn in_process(config: &Config, store: Arc<SledStore>) -> Self {
         let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
         let sections = ArcSwap::from_pointee(sections_of(config, None));
-        Self::InProcess(api(Arc::new(Desk { journal, sections, poll: None, tokens: ArcSwap::default() })), store)
+        Self::InProcess(
+            api(Arc::new(Desk { journal, sections, poll: None, builds: Builds::new(&config.host.data), swaps: None, tokens: ArcSwap::default() })),
+            store,
+        )
     }
 
     /// One call; `each` gets every line of the answer as it comes, and ends it by an error.
@@ -81,16 +87,15 @@ impl Caller {
         &self,
         method: &str,
         path: &str,
-        body: Option<Json>,
+        body: Option<Bytes>,
         each: &mut dyn FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let wrong = |error: String| Failure::failed(error, "");
-        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if let Self::Host(_, Some(token)) = self {
             request = request.header("authorization", format!("Bearer {}", token.expose()));
         }
-        let request = request.body(Body::from(bytes)).map_err(|error| wrong(error.to_string()))?;
+        let request = request.body(Body::from(body.unwrap_or_default())).map_err(|error| wrong(error.to_string()))?;
         let (head, body) = match self {
             Self::InProcess(router, _) => router.clone().oneshot(request).await.unwrap_or_default().into_parts(),
             Self::Host(address, _) => {
@@ -121,7 +126,7 @@ impl Caller {
     }
 
     /// A call whose answer is one object.
-    pub(super) async fn thing(&self, method: &str, path: &str, body: Option<Json>) -> Result<Json, Failure> {
+    pub(super) async fn thing(&self, method: &str, path: &str, body: Option<Bytes>) -> Result<Json, Failure> {
         let mut answer = Json::Null;
         let mut keep = |line: &str| {
             answer = serde_json::from_str(line).unwrap_or_default();
@@ -172,7 +177,11 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
         let cure = "look at the host's log; where it hangs, end it and start it again";
         Failure::failed(format!("the host on {address} does not answer: {error}"), cure)
     };
-    let patience = if request.uri().path().ends_with("/verify") { VERIFY_TIMEOUT } else { HEAD_TIMEOUT };
+    let patience = match request.uri().path().rsplit('/').next() {
+        Some("verify") => VERIFY_TIMEOUT,
+        Some("swap" | "rollback") => SWAP_TIMEOUT,
+        _ => HEAD_TIMEOUT,
+    };
     let late = |seconds: Duration| unreachable(format!("nothing within {} s", seconds.as_secs()));
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(|_| late(CONNECT_TIMEOUT))?;
     let stream = connected.map_err(|error| unreachable(error.to_string()))?;

@@ -178,7 +178,7 @@ async fn go_on(file: &Path, channel: &str) -> bool {
             Ok(())
         };
         caller.lines("GET", "/api/v1/channels", None, &mut look).await?;
-        if is_refused { caller.thing("POST", &one("channels", channel, "/resume"), Some(json!({}))).await.map(drop) } else { Ok(()) }
+        if is_refused { caller.thing("POST", &one("channels", channel, "/resume"), None).await.map(drop) } else { Ok(()) }
     };
     let is_told = told.await.is_ok();
     caller.close().await.is_ok() && is_told

@@ -8,7 +8,11 @@ use super::outcome::{Failure, put};
 /// Units: characters.
 const CELL_MAX: usize = 60;
 /// What a person must read to act is never cut; these columns stand last.
-const WHOLE: [&str; 2] = ["/reason", "/error"];
+const WHOLE: [&str; 3] = ["/reason", "/error", "/outcome"];
+
+/// Digests are told apart by their beginning.
+const DIGESTS: [&str; 2] = ["/from", "/to"];
+const DIGEST_MAX: usize = 12;
 
 type Shown = Result<(), Failure>;
 
@@ -22,7 +26,7 @@ pub(super) fn table(rows: &[Json], columns: &[(&str, &str)]) -> Shown {
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(title, _)| Cell::new(title)));
     for row in rows {
-        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(found(row, pointer), WHOLE.contains(pointer)))));
+        table.add_row(columns.iter().map(|(_, pointer)| Cell::new(cell(found(row, pointer), pointer))));
     }
     table.to_string().lines().try_for_each(|line| put(line.trim_end()))
 }
@@ -34,9 +38,12 @@ fn found<'j>(row: &'j Json, pointer: &str) -> Option<&'j Json> {
     }
 }
 
-fn cell(value: Option<&Json>, is_whole: bool) -> String {
+fn cell(value: Option<&Json>, pointer: &str) -> String {
     let text = word(value.unwrap_or(&Json::Null));
-    let mut short: String = text.chars().take(if is_whole { usize::MAX } else { CELL_MAX }).collect();
+    if DIGESTS.contains(&pointer) {
+        return text.chars().take(DIGEST_MAX).collect();
+    }
+    let mut short: String = text.chars().take(if WHOLE.contains(&pointer) { usize::MAX } else { CELL_MAX }).collect();
     if short.len() < text.len() {
         short.push('…');
     }
@@ -161,7 +168,7 @@ mod tests {
     fn a_long_text_is_cut_and_a_reason_is_not() {
         let long = "why ".repeat(CELL_MAX);
         let value = Json::from(long.as_str());
-        assert_eq!(cell(Some(&value), false).chars().count(), CELL_MAX + 1);
-        assert_eq!(cell(Some(&value), true), long);
+        assert_eq!(cell(Some(&value), "/text").chars().count(), CELL_MAX + 1);
+        assert_eq!(cell(Some(&value), "/reason"), long);
     }
 }

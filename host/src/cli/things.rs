@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use serde_json::{Value as Json, json};
+
+use crate::app::{find, process_env};
 
 use super::call::Caller;
 use super::outcome::{Failure, put};
@@ -52,17 +55,28 @@ const ACTIONS: Columns =
     &[("ID", "/id"), ("STATE", "/state"), ("CHANNEL", "/channel"), ("REVIEW", "/review"), ("TEXT", "/text"), ("ERROR", "/error")];
 const DEAD: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("STAGE", "/stage"), ("PLUGIN", "/plugin"), ("AT", "/at"), ("REASON", "/reason")];
 
+const HISTORY: Columns = &[
+    ("AT", "/at"),
+    ("ACT", "/act"),
+    ("BY", "/by"),
+    ("FROM", "/from"),
+    ("TO", "/to"),
+    ("PAUSE (µs)", "/pause_us"),
+    ("OUTCOME", "/outcome"),
+    ("REASON", "/reason"),
+];
+
 enum Wish {
     List(String, Columns),
     /// Always one JSON object a line.
     Lines(String),
     Get(String, fn(&Json) -> Result<(), Failure>),
-    Post(String, Json),
+    Post(String, Bytes),
 }
 
 /// Carries out a command on the store.
 pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result<(), Failure> {
-    let wish = wish_of(command, is_json);
+    let wish = wish_of(command, is_json)?;
     let caller = Caller::open(file).await?;
     let done = carry_out(&caller, wish, is_json).await;
     caller.close().await?;
@@ -115,9 +129,9 @@ fn status(status: &Json) -> Result<(), Failure> {
     show::status(status, CHANNELS)
 }
 
-fn wish_of(command: Command, is_json: bool) -> Wish {
-    let post = |path: String, body: Json| Wish::Post(path, body);
-    match command {
+fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
+    let post = |path: String, body: Json| Wish::Post(path, Bytes::from(body.to_string()));
+    Ok(match command {
         Command::Channel(ChannelCommand::Pause { name }) => post(one("channels", &name, "/pause"), json!({})),
         Command::Channel(ChannelCommand::Resume { name }) => post(one("channels", &name, "/resume"), json!({})),
         Command::Channel(ChannelCommand::Poll { name }) => post(one("channels", &name, "/poll"), json!({})),
@@ -149,10 +163,26 @@ fn wish_of(command: Command, is_json: bool) -> Wish {
         Command::Dead(DeadCommand::List { list }) => Wish::List(path("dead", &list, is_json, &[]), DEAD),
         Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
         Command::Dead(DeadCommand::Redrive { id }) => post(one("dead", &id, "/redrive"), json!({})),
+        Command::Swap { name, file, reason } => {
+            let found = find(&file, Path::new("")).map_err(|(message, cure)| Failure::failed(message, cure))?;
+            Wish::Post(build_path(&name, "/swap", reason.as_ref()), Bytes::from_owner(found.bytes))
+        }
+        Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason.as_ref()), Bytes::new()),
+        Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.
         _ => Wish::Get("/api/v1/status".to_owned(), status),
-    }
+    })
+}
+
+/// The path of an order about a build, with who gives it.
+fn build_path(name: &str, order: &str, reason: Option<&String>) -> String {
+    let by = process_env()("USER").unwrap_or_default();
+    let pairs = [("by", Some(&by)), ("reason", reason)];
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))))
+        .finish();
+    format!("{}?{query}", one("plugins", name, order))
 }
 
 fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>)]) -> String {

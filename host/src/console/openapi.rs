@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, &str, bool); 20] = [
+const PATHS: [(&str, &str, &str, &str, bool); 23] = [
     ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
@@ -26,6 +26,9 @@ const PATHS: [(&str, &str, &str, &str, bool); 20] = [
     ("get", "/api/v1/dead", "listDead", "Dead letters", true),
     ("get", "/api/v1/dead/{id}", "showDead", "One dead letter", false),
     ("post", "/api/v1/dead/{id}/redrive", "redriveDead", "Put a dead letter back on its way", false),
+    ("post", "/api/v1/plugins/{name}/swap", "swapPlugin", "Put another build in force; the body is the plugin's file", false),
+    ("post", "/api/v1/plugins/{name}/rollback", "rollBackPlugin", "Put the build before in force again", false),
+    ("get", "/api/v1/plugins/{name}/history", "listBuilds", "Builds that were put in force, newest first", true),
     ("post", "/api/v1/verify", "verify", "Read the whole store once and name what is damaged", false),
 ];
 
@@ -50,7 +53,7 @@ pub(super) async fn document() -> Answer<Json> {
             },
         });
         if let (Some(body), Some(operation)) = (body_of(name), operation.as_object_mut()) {
-            operation.insert("requestBody".to_owned(), json!({ "required": false, "content": { "application/json": { "schema": body } } }));
+            operation.insert("requestBody".to_owned(), body);
         }
         let entry = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
         if let Some(entry) = entry.as_object_mut() {
@@ -77,6 +80,7 @@ fn queries_of(name: &str) -> Vec<Json> {
         "listTasks" => &["channel", "state", "team", "limit"],
         "listActions" => &["channel", "state", "limit"],
         "listDead" => &["channel", "limit"],
+        "swapPlugin" | "rollBackPlugin" => &["by", "reason"],
         _ => &[],
     };
     let schema = |key: &str| match (name, key) {
@@ -92,6 +96,9 @@ fn queries_of(name: &str) -> Vec<Json> {
 
 /// The body of an order, if it takes one.
 fn body_of(name: &str) -> Option<Json> {
+    if name == "swapPlugin" {
+        return Some(json!({ "required": true, "content": { "application/wasm": { "schema": { "type": "string", "format": "binary" } } } }));
+    }
     let keys: &[&str] = match name {
         "pauseChannel" | "rejectAction" => &["by", "reason"],
         "closeTask" => &["by"],
@@ -99,7 +106,8 @@ fn body_of(name: &str) -> Option<Json> {
         _ => return None,
     };
     let properties: Map<String, Json> = keys.iter().map(|key| ((*key).to_owned(), json!({ "type": ["string", "null"] }))).collect();
-    Some(json!({ "type": "object", "additionalProperties": false, "properties": properties }))
+    let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    Some(json!({ "required": false, "content": { "application/json": { "schema": schema } } }))
 }
 
 fn answer_of(name: &str) -> Json {
@@ -109,6 +117,7 @@ fn answer_of(name: &str) -> Json {
         "listTasks" | "showTask" | "closeTask" => "Task",
         "listActions" | "showAction" | "approveAction" | "rejectAction" | "retryAction" => "Action",
         "listDead" | "showDead" => "DeadLetter",
+        "swapPlugin" | "rollBackPlugin" | "listBuilds" => "Build",
         _ => return json!({ "type": "object" }),
     };
     json!({ "$ref": format!("#/components/schemas/{schema}") })
@@ -144,6 +153,7 @@ fn schemas() -> Json {
             "state": { "enum": ActionState::ALL.map(ActionState::word) }, "review": list, "attempts": { "type": "integer" },
             "due_at": moment, "native_id": maybe, "error": maybe,
         })),
+        "Build": object(&["name", "act", "by", "from", "to", "outcome"], json!({ "at": moment, "reason": maybe, "pause_us": { "type": ["integer", "null"] } })),
         "DeadLetter": object(&["id", "channel", "stage", "reason"], json!({ "plugin": maybe, "at": moment })),
     })
 }

@@ -28,16 +28,24 @@ impl Refusal {
         Self { status, code, message: message.into(), cure: cure.into() }
     }
 
-    pub(super) fn not_found(message: impl Into<String>, cure: impl Into<String>) -> Self {
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message, cure)
     }
 
-    pub(super) fn bad_request(message: impl Into<String>, cure: impl Into<String>) -> Self {
+    /// The call is wrong in itself.
+    pub fn bad_request(message: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", message, cure)
     }
 
-    pub(super) fn conflict(message: impl Into<String>, cure: impl Into<String>) -> Self {
+    /// The call is right, and does not fit what is.
+    pub fn conflict(message: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message, cure)
+    }
+
+    /// It may go well later.
+    pub fn unavailable(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message, cure)
     }
 
     pub(super) fn unauthorized(cure: impl Into<String>) -> Self {

@@ -1,5 +1,7 @@
 //! What of a webhook is stored, and what is not.
 
+use std::sync::Arc;
+
 use crate::model::{RawItem, Scheme};
 use crate::testing::Stand;
 
@@ -20,7 +22,7 @@ fn ingress(stand: &Stand, scheme: Scheme) -> Ingress {
         field: "secret".to_owned(),
         url: String::new(),
     });
-    ingress.set([Hook { channel: stand.channel.clone(), verifier, methods: vec!["POST".to_owned()] }]);
+    ingress.set([Arc::new(Hook { channel: stand.channel.clone(), verifier, methods: vec!["POST".to_owned()] })]);
     ingress
 }
 

@@ -14,15 +14,17 @@ use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
-use super::pool::{Connector, Exports, Pool, transient};
+use super::meter::{Counts, Meter};
+use super::pool::{Connector, Exports, Pool, now, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
-use super::{Manifest, PluginError, PluginState};
+use super::{Kind, Manifest, PluginError, PluginState};
 
 /// One loaded build of a plugin with its configuration.
 pub struct Generation {
     name: String,
     digest: Digest,
     manifest: Manifest,
+    meter: Arc<Meter>,
     backing: Backing,
 }
 
@@ -94,12 +96,13 @@ impl<T> Drop for AbortOnDrop<T> {
 
 impl Generation {
     pub(super) fn new(engine: Arc<Engine>, name: String, digest: Digest, manifest: Manifest, pool: Pool) -> Self {
-        Self { name, digest, manifest, backing: Backing::Wasm(engine, Arc::new(pool)) }
+        Self { name, digest, manifest, meter: Arc::default(), backing: Backing::Wasm(engine, Arc::new(pool)) }
     }
 
     /// The host's own code in the place of a plugin.
     pub fn native(name: &str, manifest: Manifest, native: impl Native) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, backing: Backing::Native(Box::new(native)) })
+        let backing = Backing::Native(Box::new(native));
+        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, meter: Arc::default(), backing })
     }
 
     /// The plugin's name in the configuration.
@@ -115,6 +118,21 @@ impl Generation {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> Counts {
+        self.meter.counts()
+    }
+
+    /// From now on it is compared with the build before; see [`Generation::condemned`].
+    pub fn watch(&self, before: &Self) {
+        self.meter.watch(before.counts(), self.manifest.kind != Kind::Connector);
+    }
+
+    /// Why it is worse than the build before, once that is known. What a turn heard of it is not to be kept.
+    pub fn condemned(&self) -> Option<&str> {
+        self.meter.condemned()
     }
 
     /// Its way out, if it has one.
@@ -178,7 +196,7 @@ impl Generation {
         let Backing::Wasm(engine, pool) = &self.backing else {
             return Called { result: Err(transient("native", "the host's own code cannot do that")), state: Vec::new() };
         };
-        let pool = Arc::clone(pool);
+        let (pool, meter) = (Arc::clone(pool), Arc::clone(&self.meter));
         let work = async move {
             let _turn = match turn.0 {
                 Some(turn) => turn,
@@ -188,7 +206,9 @@ impl Generation {
             let mut instance = pool.take(deadline).await?;
             instance.store.data_mut().begin(name, state, deadline);
             instance.store.set_epoch_deadline(1);
+            let begun = now();
             let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
+            meter.ran(begun.elapsed());
             match answer {
                 Err(_) => Err(pool.late()),
                 Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
@@ -208,6 +228,16 @@ impl Generation {
             Ok(Err(fault)) => Called { result: Err(fault), state: Vec::new() },
             Err(error) => Called { result: Err(transient("stopped", &error.to_string())), state: Vec::new() },
         }
+    }
+
+    /// A call whose answer breaks the contract is a call that failed: its state is dropped.
+    async fn checked<T, U>(&self, n_items: usize, call: impl Future<Output = Called<T>>, check: impl FnOnce(T) -> Result<U, String>) -> Called<U> {
+        let count = self.meter.begin(n_items);
+        let Called { result, state } = call.await;
+        let result = result.and_then(|value| check(value).map_err(take::broken));
+        count.end(result.as_ref().err());
+        let state = if result.is_ok() { state } else { Vec::new() };
+        Called { result, state }
     }
 
     /// Asks the plugin what is wrong with its section.
@@ -238,7 +268,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
             })
         });
-        checked(called.await, take::page)
+        self.checked(1, called, take::page).await
     }
 
     /// What one raw item means.
@@ -253,7 +283,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_receive(store, &raw).await
             })
         });
-        checked(called.await, take::changes)
+        self.checked(1, called, take::changes).await
     }
 
     /// Carries a message to the network.
@@ -268,7 +298,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_send(store, &key, &message).await
             })
         });
-        checked(called.await, take::receipt)
+        self.checked(1, called, take::receipt).await
     }
 
     /// Says whether a message is there.
@@ -283,7 +313,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
             })
         });
-        checked(called.await, take::probed)
+        self.checked(1, called, take::probed).await
     }
 
     /// What a stream is opened with. The state can only be read.
@@ -297,7 +327,7 @@ impl Generation {
                 stream.call_open(store, cursor.as_deref()).await
             })
         });
-        checked(called.await, take::subscription).result
+        self.checked(1, called, take::subscription).await.result
     }
 
     /// One list of annotations per item, same order.
@@ -319,7 +349,7 @@ impl Generation {
                 Ok(lists.map(|lists| (lists, batch)))
             })
         });
-        checked(called.await, |(lists, _batch)| take::annotations(lists, n_items)).result
+        self.checked(n_items, called, |(lists, _batch)| take::annotations(lists, n_items)).await.result
     }
 
     /// One decision per event, same order.
@@ -335,18 +365,10 @@ impl Generation {
                 plugin.membrana_plugin_rule().call_decide(store, &events).await
             })
         });
-        checked(called.await, |decisions| take::decisions(decisions, n_events)).result
+        self.checked(n_events, called, |decisions| take::decisions(decisions, n_events)).await.result
     }
 }
 
 fn not_a(kind: &str) -> types::Fault {
     types::Fault::Unsupported(types::Detail { code: "kind".to_owned(), message: format!("this plugin is no {kind}") })
-}
-
-/// A call whose answer breaks the contract is a call that failed: its state is dropped.
-fn checked<T, U>(called: Called<T>, check: impl FnOnce(T) -> Result<U, String>) -> Called<U> {
-    match called.result.and_then(|value| check(value).map_err(take::broken)) {
-        Ok(value) => Called { result: Ok(value), state: called.state },
-        Err(fault) => Called { result: Err(fault), state: Vec::new() },
-    }
 }

@@ -1,0 +1,113 @@
+//! Which build of a plugin is in force: another one, the one before, and how it came to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Json as Answer;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use tokio::time::timeout;
+
+use crate::model::shown;
+use crate::plugin::Act;
+
+use super::{Desk, Refusal};
+
+/// Who is recorded where the caller does not say.
+const SOMEBODY: &str = "admin";
+/// For a plugin's file to arrive.
+const FILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Units: bytes of a name or a reason.
+const WORDS_MAX: usize = 500;
+
+/// Puts builds in force on a running host.
+#[async_trait]
+pub trait Swaps: Send + Sync {
+    /// This build, from now on. Errors: in words; nothing changed.
+    async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal>;
+
+    /// The build before. Errors: in words; nothing changed.
+    async fn roll_back(&self, name: &str, why: Why) -> Result<Act, Refusal>;
+}
+
+/// Who orders it, and why.
+#[derive(Debug, Clone)]
+pub struct Why {
+    /// A name, in the caller's words.
+    pub by: String,
+    /// In the caller's words.
+    pub reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    by: Option<String>,
+    reason: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Why {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let cure = "say ?by=NAME&reason=WORDS, or nothing";
+        let wrong = |error: QueryRejection| Refusal::bad_request(error.body_text(), cure);
+        let Query(Asked { by, reason }) = Query::<Asked>::from_request_parts(parts, state).await.map_err(wrong)?;
+        if [&by, &reason].into_iter().flatten().any(|words| words.len() > WORDS_MAX) {
+            return Err(Refusal::bad_request(format!("`by` and `reason` have at most {WORDS_MAX} bytes"), cure));
+        }
+        Ok(Self { by: by.filter(|by| !by.is_empty()).unwrap_or_else(|| SOMEBODY.to_owned()), reason: reason.filter(|reason| !reason.is_empty()) })
+    }
+}
+
+/// The body is the plugin's file.
+pub(super) async fn swap(State(desk): State<Arc<Desk>>, Path(name): Path<String>, why: Why, request: Request) -> Result<Answer<Json>, Refusal> {
+    let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
+    let wrong =
+        |error: String| Refusal::bad_request(format!("the plugin's file: {error}"), "send the bytes of a file that `membrana plugin build` wrote");
+    let body = timeout(FILE_TIMEOUT, Bytes::from_request(request, &desk)).await;
+    let bytes = body.map_err(|_| wrong("it did not come in time".to_owned()))?.map_err(|rejection| wrong(rejection.body_text()))?;
+    swaps.swap(&name, bytes, why).await.map(|act| Answer(act_json(&name, &act)))
+}
+
+/// To the build before.
+pub(super) async fn roll_back(State(desk): State<Arc<Desk>>, Path(name): Path<String>, why: Why) -> Result<Answer<Json>, Refusal> {
+    let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
+    swaps.roll_back(&name, why).await.map(|act| Answer(act_json(&name, &act)))
+}
+
+fn no_host() -> Refusal {
+    Refusal::conflict("no host runs here", "start one with `membrana run`; or name the file in membrana.toml as the section's `plugin`")
+}
+
+/// One JSON object a line, newest first.
+pub(super) async fn history(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<String, Refusal> {
+    let sections = desk.sections.load();
+    let all = || sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).map(|section| section.name.as_str());
+    if !all().any(|known| known == name) {
+        let known: Vec<&str> = all().collect();
+        return Err(Refusal::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", "))));
+    }
+    let unreadable = |error: std::io::Error| Refusal::unavailable(format!("the history cannot be read: {error}"), "look at the folder `data/builds`");
+    let record = desk.builds.record(&name).map_err(unreadable)?;
+    Ok(record.history.iter().rev().map(|act| format!("{}\n", act_json(&name, act))).collect())
+}
+
+fn act_json(name: &str, act: &Act) -> Json {
+    json!({
+        "name": name,
+        "at": shown::rfc3339(act.at),
+        "act": act.act,
+        "by": act.by,
+        "reason": act.reason,
+        "from": act.from,
+        "to": act.to,
+        "outcome": act.outcome,
+        "pause_us": act.pause_us,
+    })
+}

@@ -1,0 +1,331 @@
+//! Builds that an admin put in force on a running host, in the place of those that the configuration names.
+//!
+//! One folder: a build's file under its digest, one record per name with the way back and the history, and what a connector had
+//! when its build was replaced. A record is replaced whole and is durable when the call returns: it alone says what is in force,
+//! so that a crash leaves either the old build or the new one.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::model::{Digest, Timestamp};
+
+/// Ways back that are kept for one name; older ones are forgotten.
+const STEPS_MAX: usize = 8;
+/// Lines of history kept for one name; older ones are forgotten.
+const HISTORY_MAX: usize = 200;
+/// In the folder of the store.
+const FOLDER: &str = "builds";
+
+/// The folder of builds.
+#[derive(Debug, Clone)]
+pub struct Builds(PathBuf);
+
+/// What was put in force in one name's place, and how it came to it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// What the configuration named when the first step was taken. Once it names something else, the steps are over.
+    configured: Option<Configured>,
+    /// Oldest first; the last is in force.
+    steps: Vec<Step>,
+    /// Oldest first.
+    pub history: Vec<Act>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Configured {
+    plugin: String,
+    digest: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Step {
+    digest: String,
+    /// The file that holds what the connector had before, if it is one.
+    aside: Option<String>,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// `swap`, `rollback`, `configured` (the configuration names another build by now).
+    pub act: String,
+    /// Who ordered it; `membrana` where the host did it by itself.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// The build that was in force. Shape: hex.
+    pub from: String,
+    /// The build that was to be in force. Shape: hex.
+    pub to: String,
+    /// `in force`, or why not.
+    pub outcome: String,
+    /// For so long the plugin took no calls. Units: microseconds.
+    pub pause_us: Option<u64>,
+}
+
+/// What a connector had when its build was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// Its cursor.
+    pub cursor: Option<String>,
+    /// Its state.
+    pub state: Vec<(String, Vec<u8>)>,
+}
+
+/// Where a way back leads.
+pub struct Back {
+    /// The build; `None`: the one that the configuration names.
+    pub bytes: Option<Arc<[u8]>>,
+    /// What its connector had.
+    pub aside: Option<Aside>,
+}
+
+impl Builds {
+    /// Of the host whose store lies in this folder. Nothing is written yet.
+    pub fn new(data: &Path) -> Self {
+        Self(data.join(FOLDER))
+    }
+
+    /// What is known of this name. Errors: a record that cannot be read.
+    pub fn record(&self, name: &str) -> io::Result<Record> {
+        read(&self.record_path(name)).map(Option::unwrap_or_default)
+    }
+
+    /// The build in force in the place of what the configuration names; `None` where that one is. Errors: it cannot be read,
+    /// or is not what was put in force.
+    pub fn in_force(&self, name: &str, plugin: &str, configured: Digest) -> io::Result<Option<Arc<[u8]>>> {
+        let record = self.record(name)?;
+        match record.steps.last() {
+            Some(step) if record.is_over(plugin, configured) => self.build(&step.digest).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Puts a build in force: from the return on it is, whatever happens. `aside`: what its connector has, if it is one.
+    pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, act: Act) -> io::Result<()> {
+        let mut record = self.record(name)?;
+        if !record.is_over(plugin, configured) {
+            record.steps.clear();
+        }
+        record.configured = Some(Configured { plugin: plugin.to_owned(), digest: configured.to_string() });
+        let digest = Digest::of(bytes).to_string();
+        self.write(&format!("{digest}.wasm"), bytes)?;
+        let aside = match aside {
+            Some(aside) => {
+                let file = format!("{name}-{}.aside", act.at.0);
+                self.write(&file, &serde_json::to_vec(aside)?)?;
+                Some(file)
+            }
+            None => None,
+        };
+        record.steps.push(Step { digest, aside });
+        let n_over = record.steps.len().saturating_sub(STEPS_MAX);
+        record.steps.drain(..n_over);
+        self.keep(name, record, act)
+    }
+
+    /// Where the way back leads; `None` where the configured build is in force.
+    pub fn back(&self, name: &str) -> io::Result<Option<Back>> {
+        let record = self.record(name)?;
+        let Some(last) = record.steps.last() else { return Ok(None) };
+        let before = record.steps.len().checked_sub(2).and_then(|n| record.steps.get(n));
+        let bytes = before.map(|step| self.build(&step.digest)).transpose()?;
+        let aside = match &last.aside {
+            Some(file) => read(&self.0.join(file))?,
+            None => None,
+        };
+        Ok(Some(Back { bytes, aside }))
+    }
+
+    /// Takes the last step back: from the return on the build before is in force.
+    pub fn pop(&self, name: &str, act: Act) -> io::Result<()> {
+        let mut record = self.record(name)?;
+        record.steps.pop();
+        self.keep(name, record, act)
+    }
+
+    /// The configuration names another build by now: it is in force, and there is no way back.
+    pub fn end(&self, name: &str, plugin: &str, configured: Digest, at: Timestamp) -> io::Result<()> {
+        let mut record = self.record(name)?;
+        let Some(step) = record.steps.last().filter(|_| !record.is_over(plugin, configured)) else { return Ok(()) };
+        let act = Act {
+            at,
+            act: "configured".to_owned(),
+            by: "membrana".to_owned(),
+            reason: Some("the configuration names another build by now".to_owned()),
+            from: step.digest.clone(),
+            to: configured.to_string(),
+            outcome: IN_FORCE.to_owned(),
+            pause_us: None,
+        };
+        record.steps.clear();
+        self.keep(name, record, act)
+    }
+
+    /// Notes what was tried and not done.
+    pub fn note(&self, name: &str, act: Act) -> io::Result<()> {
+        let record = self.record(name)?;
+        self.keep(name, record, act)
+    }
+
+    fn keep(&self, name: &str, mut record: Record, act: Act) -> io::Result<()> {
+        record.history.push(act);
+        let n_over = record.history.len().saturating_sub(HISTORY_MAX);
+        record.history.drain(..n_over);
+        self.write(&format!("{name}{RECORD}"), &serde_json::to_vec_pretty(&record)?)?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// Removes what no record names. What stays behind costs room and nothing else.
+    fn tidy(&self) {
+        let Ok(files) = fs::read_dir(&self.0) else { return };
+        let names: Vec<String> = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+        let mut wanted = HashSet::new();
+        for name in names.iter().filter(|name| name.ends_with(RECORD)) {
+            let Ok(Some(record)) = read::<Record>(&self.0.join(name)) else { return };
+            wanted.extend(record.steps.into_iter().flat_map(|step| [Some(format!("{}.wasm", step.digest)), step.aside]).flatten());
+        }
+        for name in names.iter().filter(|name| !name.ends_with(RECORD) && !wanted.contains(*name)) {
+            drop(fs::remove_file(self.0.join(name)));
+        }
+    }
+
+    fn record_path(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}{RECORD}"))
+    }
+
+    fn build(&self, digest: &str) -> io::Result<Arc<[u8]>> {
+        let path = self.0.join(format!("{digest}.wasm"));
+        let bytes: Arc<[u8]> = fs::read(&path)?.into();
+        if Digest::of(&bytes).to_string() != digest {
+            return Err(io::Error::other(format!("`{}` is not what was put in force", path.display())));
+        }
+        Ok(bytes)
+    }
+
+    /// Durable, or not there at all.
+    fn write(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let (path, temporary) = (self.0.join(file), self.0.join(format!("{file}.tmp")));
+        let mut written = File::create(&temporary)?;
+        written.write_all(bytes)?;
+        written.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+/// The outcome of what was done.
+pub const IN_FORCE: &str = "in force";
+/// How records' names end.
+const RECORD: &str = ".json";
+
+impl Record {
+    /// The steps were taken over this very build of the configuration.
+    fn is_over(&self, plugin: &str, digest: Digest) -> bool {
+        self.configured.as_ref().is_some_and(|before| before.plugin == plugin && before.digest == digest.to_string())
+    }
+}
+
+/// `None` where there is no such file.
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| io::Error::other(format!("`{}`: {error}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(at: u64) -> Act {
+        let word = |word: &str| word.to_owned();
+        Act {
+            at: Timestamp(at),
+            act: word("swap"),
+            by: word("ada"),
+            reason: None,
+            from: word("a"),
+            to: word("b"),
+            outcome: word(IN_FORCE),
+            pause_us: None,
+        }
+    }
+
+    fn files(builds: &Builds) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(&builds.0).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_put_in_force_stays_until_the_configuration_names_another_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
+        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none());
+
+        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
+        assert_eq!(builds.in_force("mood", "sentiment", configured).unwrap().as_deref(), Some(&b"two"[..]));
+        assert!(builds.in_force("mood", "other", configured).unwrap().is_none(), "another line");
+        assert!(builds.in_force("mood", "sentiment", Digest::of(b"three")).unwrap().is_none(), "another file at the same line");
+
+        builds.end("mood", "sentiment", configured, Timestamp(2)).unwrap();
+        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_some(), "nothing changed: nothing ends");
+        builds.end("mood", "other", configured, Timestamp(2)).unwrap();
+        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none(), "what is over does not come back");
+        assert_eq!(builds.record("mood").unwrap().history.iter().map(|act| act.act.as_str()).collect::<Vec<_>>(), ["swap", "configured"]);
+        assert_eq!(files(&builds), ["mood.json"], "builds that nobody can go back to are removed");
+    }
+
+    #[test]
+    fn each_step_back_leads_to_the_build_before_with_what_its_connector_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
+        let had = |cursor: &str| Aside { cursor: Some(cursor.to_owned()), state: vec![("key".to_owned(), vec![0, 255])] };
+        builds.push("blog", "feed", configured, b"two", Some(&had("c1")), act(1)).unwrap();
+        builds.push("blog", "feed", configured, b"three", Some(&had("c2")), act(2)).unwrap();
+
+        let back = builds.back("blog").unwrap().unwrap();
+        assert_eq!((back.bytes.as_deref(), back.aside), (Some(&b"two"[..]), Some(had("c2"))));
+        builds.pop("blog", act(3)).unwrap();
+        assert_eq!(builds.in_force("blog", "feed", configured).unwrap().as_deref(), Some(&b"two"[..]));
+        let back = builds.back("blog").unwrap().unwrap();
+        assert_eq!((back.bytes, back.aside), (None, Some(had("c1"))));
+        builds.pop("blog", act(4)).unwrap();
+        assert!(builds.back("blog").unwrap().is_none() && builds.in_force("blog", "feed", configured).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_damaged_build_is_told_and_never_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
+        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
+        fs::write(builds.0.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
+
+        let told = builds.in_force("mood", "sentiment", configured).unwrap_err().to_string();
+        assert!(told.contains("is not what was put in force"), "{told}");
+    }
+
+    #[test]
+    fn ways_back_and_history_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
+        for n in 0..HISTORY_MAX as u64 + 5 {
+            builds.push("mood", "sentiment", configured, format!("build {}", n % 20).as_bytes(), None, act(n)).unwrap();
+        }
+        let record = builds.record("mood").unwrap();
+        assert_eq!((record.steps.len(), record.history.len()), (STEPS_MAX, HISTORY_MAX));
+        assert_eq!(record.history.last().unwrap().at, Timestamp(HISTORY_MAX as u64 + 4));
+        assert_eq!(files(&builds).len(), STEPS_MAX + 1);
+    }
+}
