@@ -20,7 +20,7 @@ use crate::model::{
     Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq, Timestamp,
 };
 use crate::plugin::Generation;
-use crate::stage::{Journal, StageError, Turn, Work};
+use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
 use crate::store::Reader;
 
 pub use catch_up::CatchUp;
@@ -153,6 +153,9 @@ impl Work for Analysis {
         let analyzers = self.analyzers.current();
         let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
         self.ask(&analyzers, &mut pass).await;
+        if is_condemned(&analyzers) {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         let mut commit = self.journal.begin(&self.channel);
         let is_complete = pass.is_complete();
         for failed in pass.failed.drain(..).filter(|failed| failed.fault.is_final()) {
@@ -255,6 +258,11 @@ fn letter(journal: &Journal, channel: &ChannelName, analyzers: &[Analyzer], fail
         reason: failed.fault.to_string(),
         at: journal.clock.now(),
     })
+}
+
+/// A build that proved worse than the one before is about to be replaced: what it said is asked again.
+fn is_condemned(analyzers: &[Analyzer]) -> bool {
+    analyzers.iter().any(|analyzer| analyzer.plugin.condemned().is_some())
 }
 
 /// Content of others; what we said ourselves is not judged.

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -186,6 +186,8 @@ struct House {
     in_force: ArcSwap<InForce>,
     /// Held by whoever changes what runs.
     running: tokio::sync::Mutex<Running>,
+    /// One for each build that was swapped in; they end with the house.
+    watches: Mutex<JoinSet<()>>,
 }
 
 /// The configuration that runs.
@@ -289,6 +291,7 @@ impl House {
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),
             }),
             intakes,
+            watches: Mutex::default(),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
             in_force: ArcSwap::from_pointee(InForce { config, kit }),
             journal,

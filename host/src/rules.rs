@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, ReplyTerms, Seq};
 use crate::plugin::{Generation, RuleDecision, View};
-use crate::stage::{Journal, StageError, Turn, Work};
+use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
 use apply::{Answer, Subject, Verdict, apply};
@@ -93,6 +93,10 @@ impl Work for Rules {
         let asked = questions.about(&entries).await?;
         let mut commit = self.journal.begin(&self.channel);
         self.decide(&rules, asked, &mut commit).await?;
+        // What it decided is decided again by the build before.
+        if rules.iter().any(|rule| rule.plugin.condemned().is_some()) {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         commit.positions.push((Reader::Rules, last.0));
         self.journal.commit(commit).await?;
         Ok(Turn::Worked)

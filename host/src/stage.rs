@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// First wait after a failed turn; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Until a build that proved worse than the one before is replaced.
+pub const CONDEMNED_WAIT: Duration = Duration::from_millis(50);
 /// Commits that found something changed under them are done again at once, so many times in a row.
 const CONFLICTS_MAX: u32 = 8;
 

@@ -54,6 +54,8 @@ mod story;
 mod streams;
 #[path = "all/surfaces.rs"]
 mod surfaces;
+#[path = "all/swaps.rs"]
+mod swaps;
 #[path = "all/tidy.rs"]
 mod tidy;
 #[path = "all/torture.rs"]

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq, Timestamp};
-use crate::stage::{Journal, StageError, Turn, Work};
+use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
 use super::batches::{Asked, Pass};
-use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, letter, letter_id, lineup_of, missing_reader};
+use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, is_condemned, letter, letter_id, lineup_of, missing_reader};
 
 /// An analyzer that failed gets this long to recover; longer each time that it fails again.
 const REST: Duration = Duration::from_secs(30);
@@ -80,6 +80,9 @@ impl Work for CatchUp {
         let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
         let analyzers = self.analyzers.current();
         let pass = self.ask(&analyzers, &entries, &annotated).await;
+        if is_condemned(&analyzers) {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         let waits_from = pass.failed.iter().filter(|failed| !failed.fault.is_final()).map(|failed| failed.seq).min();
         let holds_at = waits_from.filter(|_| held.n_times < HOLDS_MAX).map(|seq| seq.0.saturating_sub(1));
         let mut commit = self.journal.begin(&self.channel);

@@ -81,6 +81,16 @@ pub(super) enum One {
     Rule(Rule),
 }
 
+impl One {
+    pub(super) fn generation(&self) -> &Generation {
+        match self {
+            Self::Channel(channel) => &channel.plugin,
+            Self::Analyzer(analyzer) => &analyzer.plugin,
+            Self::Rule(rule) => &rule.plugin,
+        }
+    }
+}
+
 /// Which file is loaded for a section.
 pub(super) enum Choice {
     /// The one that a swap put in force, else the one that the section names.
@@ -195,10 +205,14 @@ impl<'a> Preparing<'a> {
             return None;
         }
         let found = self.file(section)?;
+        let what = match &self.choice {
+            Choice::File(file) => file.origin.clone(),
+            Choice::InForce | Choice::Configured => format!("plugin `{}` ({})", section.plugin, found.origin),
+        };
         let inspection = match inspect(&found.bytes) {
             Ok(inspection) => inspection,
             Err(error) => {
-                self.report.error(place, format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)), error.cure());
+                self.report.error(place, format!("{what}: {}", chain(&error)), error.cure());
                 return None;
             }
         };
@@ -206,7 +220,7 @@ impl<'a> Preparing<'a> {
         if manifest.kind != kind {
             self.report.error(
                 place,
-                format!("plugin `{}` is a {}, not a {}", section.plugin, manifest.kind.word(), kind.word()),
+                format!("{what} is of kind {}, not {}", manifest.kind.word(), kind.word()),
                 format!("name it in a [[{}]] section", section_of(manifest.kind)),
             );
             return None;
@@ -227,11 +241,7 @@ impl<'a> Preparing<'a> {
         match self.kit.engine.load(load).await {
             Ok(generation) => self.validate(section, generation).await.filter(|_| is_granted),
             Err(error) => {
-                self.report.error(
-                    place,
-                    format!("plugin `{}` ({}): {}", section.plugin, found.origin, chain(&error)),
-                    "use a build for this version of membrana",
-                );
+                self.report.error(place, format!("{what}: {}", chain(&error)), "use a build for this version of membrana");
                 None
             }
         }
@@ -243,7 +253,8 @@ impl<'a> Preparing<'a> {
             return false;
         }
         let mistakes = manifest.check_config(&section.config);
-        let lists = format!("`membrana plugin inspect {}` lists its keys", section.plugin);
+        let file = if matches!(self.choice, Choice::File(_)) { "FILE" } else { &section.plugin };
+        let lists = format!("`membrana plugin inspect {file}` lists its keys");
         for mistake in &mistakes {
             if !mistake.message.is_empty() {
                 let place = section.places.place(&mistake.key, 0, 0);

@@ -5,14 +5,15 @@
 //! connector's channel ends its turns first, so that what it has can be kept for the way back, and no other channel waits.
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, Plugin, Report, Severity};
-use crate::console::{Refusal, Swaps, Why};
+use crate::console::{self, ITSELF, Refusal, Swaps, Why};
 use crate::model::{ChannelName, Digest};
 use crate::plugin::{Act, Aside, IN_FORCE};
 use crate::store::StoreError;
@@ -21,13 +22,19 @@ use crate::telemetry::chain;
 use super::prepare::{Choice, One, prepare_one, section_named, sections};
 use super::{Found, House, InForce, PreparedChannel, Running, find};
 
+/// Between two looks at a new build.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What the desk orders by.
 pub(super) struct Swapper(pub(super) Weak<House>);
 
 #[async_trait]
 impl Swaps for Swapper {
     async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal> {
-        self.house()?.swap(name, bytes, why).await
+        let house = self.house()?;
+        let act = house.swap(name, bytes, why).await?;
+        house.watch(name).await;
+        Ok(act)
     }
 
     async fn roll_back(&self, name: &str, why: Why) -> Result<Act, Refusal> {
@@ -57,6 +64,37 @@ struct Order<'a> {
 }
 
 impl House {
+    /// Until another build is in force: one that proves worse than the one before it goes back by itself.
+    async fn watch(self: &Arc<Self>, name: &str) {
+        let Some(generation) = self.running.lock().await.generation(name) else { return };
+        let (house, name) = (Arc::downgrade(self), name.to_owned());
+        let work = async move {
+            while Arc::strong_count(&generation) > 1 {
+                tokio::time::sleep(LOOK).await;
+                let Some(why) = generation.condemned() else { continue };
+                let Some(house) = house.upgrade() else { return };
+                warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
+                let why = Why { by: ITSELF.to_owned(), reason: Some(why.to_owned()) };
+                match house.roll_back(&name, why).await {
+                    Ok(_) => return house.redrive_all_of(generation.digest()).await,
+                    Err(refusal) => error!(plugin = name, error = %refusal, "The build before cannot be put in force."),
+                }
+            }
+        };
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        while watches.try_join_next().is_some() {}
+        watches.spawn(work);
+    }
+
+    /// What a build set aside, to be tried by the one in force.
+    async fn redrive_all_of(&self, digest: Digest) {
+        let redriven = console::redrive_all(&self.desk, |letter| letter.digest == Some(digest)).await;
+        match redriven {
+            Ok(n_letters) => info!(n_letters, "What the worse build set aside is tried again."),
+            Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
+        }
+    }
+
     async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal> {
         let order = self.order(name, "swap", Digest::of(&bytes), why).await?;
         let section = section_of(&order.in_force.config, name)?;
@@ -65,7 +103,7 @@ impl House {
         }
         let configured = find(&section.plugin, &order.in_force.config.host.plugins).map_err(|(message, cure)| Refusal::conflict(message, cure))?;
         let bytes: Arc<[u8]> = Arc::from(&bytes[..]);
-        let file = Found { bytes: Arc::clone(&bytes), origin: "given to swap".to_owned() };
+        let file = Found { bytes: Arc::clone(&bytes), origin: "the file given".to_owned() };
         self.carry_out(order, Choice::File(file), Step::Swap(&bytes, Digest::of(&configured.bytes))).await
     }
 
@@ -81,7 +119,7 @@ impl House {
             ));
         };
         let (choice, to) = match back.bytes {
-            Some(bytes) => (Choice::File(Found { bytes: Arc::clone(&bytes), origin: "in force before".to_owned() }), Digest::of(&bytes)),
+            Some(bytes) => (Choice::File(Found { bytes: Arc::clone(&bytes), origin: "the build before".to_owned() }), Digest::of(&bytes)),
             None => {
                 let found = find(&section.plugin, &order.in_force.config.host.plugins).map_err(|(message, cure)| Refusal::conflict(message, cure))?;
                 (Choice::Configured, Digest::of(&found.bytes))
@@ -133,6 +171,9 @@ impl House {
                 format!("another build of `{}` was put in force meanwhile", order.name),
                 "look at it, then repeat the order",
             ));
+        }
+        if let (Step::Swap(..), Some(before)) = (&step, running.generation(order.name)) {
+            one.generation().watch(&before);
         }
         let to = match one {
             One::Channel(channel) => self.replace_channel(&mut running, order, *channel, step).await?,

@@ -18,6 +18,8 @@ use crate::plugin::Act;
 
 use super::{Desk, Refusal};
 
+/// Who is recorded where the host acts by itself.
+pub const ITSELF: &str = "membrana";
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
 /// For a plugin's file to arrive.

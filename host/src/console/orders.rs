@@ -22,6 +22,8 @@ use super::{Desk, Polled, Refusal};
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
 
+/// Dead letters read at once.
+const PAGE: usize = 256;
 /// For the body of an order.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -229,10 +231,32 @@ fn tried_again(action: Action, commit: &mut Commit) -> Action {
 /// Puts what was set aside back on its way; it becomes a dead letter again if it fails again.
 pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
     let letter = find_dead(&desk, &id).await?;
+    redrive_one(&desk, &letter).await?;
+    Ok(Answer(json!({ "id": id, "redriven": true })))
+}
+
+/// Puts all letters that this is true of back on their way; says how many. One that cannot be is left where it is.
+pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<usize, Refusal> {
+    let (store, mut n_letters) = (&desk.journal.store, 0);
+    for channel in store.channels().await? {
+        let mut after = None;
+        loop {
+            let letters = store.dead_letters(&channel, after, PAGE).await?;
+            let Some(last) = letters.last() else { break };
+            after = Some(last.id);
+            for letter in letters.iter().filter(|letter| is_wanted(letter)) {
+                n_letters += usize::from(redrive_one(desk, letter).await.is_ok());
+            }
+        }
+    }
+    Ok(n_letters)
+}
+
+async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
     let mut commit = desk.journal.begin(&letter.channel);
     commit.dead_gone.push(letter.id);
     match &letter.subject {
-        DeadSubject::Raw(place) => commit.raws.push(raw_again(&desk, &letter, *place).await?),
+        DeadSubject::Raw(place) => commit.raws.push(raw_again(desk, letter, *place).await?),
         DeadSubject::Entry(seq) if letter.stage == "analysis" => {
             let record = desk.journal.store.channel(&letter.channel).await?;
             let reader = Reader::CatchUp("missing".to_owned());
@@ -240,11 +264,11 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
         }
         DeadSubject::Entry(seq) => {
             let entries = desk.journal.store.read_log(&letter.channel, *seq, 1).await?;
-            let Some(entry) = entries.first() else { return Err(gone(&letter)) };
+            let Some(entry) = entries.first() else { return Err(gone(letter)) };
             commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() });
         }
         DeadSubject::Action(action) => {
-            let action = find_action(&desk, &action.to_string()).await?;
+            let action = find_action(desk, &action.to_string()).await?;
             may_be_tried_again(&action)?;
             tried_again(action, &mut commit);
         }
@@ -255,7 +279,7 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
         }
     }
     desk.journal.commit(commit).await?;
-    Ok(Answer(json!({ "id": id, "redriven": true })))
+    Ok(())
 }
 
 /// The bytes once more, at the end of the raw log.

@@ -319,6 +319,8 @@ fn mistakes_of(error: &jsonschema::ValidationError<'_>) -> Vec<ConfigMistake> {
             let below = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             unexpected.iter().map(|key| ConfigMistake { key: below(key), message: String::new() }).collect()
         }
+        // A schema without any properties says no to each value, not to its key.
+        jsonschema::error::ValidationErrorKind::FalseSchema => vec![ConfigMistake { key: path, message: String::new() }],
         _ => vec![ConfigMistake { key: path, message: error.to_string() }],
     }
 }

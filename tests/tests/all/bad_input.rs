@@ -92,7 +92,7 @@ fn a_plugin_that_does_not_fit_is_refused_with_its_place_and_what_is_wrong() {
     }
     host.write("plugins/odd.wasm", bundled("impact-table"));
     let (code, said) = told(&host, &["check"]);
-    assert!(code == Some(3) && said.contains("is a rule, not a"), "{said}");
+    assert!(code == Some(3) && said.contains("is of kind rule, not"), "{said}");
 }
 
 #[test]

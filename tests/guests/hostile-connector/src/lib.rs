@@ -1,7 +1,8 @@
-//! A connector that misbehaves as its configuration says.
+//! A connector that misbehaves as its configuration says; with `built` it counts, and a later build than `HOSTILE_BUILD` said when
+//! it was compiled leaves what it cannot go on with.
 
 use membrana_sdk::connector::{Change, Interaction, Ours, Page, Raw};
-use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, register_connector};
+use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, clock, register_connector, state};
 
 struct Hostile;
 
@@ -25,32 +26,67 @@ fn misbehave(function: &str) -> bool {
     is("lie")
 }
 
-/// No id, no kind, said in the year 292278994, and longer than anything may be.
-fn lie() -> Change {
-    Change::Upsert(Interaction {
-        native: NativeId { scope: "\u{0}".to_owned(), id: String::new() },
-        aka: vec![NativeId { scope: String::new(), id: "x".repeat(100_000) }; 4],
-        kind: String::new(),
-        visibility: "everybody, I swear".to_owned(),
+/// What this build is like.
+const BUILD: &str = match option_env!("HOSTILE_BUILD") {
+    Some(build) => build,
+    None => "count-a",
+};
+
+/// One item a poll, numbered by the cursor; what another build left in its state is none of its own to read.
+fn count(cursor: Option<String>) -> Result<Page> {
+    if state::get("build").is_some_and(|had| had.as_slice() > BUILD.as_bytes()) {
+        return Err(Fault::config("state", "it was left by a later build"));
+    }
+    state::set("build", BUILD.as_bytes()).map_err(|why| Fault::permanent("state", why))?;
+    let n = cursor.and_then(|cursor| cursor.parse::<u64>().ok()).unwrap_or(0) + 1;
+    let native = NativeId { scope: String::new(), id: n.to_string() };
+    let item = Interaction { text: format!("item {n}"), ..item(native, clock::now()) };
+    Ok(Page { changes: vec![Change::Upsert(item)], cursor: n.to_string(), more: false, backfill: false, next_poll_ms: None, allowance: None })
+}
+
+/// An item that says nothing.
+fn item(native: NativeId, occurred: u64) -> Interaction {
+    Interaction {
+        native,
+        aka: Vec::new(),
+        kind: "post".to_owned(),
+        visibility: "public".to_owned(),
         author: None,
-        ours: Ours::Yes(Some("not-a-key".to_owned())),
-        automated: "maybe".to_owned(),
+        ours: Ours::No,
+        automated: "no".to_owned(),
         conversation: None,
         parent: None,
         refs: Vec::new(),
         subject: None,
-        text: "\u{1b}[31m".repeat(1000),
+        text: String::new(),
         quoted: None,
-        language: Some("klingon-as-it-is-spoken-on-the-outer-worlds-of-the-empire".to_owned()),
-        url: Some("javascript:alert(1)".to_owned()),
+        language: None,
+        url: None,
         attachments: Vec::new(),
         place: None,
         side: None,
         campaign: None,
-        occurred: u64::MAX,
+        occurred,
+        edited: None,
+        reply_context: None,
+        attrs: Vec::new(),
+    }
+}
+
+/// No id, no kind, said in the year 292278994, and longer than anything may be.
+fn lie() -> Change {
+    Change::Upsert(Interaction {
+        aka: vec![NativeId { scope: String::new(), id: "x".repeat(100_000) }; 4],
+        kind: String::new(),
+        visibility: "everybody, I swear".to_owned(),
+        ours: Ours::Yes(Some("not-a-key".to_owned())),
+        automated: "maybe".to_owned(),
+        text: "\u{1b}[31m".repeat(1000),
+        language: Some("klingon-as-it-is-spoken-on-the-outer-worlds-of-the-empire".to_owned()),
+        url: Some("javascript:alert(1)".to_owned()),
         edited: Some(u64::MAX),
         reply_context: Some("y".repeat(100_000)),
-        attrs: Vec::new(),
+        ..item(NativeId { scope: "\u{0}".to_owned(), id: String::new() }, u64::MAX)
     })
 }
 
@@ -60,6 +96,9 @@ impl Connector for Hostile {
     }
 
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {
+        if membrana_sdk::config::json().contains("built") {
+            return count(cursor);
+        }
         let changes = if misbehave("poll") { vec![lie(); max_items as usize + 10] } else { Vec::new() };
         let more = !changes.is_empty();
         Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0), allowance: None })

@@ -1,4 +1,4 @@
-//! An analyzer that misbehaves as its configuration says.
+//! An analyzer that misbehaves as its configuration says; with `built`, as `HOSTILE_BUILD` said when it was compiled.
 
 use membrana_sdk::analyzer::Batch;
 use membrana_sdk::{Analyzer, Annotation, Result, Value, register_analyzer};
@@ -12,11 +12,26 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 /// Calls of this instance.
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
+/// What this build is like.
+const BUILD: Option<&str> = option_env!("HOSTILE_BUILD");
+
+/// Runs when an instance starts.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = start;
+
+extern "C" fn start() {
+    if BUILD == Some("start-trap") {
+        std::process::abort();
+    }
+}
+
 struct Hostile;
 
 impl Analyzer for Hostile {
     fn analyze(batch: &Batch) -> Result<Vec<Vec<Annotation>>> {
         let config = membrana_sdk::config::json();
+        let config = if config.contains("built") { BUILD.unwrap_or("well").to_owned() } else { config };
         let good = |key: &str, number| vec![Annotation { key: key.to_owned(), value: Value::Number(number), confidence: None }];
         if config.contains("loop") {
             let mut n = 0u64;
@@ -39,6 +54,16 @@ impl Analyzer for Hostile {
                 membrana_sdk::log::info("\u{1b}[31mflood\n".repeat(20));
             }
             Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        } else if config.contains("tenth") {
+            assert!(!batch.items.iter().any(|item| item.text.ends_with('7')), "on purpose");
+            Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        } else if config.contains("slow") {
+            (0..batch.items.len() as u64 * 200_000).for_each(|n| drop(std::hint::black_box(n)));
+            Ok(batch.items.iter().map(|_| good("mood", 1.0)).collect())
+        } else if config.contains("best") {
+            Ok(batch.items.iter().map(|_| good("mood", 3.0)).collect())
+        } else if config.contains("better") {
+            Ok(batch.items.iter().map(|_| good("mood", 2.0)).collect())
         } else if config.contains("calls") {
             let has = |word| batch.items.iter().any(|item| item.text.contains(word));
             if has("sleep") {
