@@ -81,6 +81,9 @@ enum Command {
         /// Why; kept in the history.
         #[arg(long)]
         reason: Option<String>,
+        /// Keep it in force even if it fails more often, or takes far longer, than the build before: else it goes back by itself.
+        #[arg(long)]
+        stays: bool,
     },
     /// Put the build before in force again; a connector gets back the cursor and the state that it had.
     Rollback {
@@ -99,7 +102,7 @@ enum Command {
     },
     /// Read the whole store once and name what is damaged.
     Verify,
-    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, channels, start.
+    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, channels, start.
     #[cfg(feature = "bench")]
     Bench {
         /// One of them; without it all.

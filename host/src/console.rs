@@ -63,7 +63,7 @@ pub enum Polled {
 }
 
 pub use auth::Token;
-pub use builds::{ITSELF, Swaps, Why};
+pub use builds::{Swaps, Why};
 pub use orders::redrive_all;
 
 /// The configuration in force, as far as surfaces show it.

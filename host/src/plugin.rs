@@ -21,13 +21,15 @@ mod seal;
 mod shapes;
 mod state;
 
-pub use builds::{Act, Aside, Back, Builds, IN_FORCE};
+pub use builds::{Act, Aside, Back, Builds, IN_FORCE, ITSELF};
 pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{CallTurn, Generation, Native};
 pub use grants::{Asked, MissingGrant, Wished, missing_grants};
 pub use inspect::{FILE_BYTES_MAX, Inspection, inspect};
 pub use limits::Limits;
+#[cfg(any(feature = "demo", feature = "bench"))]
+pub use manifest::with_version;
 pub use manifest::{Kind, Manifest, View, embed};
 pub use meter::Counts;
 pub use shapes::{

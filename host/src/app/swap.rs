@@ -13,9 +13,9 @@ use bytes::Bytes;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Plugin, Report, Severity};
-use crate::console::{self, ITSELF, Refusal, Swaps, Why};
+use crate::console::{self, Refusal, Swaps, Why};
 use crate::model::{ChannelName, Digest};
-use crate::plugin::{Act, Aside, IN_FORCE};
+use crate::plugin::{Act, Aside, IN_FORCE, ITSELF};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -61,6 +61,8 @@ struct Order<'a> {
     in_force: Arc<InForce>,
     name: &'a str,
     act: Act,
+    /// It is not compared with the build before.
+    stays: bool,
 }
 
 impl House {
@@ -74,7 +76,7 @@ impl House {
                 let Some(why) = generation.condemned() else { continue };
                 let Some(house) = house.upgrade() else { return };
                 warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
-                let why = Why { by: ITSELF.to_owned(), reason: Some(why.to_owned()) };
+                let why = Why { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false };
                 match house.roll_back(&name, why).await {
                     Ok(_) => return house.redrive_all_of(generation.digest()).await,
                     Err(refusal) => error!(plugin = name, error = %refusal, "The build before cannot be put in force."),
@@ -133,9 +135,9 @@ impl House {
         let in_force = self.in_force.load_full();
         section_of(&in_force.config, name)?;
         let from = self.running.lock().await.generation(name).map(|generation| generation.digest().to_string()).unwrap_or_default();
-        let Why { by, reason } = why;
+        let Why { by, reason, stays } = why;
         let (at, act, outcome) = (self.journal.clock.now(), act.to_owned(), IN_FORCE.to_owned());
-        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to: to.to_string(), outcome, pause_us: None } })
+        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to: to.to_string(), outcome, pause_us: None }, stays })
     }
 
     /// Prepares the build, puts it in force, or notes why not.
@@ -172,7 +174,7 @@ impl House {
                 "look at it, then repeat the order",
             ));
         }
-        if let (Step::Swap(..), Some(before)) = (&step, running.generation(order.name)) {
+        if let (Step::Swap(..), false, Some(before)) = (&step, order.stays, running.generation(order.name)) {
             one.generation().watch(&before);
         }
         let to = match one {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::model::{
-    Action, ActionState, EntryBody, Fact, Fault, Interaction, LengthUnit, ReplyTerms, SUMMONED_ATTR, Seq, Task, TaskState, Timestamp, Unfit,
+    Action, ActionState, Digest, EntryBody, Fact, Fault, Interaction, LengthUnit, ReplyTerms, SUMMONED_ATTR, Seq, Task, TaskState, Timestamp, Unfit,
 };
 use crate::outbox::SendClass;
 use crate::store::ChannelStatus;
@@ -201,6 +201,26 @@ async fn a_lost_answer_is_unknown_and_never_a_second_post() {
     world.settle().await;
     world.wait(60).await;
     assert_eq!(world.action("1").await.state, ActionState::Human, "a network that cannot tell leaves it to a person");
+}
+
+#[tokio::test]
+async fn what_another_build_may_have_sent_is_looked_for_and_not_sent_by_this_one() {
+    for class in [SendClass::ClientId, SendClass::Key(Duration::from_secs(3600))] {
+        let world = World::new(class);
+        world.decide(echoes);
+        *world.network.takes_anyway.lock().unwrap() = true;
+        world.fails([Fault::Transient(fault(Fault::OUTCOME_UNKNOWN)), Fault::Transient(fault("asked to send again"))]);
+        world.says("1", None, "one").await;
+        world.settle().await;
+        let unknown = world.action("1").await;
+        let mut commit = world.journal.begin(&world.channel);
+        commit.actions.push(Action { digest: Some(Digest::of(b"the build before")), revision: unknown.revision + 1, ..unknown });
+        world.journal.commit(commit).await.unwrap();
+
+        world.wait(60).await;
+        assert_eq!((world.action("1").await.state, world.texts()), (ActionState::Sent, vec!["re: one".to_owned()]), "{class:?}");
+        assert_eq!(world.network.script.lock().unwrap().len(), 1, "{class:?}: it was sent again");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! | | pipeline.million | rate at 100,000 and at 1 million stored, memory there |
 //! | | pipeline.singles | memory at 1 million that arrived one by one |
 //! | webhook | webhook.ack | p99 until acknowledged at 1,000/s against the bare commit, and the rate reached |
+//! | swap | swap.calls | 500 swaps under load: how long the plugin takes no calls, and that none is lost |
 //! | channels | channels.cpu | what one item of each connector costs, against the cheapest |
 //! | start | start.warm | ten plugins from the cache against compiling them |
 //! | | start.memory | memory of a plugin that is loaded and idle |
@@ -24,6 +25,7 @@ mod million;
 mod native;
 mod pipeline;
 mod start;
+mod swap;
 mod webhook;
 
 use std::path::{Path, PathBuf};
@@ -37,16 +39,18 @@ use super::show;
 use figure::Figure;
 
 /// What the command line takes: benches, their parts, and what `start` calls itself by.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 16] = [
     "boundary",
     "pipeline",
     "webhook",
+    "swap",
     "channels",
     "start",
     "start.memory",
     "start.warm",
     "boundary.analyzer",
     "webhook.ack",
+    "swap.calls",
     "channels.cpu",
     "pipeline.rate",
     "pipeline.million",
@@ -55,11 +59,12 @@ pub(super) const NAMES: [&str; 14] = [
 ];
 
 /// What can be measured: a bench and its parts, quickest first.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 9] = [
     ("start", "start.memory"),
     ("start", "start.warm"),
     ("boundary", "boundary.analyzer"),
     ("webhook", "webhook.ack"),
+    ("swap", "swap.calls"),
     ("channels", "channels.cpu"),
     ("pipeline", "pipeline.rate"),
     ("pipeline", "pipeline.million"),
@@ -87,7 +92,7 @@ fn unknown(name: &str) -> Failure {
     let parts: Vec<&str> = PARTS.iter().map(|(_, part)| *part).collect();
     Failure::failed(
         format!("there is no bench `{name}`"),
-        format!("benches: boundary, pipeline, webhook, channels, start; parts: {}", parts.join(", ")),
+        format!("benches: boundary, pipeline, webhook, swap, channels, start; parts: {}", parts.join(", ")),
     )
 }
 
@@ -100,6 +105,7 @@ async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
             "pipeline.million" => million::in_pages(dir).await,
             "pipeline.singles" => million::one_by_one(dir).await,
             "webhook.ack" => webhook::measure(dir).await,
+            "swap.calls" => swap::measure(dir).await,
             "channels.cpu" => channels::measure(dir).await,
             "start.memory" => start::memory(dir).await,
             _ => start::warm(dir).await,

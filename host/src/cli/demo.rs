@@ -10,6 +10,7 @@ mod mad;
 mod rush;
 mod scenes;
 mod summary;
+mod swap;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -163,11 +163,11 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Dead(DeadCommand::List { list }) => Wish::List(path("dead", &list, is_json, &[]), DEAD),
         Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
         Command::Dead(DeadCommand::Redrive { id }) => post(one("dead", &id, "/redrive"), json!({})),
-        Command::Swap { name, file, reason } => {
+        Command::Swap { name, file, reason, stays } => {
             let found = find(&file, Path::new("")).map_err(|(message, cure)| Failure::failed(message, cure))?;
-            Wish::Post(build_path(&name, "/swap", reason.as_ref()), Bytes::from_owner(found.bytes))
+            Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(found.bytes))
         }
-        Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason.as_ref()), Bytes::new()),
+        Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason, false), Bytes::new()),
         Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.
@@ -176,9 +176,8 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
 }
 
 /// The path of an order about a build, with who gives it.
-fn build_path(name: &str, order: &str, reason: Option<&String>) -> String {
-    let by = process_env()("USER").unwrap_or_default();
-    let pairs = [("by", Some(&by)), ("reason", reason)];
+fn build_path(name: &str, order: &str, reason: Option<String>, stays: bool) -> String {
+    let pairs = [("by", process_env()("USER")), ("reason", reason), ("stays", stays.then(|| "true".to_owned()))];
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))))
         .finish();

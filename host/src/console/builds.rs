@@ -18,8 +18,6 @@ use crate::plugin::Act;
 
 use super::{Desk, Refusal};
 
-/// Who is recorded where the host acts by itself.
-pub const ITSELF: &str = "membrana";
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
 /// For a plugin's file to arrive.
@@ -44,6 +42,8 @@ pub struct Why {
     pub by: String,
     /// In the caller's words.
     pub reason: Option<String>,
+    /// It stays in force even if it proves worse than the build before.
+    pub stays: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +51,8 @@ pub struct Why {
 struct Asked {
     by: Option<String>,
     reason: Option<String>,
+    #[serde(default)]
+    stays: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Why {
@@ -59,11 +61,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Why {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let cure = "say ?by=NAME&reason=WORDS, or nothing";
         let wrong = |error: QueryRejection| Refusal::bad_request(error.body_text(), cure);
-        let Query(Asked { by, reason }) = Query::<Asked>::from_request_parts(parts, state).await.map_err(wrong)?;
+        let Query(Asked { by, reason, stays }) = Query::<Asked>::from_request_parts(parts, state).await.map_err(wrong)?;
         if [&by, &reason].into_iter().flatten().any(|words| words.len() > WORDS_MAX) {
             return Err(Refusal::bad_request(format!("`by` and `reason` have at most {WORDS_MAX} bytes"), cure));
         }
-        Ok(Self { by: by.filter(|by| !by.is_empty()).unwrap_or_else(|| SOMEBODY.to_owned()), reason: reason.filter(|reason| !reason.is_empty()) })
+        let by = by.filter(|by| !by.is_empty()).unwrap_or_else(|| SOMEBODY.to_owned());
+        Ok(Self { by, reason: reason.filter(|reason| !reason.is_empty()), stays })
     }
 }
 

@@ -80,12 +80,13 @@ fn queries_of(name: &str) -> Vec<Json> {
         "listTasks" => &["channel", "state", "team", "limit"],
         "listActions" => &["channel", "state", "limit"],
         "listDead" => &["channel", "limit"],
-        "swapPlugin" | "rollBackPlugin" => &["by", "reason"],
+        "swapPlugin" => &["by", "reason", "stays"],
+        "rollBackPlugin" => &["by", "reason"],
         _ => &[],
     };
     let schema = |key: &str| match (name, key) {
         (_, "limit") => json!({ "type": "integer", "minimum": 0 }),
-        (_, "own") => json!({ "type": "boolean" }),
+        (_, "own" | "stays") => json!({ "type": "boolean" }),
         (_, "since") => json!({ "type": "string", "format": "date-time" }),
         ("listTasks", "state") => json!({ "enum": TaskState::ALL.map(TaskState::word) }),
         ("listActions", "state") => json!({ "enum": ActionState::ALL.map(ActionState::word) }),

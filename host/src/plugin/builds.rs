@@ -56,7 +56,7 @@ pub struct Act {
     pub at: Timestamp,
     /// `swap`, `rollback`, `configured` (the configuration names another build by now).
     pub act: String,
-    /// Who ordered it; `membrana` where the host did it by itself.
+    /// Who ordered it; [`ITSELF`] where nobody did.
     pub by: String,
     /// Why, in their words.
     pub reason: Option<String>,
@@ -116,7 +116,9 @@ impl Builds {
         }
         record.configured = Some(Configured { plugin: plugin.to_owned(), digest: configured.to_string() });
         let digest = Digest::of(bytes).to_string();
-        self.write(&format!("{digest}.wasm"), bytes)?;
+        if self.build(&digest).is_err() {
+            self.write(&format!("{digest}.wasm"), bytes)?;
+        }
         let aside = match aside {
             Some(aside) => {
                 let file = format!("{name}-{}.aside", act.at.0);
@@ -158,7 +160,7 @@ impl Builds {
         let act = Act {
             at,
             act: "configured".to_owned(),
-            by: "membrana".to_owned(),
+            by: ITSELF.to_owned(),
             reason: Some("the configuration names another build by now".to_owned()),
             from: step.digest.clone(),
             to: configured.to_string(),
@@ -223,6 +225,8 @@ impl Builds {
     }
 }
 
+/// Who is recorded where the host acts by itself.
+pub const ITSELF: &str = "membrana";
 /// The outcome of what was done.
 pub const IN_FORCE: &str = "in force";
 /// How records' names end.

@@ -39,6 +39,7 @@ fn the_demo_answers_one_complaint_on_four_networks_and_ends_well() {
         "the forged event is refused: 401",
         "52 stored, 52 tasks, 12 replies for 52 things said: 0 lost, 0 doubled",
         "\"mood\" is missing in this decision",
+        "200 of 200 analysed once each",
         "signatures checked",
         "each of the four complaints has one answer on its network, and Rosa none",
     ] {

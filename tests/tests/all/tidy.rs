@@ -65,7 +65,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("rules", &["stage", "store", "plugin"]),
     ("outbox", &["stage", "store", "plugin"]),
     ("sinks", &["stage", "store", "egress"]),
-    ("console", &["ingress", "stage", "store", "rules", "egress"]),
+    ("console", &["ingress", "stage", "store", "plugin", "rules", "egress"]),
 ];
 
 /// The rooms that a file names, be it `crate::store::Store` or `use crate::{model::Seq, store}`.

@@ -21,7 +21,7 @@ use super::figure::{Bar, in_turns, median, spread};
 use super::{Figure, Scratch, failed};
 
 /// Ten seconds.
-const EVENTS: u32 = 10_000;
+pub(super) const EVENTS: u32 = 10_000;
 /// Between two events: 1,000 a second.
 const PACE: Duration = Duration::from_millis(1);
 /// Units: a second.
@@ -35,23 +35,24 @@ const BAR: Bar = Bar::AtMost(20.0);
 /// Under it the host does not keep up, and no latency means anything.
 const BAR_RATE: Bar = Bar::AtLeast(0.95);
 const ROUNDS_MAX: usize = 4;
-const SECRET: &str = "whsec_YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=";
-const CONFIG: &str = "[host]\nlisten = \"127.0.0.1:0\"\n[[channel]]\nname = \"shop\"\nplugin = \"touchpoint\"\nconfig = { kind = \"checkin\", id = \"/id\", text = \"/note\" }\ningress = { verify = \"standard-webhooks\" }\nsecrets = { webhook = { file = \"secret\" } }\n";
+pub(super) const SECRET: &str = "whsec_YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=";
+pub(super) const CONFIG: &str = "[host]\nlisten = \"127.0.0.1:0\"\n[[channel]]\nname = \"shop\"\nplugin = \"touchpoint\"\nconfig = { kind = \"checkin\", id = \"/id\", text = \"/note\" }\ningress = { verify = \"standard-webhooks\" }\nsecrets = { webhook = { file = \"secret\" } }\n";
 
 /// What one run came to.
-struct Paced {
+pub(super) struct Paced {
     /// Units: milliseconds.
-    p99: f64,
+    pub(super) p99: f64,
     /// Answers a second.
     rate: f64,
 }
 
-fn p99(mut times: Vec<f64>) -> f64 {
+pub(super) fn p99(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(f64::INFINITY)
 }
 
-async fn paced<T: Future<Output = Result<(), String>> + Send + 'static>(call: impl Fn(u32) -> T) -> Result<Paced, Failure> {
+/// Calls at their planned instants; one that fails fails the run.
+pub(super) async fn paced<T: Future<Output = Result<(), String>> + Send + 'static>(call: impl Fn(u32) -> T) -> Result<Paced, Failure> {
     let begin = Instant::now();
     let mut calls = JoinSet::new();
     for n in 0..EVENTS {
@@ -71,6 +72,12 @@ fn body(n: u32) -> String {
     format!("{{\"id\":\"order-{n}\",\"note\":\"{}\"}}", super::native::TEXTS.first().copied().unwrap_or_default())
 }
 
+/// One event. Errors: it is not acknowledged, in words.
+pub(super) async fn post(shop: Shop, n: u32) -> Result<(), String> {
+    let answer = shop.post(&format!("evt-{n}"), Dress::Right, &body(n)).await?;
+    if answer.status == 202 { Ok(()) } else { Err(format!("status {}", answer.status)) }
+}
+
 async fn over_http(dir: &Path) -> Result<Paced, Failure> {
     let scratch = Scratch::new(dir, "webhook")?;
     let file = scratch.0.join("membrana.toml");
@@ -79,14 +86,7 @@ async fn over_http(dir: &Path) -> Result<Paced, Failure> {
     let app = App::start(&file, crate::app::process_env()).await?;
     let Some(address) = app.addresses().first().copied() else { return Err(failed("no address")) };
     let shop = Shop { address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() };
-    let measured = paced(|n| {
-        let shop = shop.clone();
-        async move {
-            let answer = shop.post(&format!("evt-{n}"), Dress::Right, &body(n)).await?;
-            if answer.status == 202 { Ok(()) } else { Err(format!("status {}", answer.status)) }
-        }
-    });
-    let measured = measured.await;
+    let measured = paced(|n| post(shop.clone(), n)).await;
     app.stop().await;
     measured
 }

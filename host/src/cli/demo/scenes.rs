@@ -36,6 +36,8 @@ impl Scenes {
         breathe().await;
         self.go_mad().await?;
         breathe().await;
+        self.swap().await?;
+        breathe().await;
         self.summary(&complaints).await
     }
 
