@@ -30,13 +30,14 @@ use crate::console::{self, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::{Hook, Ingress, Streaming};
 use crate::intake::Intake;
+use crate::media::Media;
 use crate::model::ChannelName;
 use crate::outbox::Outbox;
 use crate::plugin::{Engine, EngineConfig, PluginError};
 use crate::rules::{Rules, Timers};
 use crate::sinks::Sink;
 use crate::stage::{self, Journal, Work};
-use crate::store::{Reader, SledStore, Store, StoreError};
+use crate::store::{NO_MEDIA, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
@@ -246,6 +247,7 @@ impl App {
             addresses,
         };
         app.begin_sinks(&prepared).await?;
+        app.begin_media(&prepared).await?;
         app.put_in_force(&config, prepared);
         app.serve(listeners);
         app.keep_house();
@@ -269,6 +271,7 @@ impl App {
         let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
         log_findings(&report);
         self.begin_sinks(&prepared).await?;
+        self.begin_media(&prepared).await?;
         self.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
@@ -340,6 +343,27 @@ impl App {
         Ok(())
     }
 
+    /// Of a channel that keeps files from now on, those that come from now on are fetched; of one that keeps them no longer, none.
+    async fn begin_media(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        let mut names = self.journal.store.channels().await?;
+        names.extend(prepared.channels.iter().map(|channel| ChannelName::from(channel.name.as_str())));
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let record = self.journal.store.channel(&name).await?;
+            let is_wanted = prepared.channels.iter().any(|channel| channel.name == name.as_str() && channel.media.is_some());
+            let position = match (is_wanted, record.positions.get(&Reader::Media).copied()) {
+                (true, None | Some(NO_MEDIA)) => record.last.0,
+                (false, Some(position)) if position != NO_MEDIA => NO_MEDIA,
+                _ => continue,
+            };
+            let mut commit = self.journal.begin(&name);
+            commit.positions.push((Reader::Media, position));
+            self.journal.commit(commit).await?;
+        }
+        Ok(())
+    }
+
     fn put_in_force(&self, config: &Config, prepared: Prepared) {
         let stop = CancellationToken::new();
         let sections = sections_of(config, Some(&prepared));
@@ -370,6 +394,9 @@ impl App {
                 teams: Arc::clone(&teams),
                 strikes: Mutex::default(),
             }));
+            if let Some((bounds, door)) = prepared.media {
+                works.push(Arc::new(Media::new(journal.clone(), channel.clone(), Arc::clone(&prepared.plugin), door, bounds)));
+            }
             works.push(Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }));
             if let Some(class) = prepared.class {
                 let (journal, channel, plugin, terms) = (journal.clone(), channel.clone(), prepared.plugin, prepared.terms);
@@ -412,6 +439,11 @@ impl App {
                         Ok(0) => {}
                         Ok(n_dropped) => info!(%channel, n_dropped, "Raw items past their time were dropped."),
                         Err(failure) => warn!(%channel, error = %chain(&failure), "Raw items past their time stay."),
+                    }
+                    match journal.store.drop_media(&channel, journal.clock.now()).await {
+                        Ok(0) => {}
+                        Ok(n_dropped) => info!(%channel, n_dropped, "Files past their time were dropped."),
+                        Err(failure) => warn!(%channel, error = %chain(&failure), "Files past their time stay."),
                     }
                 }
                 tokio::select! {

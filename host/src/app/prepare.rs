@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::analysis::Analyzer;
 use crate::config::{Channel, Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
-use crate::egress::Budget;
+use crate::egress::{Budget, Door};
 use crate::ingress::Verifier;
+use crate::media::Bounds;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
 use crate::plugin::{Asked, Generation, Kind, Limits, Load, Manifest, Slot, Surroundings, inspect, missing_grants};
@@ -53,6 +54,8 @@ pub struct PreparedChannel {
     pub verifier: Option<Verifier>,
     /// Methods of its webhooks.
     pub methods: Vec<String>,
+    /// How much of its files is kept, and the way to their addresses; none where none are fetched.
+    pub media: Option<(Bounds, Arc<Door>)>,
 }
 
 /// Loads every plugin and asks it about its section. `None` where an error was found; the report has all there are.
@@ -61,7 +64,8 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
     let mut channels = Vec::new();
     for channel in &config.channels {
         if let Some(generation) = preparing.load(&channel.plugin, Kind::Connector, Some(channel)).await {
-            channels.push(prepared_channel(config, channel, generation));
+            preparing.check_media(channel, &generation);
+            channels.push(preparing.channel(channel, generation));
         }
     }
     let mut analyzers = Vec::new();
@@ -145,7 +149,7 @@ impl Preparing<'_> {
             name: section.name.clone(),
             bytes: found.bytes,
             config: section.config.to_string(),
-            door: Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data).of_plugin(manifest, section),
+            door: self.doors().of_plugin(manifest, section),
             limits,
         };
         match self.kit.engine.load(load).await {
@@ -210,6 +214,26 @@ impl Preparing<'_> {
             self.report.error(mistake.place, mistake.message, mistake.cure);
         }
         is_granted
+    }
+
+    /// A channel that keeps files, of a plugin that brings none.
+    fn check_media(&mut self, channel: &Channel, generation: &Generation) {
+        if channel.media.is_some() && generation.manifest().wants.http.is_none() && !generation.has_media() {
+            let message = format!("`{}` has `media`, and plugin `{}` can bring no files", channel.plugin.name, channel.plugin.plugin);
+            self.report.warning(channel.plugin.places.section(), message, "leave `media` out");
+        }
+    }
+
+    fn channel(&self, channel: &Channel, generation: Arc<Generation>) -> PreparedChannel {
+        let media = channel.media.map(|media| {
+            let bounds = Bounds { keep: media.keep, file_bytes: media.file_bytes, total_bytes: media.total_bytes };
+            (bounds, self.doors().of_media(&channel.plugin, media.file_bytes))
+        });
+        PreparedChannel { media, ..prepared_channel(self.config, channel, generation) }
+    }
+
+    fn doors(&self) -> Doors<'_> {
+        Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data)
     }
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
@@ -280,6 +304,7 @@ fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generati
         class,
         verifier,
         methods,
+        media: None,
         plugin: Arc::new(Slot::new(Arc::clone(&generation))),
     }
 }

@@ -140,9 +140,12 @@ pub(super) fn about(disk: &Disk, channel: u32, about: InteractionId) -> Result<V
 
 /// The bytes of one file. It blocks.
 pub(super) fn body(disk: &Disk, dir: &Path, channel: u32, about: InteractionId, index: u16) -> Result<Option<Vec<u8>>, StoreError> {
-    match disk.get_as::<Stored>(&keys::media(channel, about, index))? {
-        Some(stored) => read(dir, channel, &stored),
-        None => Ok(None),
+    let key = keys::media(channel, about, index);
+    let Some(stored) = disk.get_as::<Stored>(&key)? else { return Ok(None) };
+    match read(dir, channel, &stored) {
+        // It was dropped or replaced meanwhile.
+        Err(StoreError::Damaged(_)) if disk.get_as::<Stored>(&key)?.is_none_or(|now| now.token != stored.token) => Ok(None),
+        read => read,
     }
 }
 
@@ -201,11 +204,8 @@ pub(super) fn take_stock(disk: &Disk, dir: &Path, live: &Live) -> Result<(), Sto
 /// Reads every file once.
 pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) -> Result<(), StoreError> {
     for stored in stored(disk, &keys::all(Kind::Media, live.number))? {
-        // One that was dropped meanwhile is none of its business.
-        let place = keys::media(live.number, stored.media.interaction, stored.media.index);
-        match read(dir, live.number, &stored) {
-            Err(error) if disk.get(&place)?.is_some() => damage.push(format!("channel {}: attachments: {error}", live.name)),
-            _ => {}
+        if let Err(error) = body(disk, dir, live.number, stored.media.interaction, stored.media.index) {
+            damage.push(format!("channel {}: attachments: {error}", live.name));
         }
     }
     Ok(())
