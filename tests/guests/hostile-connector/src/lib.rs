@@ -1,7 +1,7 @@
 //! A connector that misbehaves as its configuration says.
 
 use membrana_sdk::connector::{Change, Interaction, Ours, Page, Raw};
-use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, register_connector};
+use membrana_sdk::{Attachment, Connector, Fault, Finding, Media, NativeId, Result, Surroundings, register_connector, register_media};
 
 struct Hostile;
 
@@ -65,9 +65,41 @@ impl Connector for Hostile {
         Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0), allowance: None })
     }
 
-    fn receive(_raw: Raw) -> Result<Vec<Change>> {
+    fn receive(raw: Raw) -> Result<Vec<Change>> {
+        if membrana_sdk::config::json().contains("fetch-") {
+            return Ok(vec![with_a_file(&raw)]);
+        }
         if misbehave("receive") { Ok(vec![lie()]) } else { Err(Fault::permanent("hostile", "it understands nothing")) }
     }
 }
 
+impl Media for Hostile {
+    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>> {
+        if misbehave("fetch") { Ok(vec![7; max_bytes as usize + 1]) } else { Ok(media_ref.as_bytes().to_vec()) }
+    }
+}
+
+/// An honest word with a file that only this plugin can fetch.
+fn with_a_file(raw: &Raw) -> Change {
+    let Change::Upsert(lie) = lie() else { unreachable!() };
+    let file = Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: None, media_ref: Some("file".to_owned()) };
+    Change::Upsert(Interaction {
+        native: NativeId { scope: String::new(), id: "1".to_owned() },
+        aka: Vec::new(),
+        kind: "post".to_owned(),
+        visibility: "public".to_owned(),
+        ours: Ours::No,
+        automated: "no".to_owned(),
+        text: String::from_utf8_lossy(&raw.body).into_owned(),
+        language: None,
+        url: None,
+        attachments: vec![file],
+        occurred: raw.received,
+        edited: None,
+        reply_context: None,
+        ..lie
+    })
+}
+
 register_connector!(Hostile);
+register_media!(Hostile);
