@@ -34,7 +34,7 @@ use crate::intake::Intake;
 use crate::model::ChannelName;
 use crate::plugin::{Builds, Engine, EngineConfig, PluginError};
 use crate::stage::Journal;
-use crate::store::{Reader, SledStore, Store, StoreError};
+use crate::store::{NO_MEDIA, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
@@ -213,6 +213,7 @@ impl App {
         let journal = Journal::new(store as Arc<dyn Store>, kit.clock.clone());
         let house = House::new(file, env, journal, config, kit);
         house.begin_sinks(&prepared).await?;
+        house.begin_media(&prepared).await?;
         house.put_in_force(&mut *house.running.lock().await, prepared);
         let mut app = Self { house, servers: JoinSet::new(), stop: CancellationToken::new(), addresses };
         app.serve(listeners);
@@ -261,6 +262,11 @@ impl App {
                         Ok(0) => {}
                         Ok(n_dropped) => info!(%channel, n_dropped, "Raw items past their time were dropped."),
                         Err(failure) => warn!(%channel, error = %chain(&failure), "Raw items past their time stay."),
+                    }
+                    match journal.store.drop_media(&channel, journal.clock.now()).await {
+                        Ok(0) => {}
+                        Ok(n_dropped) => info!(%channel, n_dropped, "Files past their time were dropped."),
+                        Err(failure) => warn!(%channel, error = %chain(&failure), "Files past their time stay."),
                     }
                 }
                 tokio::select! {
@@ -311,6 +317,7 @@ impl House {
         let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
         log_findings(&report);
         self.begin_sinks(&prepared).await?;
+        self.begin_media(&prepared).await?;
         running.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
@@ -332,6 +339,27 @@ impl House {
             }
             let mut commit = self.journal.begin(&name);
             commit.positions.extend(new.into_iter().map(|reader| (reader, record.position(&Reader::Rules))));
+            self.journal.commit(commit).await?;
+        }
+        Ok(())
+    }
+
+    /// Of a channel that keeps files from now on, those that come from now on are fetched; of one that keeps them no longer, none.
+    async fn begin_media(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        let mut names = self.journal.store.channels().await?;
+        names.extend(prepared.channels.iter().map(|channel| ChannelName::from(channel.name.as_str())));
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let record = self.journal.store.channel(&name).await?;
+            let is_wanted = prepared.channels.iter().any(|channel| channel.name == name.as_str() && channel.media.is_some());
+            let position = match (is_wanted, record.positions.get(&Reader::Media).copied()) {
+                (true, None | Some(NO_MEDIA)) => record.last.0,
+                (false, Some(position)) if position != NO_MEDIA => NO_MEDIA,
+                _ => continue,
+            };
+            let mut commit = self.journal.begin(&name);
+            commit.positions.push((Reader::Media, position));
             self.journal.commit(commit).await?;
         }
         Ok(())

@@ -212,6 +212,9 @@ enum InteractionCommand {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
+        /// Write the bytes of its Nth attachment instead, counted from 0: `--attachment 0 > FILE`.
+        #[arg(long, value_name = "N")]
+        attachment: Option<u16>,
     },
     /// One, with everything that happened to it and why.
     Explain {

@@ -103,6 +103,19 @@ pub struct Channel {
     pub poll: Duration,
     /// It takes webhooks.
     pub ingress: Option<Ingress>,
+    /// The files of its messages are fetched.
+    pub media: Option<Media>,
+}
+
+/// `media` of a channel: the files of its messages are fetched and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Media {
+    /// From when a file was fetched.
+    pub keep: Duration,
+    /// Of one file. Units: bytes.
+    pub file_bytes: u32,
+    /// Of all files of the channel. Units: bytes.
+    pub total_bytes: u64,
 }
 
 /// `ingress` of a channel: how its webhooks prove themselves. What is secret lies in the channel's `secrets`.

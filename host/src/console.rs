@@ -5,6 +5,7 @@
 
 mod auth;
 mod builds;
+mod files;
 mod hooks;
 mod lists;
 mod metrics;
@@ -128,6 +129,7 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/interactions", get(lists::interactions))
         .route("/api/v1/interactions/{id}", get(read::interaction))
         .route("/api/v1/interactions/{id}/explain", get(read::explain))
+        .route("/api/v1/interactions/{id}/attachments/{n}", get(files::attachment))
         .route("/api/v1/tasks", get(lists::tasks))
         .route("/api/v1/tasks/{id}", get(read::task))
         .route("/api/v1/tasks/{id}/close", post(orders::close_task))

@@ -13,6 +13,7 @@ pub mod console;
 pub mod egress;
 pub mod ingress;
 pub mod intake;
+pub mod media;
 pub mod model;
 pub mod outbox;
 pub mod plugin;

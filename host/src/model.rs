@@ -9,6 +9,7 @@ mod entry;
 mod fault;
 mod ids;
 mod interaction;
+mod media;
 mod scheme;
 pub mod shown;
 mod tally;
@@ -20,9 +21,10 @@ pub use dead::{DeadLetter, DeadSubject};
 pub use entry::{Entry, EntryBody, Fact, NewEntry, NewRaw, RECEIVED_ATTR, RawItem, RawOrigin};
 pub use fault::{Detail, Fault, Finding, Severity};
 pub use ids::{
-    ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, TaskId, Timestamp,
+    ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, Sha256, TaskId, Timestamp,
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
+pub use media::{Media, MediaCount, MediaOutcome, MediaState};
 pub use scheme::Scheme;
 pub use tally::{Count, Tally};
 pub use terms::{LengthUnit, ReplyTerms, SUMMONED_ATTR, Unfit};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, Fingerprint, IdKey, IdentityId,
-    InteractionId, Lineup, NewEntry, NewRaw, RawItem, Results, Seq, Tally, Task, TaskId, Timer, Timestamp,
+    InteractionId, Lineup, Media, MediaCount, NewEntry, NewRaw, RawItem, Results, Seq, Tally, Task, TaskId, Timer, Timestamp,
 };
 
 pub use memory::MemoryStore;
@@ -52,6 +52,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Drops raw items received before `before` that the reader `raw` has passed and no dead letter names.
     async fn drop_raw(&self, channel: &ChannelName, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// What became of an interaction's attachments, by their place.
+    async fn media_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Media>, StoreError>;
+
+    /// The bytes of one attachment, where they are stored. Errors: [`StoreError::Damaged`] where they are not what was stored.
+    async fn media_body(&self, channel: &ChannelName, interaction: InteractionId, index: u16) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Drops files that are kept no longer, and what is known of them.
+    async fn drop_media(&self, channel: &ChannelName, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Entries from `from` on, rising.
     async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError>;
@@ -174,6 +183,11 @@ pub struct Commit {
     pub sink_retries: Vec<SinkRetry>,
     /// Sink events delivered or given up: sink and id.
     pub sink_retries_gone: Vec<(String, String)>,
+    /// What became of attachments, with their bytes where they are stored; the same place again replaces. Of an interaction that
+    /// is gone nothing is kept: its `Gone` takes all files with it, and one that comes later is dropped.
+    pub media: Vec<(Media, Vec<u8>)>,
+    /// Attachments of which nothing is kept any more, before those are written; absent ones are fine.
+    pub media_gone: Vec<(InteractionId, u16)>,
     /// Things set aside; the same id again replaces.
     pub dead: Vec<DeadLetter>,
     /// Dead letters taken back.
@@ -211,6 +225,8 @@ impl Commit {
             timers_gone: Vec::new(),
             sink_retries: Vec::new(),
             sink_retries_gone: Vec::new(),
+            media: Vec::new(),
+            media_gone: Vec::new(),
             dead: Vec::new(),
             dead_gone: Vec::new(),
             status: None,
@@ -244,7 +260,12 @@ pub enum Reader {
     Sink(String),
     /// One catch-up pass, by analyzer.
     CatchUp(String),
+    /// The files of messages: every attachment up to here has its record or needs none. [`NO_MEDIA`] where none are fetched.
+    Media,
 }
+
+/// The position of [`Reader::Media`] where a channel's files are not fetched any more.
+pub const NO_MEDIA: u64 = u64::MAX;
 
 /// Where a channel stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -261,6 +282,8 @@ pub struct ChannelRecord {
     pub status: Option<ChannelStatus>,
     /// What was counted of it.
     pub tally: Tally,
+    /// Its files.
+    pub media: MediaCount,
 }
 
 impl ChannelRecord {

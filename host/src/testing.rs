@@ -195,6 +195,7 @@ pub struct Scripted {
     probe: Option<Script<(String, Message), Probed>>,
     door: Option<Arc<Door>>,
     open: Option<Script<Option<String>, StreamRequest>>,
+    fetch: Option<Script<String, Vec<u8>>>,
     analyze: Option<Script<Vec<String>, Vec<Vec<Annotation>>>>,
     decide: Option<Script<Vec<RuleEvent>, Vec<RuleDecision>>>,
 }
@@ -228,6 +229,12 @@ impl Scripted {
     pub fn open(mut self, door: Door, script: impl Fn(Option<String>) -> Result<StreamRequest, Fault> + Send + Sync + 'static) -> Self {
         self.door = Some(Arc::new(door));
         self.open = Some(Box::new(script));
+        self
+    }
+
+    /// What an attachment is asked with in, its bytes out.
+    pub fn fetch(mut self, script: impl Fn(String) -> Result<Vec<u8>, Fault> + Send + Sync + 'static) -> Self {
+        self.fetch = Some(Box::new(script));
         self
     }
 
@@ -282,6 +289,14 @@ impl Native for Scripted {
 
     fn open(&self, cursor: Option<String>) -> Result<StreamRequest, Fault> {
         told(self.open.as_ref(), cursor)
+    }
+
+    fn has_media(&self) -> bool {
+        self.fetch.is_some()
+    }
+
+    fn fetch(&self, media_ref: &str, _bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        told(self.fetch.as_ref(), media_ref.to_owned())
     }
 
     fn analyze(&self, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {

@@ -37,6 +37,7 @@ world!(
     "membrana:plugin/net@0.1.0": net
 );
 world!(stream, "stream-alone");
+world!(media, "media-alone");
 world!(
     analyzer,
     "analyzer-plugin",

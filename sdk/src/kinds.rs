@@ -46,6 +46,14 @@ pub trait Stream {
     fn open(cursor: Option<String>) -> Result<Subscription>;
 }
 
+/// Beside [`Connector`]: fetches attachments that have no plain URL, where an admin wants files kept.
+pub trait Media {
+    /// The bytes of the attachment whose `media_ref` this is, at most `max_bytes`; asked after its message was stored, state is read
+    /// only. [`Fault::permanent`] with the code `too-large` where it does not fit, `gone` where it is no more; what time may mend is
+    /// asked for again.
+    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>>;
+}
+
 /// Says something about interactions; pure.
 pub trait Analyzer {
     /// Checks the plugin's section of the configuration (JSON).
@@ -95,6 +103,12 @@ impl<T: Stream> bindings::stream::exports::membrana::plugin::connector_stream::G
     }
 }
 
+impl<T: Media> bindings::media::exports::membrana::plugin::connector_media::Guest for Exported<T> {
+    fn fetch(media_ref: String, max_bytes: u32) -> Result<Vec<u8>> {
+        T::fetch(&media_ref, max_bytes)
+    }
+}
+
 impl Item {
     /// What an analyzer named in `after` said under this key.
     pub fn earlier(&self, key: &str) -> Option<&Value> {
@@ -133,6 +147,14 @@ macro_rules! register_connector {
 macro_rules! register_stream {
     ($plugin:ty) => {
         $crate::__register!(stream, Stream, $plugin);
+    };
+}
+
+/// Exports a [`Media`] beside the connector.
+#[macro_export]
+macro_rules! register_media {
+    ($plugin:ty) => {
+        $crate::__register!(media, Media, $plugin);
     };
 }
 

@@ -21,7 +21,7 @@ pub mod testing;
 pub mod text;
 
 pub use errors::{Result, finding_error, finding_info, finding_warning};
-pub use kinds::{Analyzer, Connector, Rule, Stream};
+pub use kinds::{Analyzer, Connector, Media, Rule, Stream};
 pub use services::{clock, config, http, log, net, state};
 
 pub use bindings::everything::membrana::plugin::types::{
@@ -48,6 +48,6 @@ pub mod rule {
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::bindings::{analyzer, connector, rule, stream};
+    pub use crate::bindings::{analyzer, connector, media, rule, stream};
     pub use crate::kinds::Exported;
 }

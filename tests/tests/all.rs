@@ -40,6 +40,8 @@ mod letters;
 mod load;
 #[path = "all/logins.rs"]
 mod logins;
+#[path = "all/media.rs"]
+mod media;
 #[path = "all/networks.rs"]
 mod networks;
 #[path = "all/real.rs"]

@@ -67,6 +67,19 @@ impl<'a> Doors<'a> {
         Some(Arc::new(self.egress.door(config)))
     }
 
+    /// The host's own way to plain URLs of files, for a channel that keeps them: wherever the admin lets it go, be it wanted by the
+    /// manifest or not, and without any credential: the addresses are the network's.
+    pub(super) fn of_media(&self, section: &Plugin, file_bytes: u32) -> Arc<Door> {
+        let granted = section.grant.http.iter().filter_map(|text| HttpGrant::parse(text).ok());
+        Arc::new(self.egress.door(DoorConfig {
+            http: granted.collect(),
+            methods: vec!["GET".to_owned()],
+            private: ranges(&section.grant.private),
+            answer_max: Some(file_bytes as usize),
+            ..DoorConfig::default()
+        }))
+    }
+
     /// `None` where nothing of it is configured.
     fn for_http(&self, manifest: &Manifest, section: &Plugin, name: &str, want: &WantsCredential, origins: Vec<HttpGrant>) -> Option<Credential> {
         let inject = Inject::parse(want.inject.as_deref().unwrap_or("bearer"))?;

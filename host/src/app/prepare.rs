@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::analysis::Analyzer;
 use crate::config::{self, Channel, Config, Place, Plugin, Report, Severity, nearest};
 use crate::console::{Section, Sections};
-use crate::egress::Budget;
+use crate::egress::{Budget, Door};
 use crate::ingress::Hook;
+use crate::media::Bounds;
 use crate::model::{ChannelName, Digest, ReplyTerms};
 use crate::outbox::SendClass;
 use crate::plugin::{Asked, Builds, Generation, Kind, Limits, Load, Manifest, Surroundings, inspect, missing_grants};
@@ -52,6 +53,8 @@ pub struct PreparedChannel {
     pub class: Option<SendClass>,
     /// Where its webhooks come in, if it takes any.
     pub hook: Option<Arc<Hook>>,
+    /// How much of its files is kept, and the way to their addresses; none where none are fetched.
+    pub media: Option<(Bounds, Arc<Door>)>,
 }
 
 /// Loads every plugin and asks it about its section. `None` where an error was found; the report has all there are.
@@ -150,7 +153,12 @@ impl<'a> Preparing<'a> {
 
     async fn channel(&mut self, channel: &Channel) -> Option<PreparedChannel> {
         let generation = self.load(&channel.plugin, Kind::Connector, Some(channel)).await?;
-        Some(prepared_channel(self.config, channel, generation))
+        self.check_media(channel, &generation);
+        let media = channel.media.map(|media| {
+            let bounds = Bounds { keep: media.keep, file_bytes: media.file_bytes, total_bytes: media.total_bytes };
+            (bounds, self.doors().of_media(&channel.plugin, media.file_bytes))
+        });
+        Some(PreparedChannel { media, ..prepared_channel(self.config, channel, generation) })
     }
 
     async fn analyzer(&mut self, analyzer: &config::Analyzer) -> Option<Analyzer> {
@@ -235,7 +243,7 @@ impl<'a> Preparing<'a> {
             name: section.name.clone(),
             bytes: found.bytes,
             config: section.config.to_string(),
-            door: Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data).of_plugin(manifest, section),
+            door: self.doors().of_plugin(manifest, section),
             limits,
         };
         match self.kit.engine.load(load).await {
@@ -297,6 +305,18 @@ impl<'a> Preparing<'a> {
             self.report.error(mistake.place, mistake.message, mistake.cure);
         }
         is_granted
+    }
+
+    /// A channel that keeps files, of a plugin that brings none.
+    fn check_media(&mut self, channel: &Channel, generation: &Generation) {
+        if channel.media.is_some() && generation.manifest().wants.http.is_none() && !generation.has_media() {
+            let message = format!("`{}` has `media`, and plugin `{}` can bring no files", channel.plugin.name, channel.plugin.plugin);
+            self.report.warning(channel.plugin.places.section(), message, "leave `media` out");
+        }
+    }
+
+    fn doors(&self) -> Doors<'_> {
+        Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data)
     }
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
@@ -367,6 +387,7 @@ fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generati
         terms: Arc::new(manifest.reply_terms()),
         class,
         hook,
+        media: None,
         plugin: Arc::clone(&generation),
     }
 }

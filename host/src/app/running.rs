@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use crate::analysis::{Analysis, Analyzers, CatchUp};
 use crate::ingress::{Hook, Streaming};
 use crate::intake::Intake;
+use crate::media::Media;
 use crate::model::ChannelName;
 use crate::outbox::Outbox;
 use crate::plugin::Generation;
@@ -154,6 +155,9 @@ impl Around {
             teams: Arc::clone(&self.teams),
             strikes: Mutex::default(),
         }));
+        if let Some((bounds, door)) = &prepared.media {
+            works.push(Arc::new(Media::new(journal(), channel(), plugin(), Arc::clone(door), *bounds)));
+        }
         works.push(Arc::new(Timers { journal: journal(), channel: channel() }));
         if let Some(class) = prepared.class {
             let terms = Arc::clone(&prepared.terms);

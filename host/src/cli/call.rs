@@ -90,29 +90,17 @@ impl Caller {
         body: Option<Bytes>,
         each: &mut dyn FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let wrong = |error: String| Failure::failed(error, "");
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
-        if let Self::Host(_, Some(token)) = self {
-            request = request.header("authorization", format!("Bearer {}", token.expose()));
-        }
-        let request = request.body(Body::from(body.unwrap_or_default())).map_err(|error| wrong(error.to_string()))?;
-        let (head, body) = match self {
-            Self::InProcess(router, _) => router.clone().oneshot(request).await.unwrap_or_default().into_parts(),
-            Self::Host(address, _) => {
-                let (head, body) = send(*address, request).await?.into_parts();
-                (head, Body::new(body))
-            }
-        };
+        let (head, body) = self.ask(method, path, body).await?;
         let is_ok = head.status.is_success();
         let (mut stream, mut rest) = (body.into_data_stream(), Vec::new());
         while let Some(chunk) = stream.next().await {
-            rest.extend_from_slice(&chunk.map_err(|error| wrong(format!("the answer broke off: {error}")))?);
+            rest.extend_from_slice(&chunk.map_err(broken_off)?);
             while let (true, Some(end)) = (is_ok, rest.iter().position(|byte| *byte == b'\n')) {
                 let line: Vec<u8> = rest.drain(..=end).collect();
                 each(String::from_utf8_lossy(&line).trim_end())?;
             }
             if rest.len() > LINE_MAX {
-                return Err(wrong("the answer has a line that is too long".to_owned()));
+                return Err(Failure::failed("the answer has a line that is too long", ""));
             }
         }
         let rest = String::from_utf8_lossy(&rest).into_owned();
@@ -123,6 +111,37 @@ impl Caller {
             each(rest.trim_end())?;
         }
         Ok(())
+    }
+
+    /// A call whose answer is bytes; `each` gets them as they come.
+    pub(super) async fn bytes(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let (head, body) = self.ask("GET", path, None).await?;
+        let (mut stream, mut refusal) = (body.into_data_stream(), Vec::new());
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(broken_off)?;
+            if head.status.is_success() {
+                each(&chunk)?;
+            } else if refusal.len() < LINE_MAX {
+                refusal.extend_from_slice(&chunk);
+            }
+        }
+        if head.status.is_success() { Ok(()) } else { Err(refused(head.status, &String::from_utf8_lossy(&refusal))) }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Bytes>) -> Result<(axum::http::response::Parts, Body), Failure> {
+        let wrong = |error: String| Failure::failed(error, "");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if let Self::Host(_, Some(token)) = self {
+            request = request.header("authorization", format!("Bearer {}", token.expose()));
+        }
+        let request = request.body(Body::from(body.unwrap_or_default())).map_err(|error| wrong(error.to_string()))?;
+        Ok(match self {
+            Self::InProcess(router, _) => router.clone().oneshot(request).await.unwrap_or_default().into_parts(),
+            Self::Host(address, _) => {
+                let (head, body) = send(*address, request).await?.into_parts();
+                (head, Body::new(body))
+            }
+        })
     }
 
     /// A call whose answer is one object.
@@ -192,6 +211,10 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
     tokio::spawn(async move { drop(connection.await) });
     let answered = timeout(patience, sender.send_request(request.map(|body| body.boxed_unsync()))).await;
     answered.map_err(|_| late(patience))?.map_err(|error| unreachable(error.to_string()))
+}
+
+fn broken_off(error: axum::Error) -> Failure {
+    Failure::failed(format!("the answer broke off: {error}"), "")
 }
 
 fn refused(status: StatusCode, body: &str) -> Failure {

@@ -49,6 +49,11 @@ pub(super) fn put(line: impl std::fmt::Display) -> Result<(), Failure> {
     written(writeln!(anstream::stdout(), "{line}"))
 }
 
+/// Bytes of the answer, as they are. Errors: as of [`put`].
+pub(super) fn put_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    written(std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()))
+}
+
 /// What is buffered goes out. Errors: as of [`put`].
 pub(super) fn flush() -> Result<(), Failure> {
     written(anstream::stdout().flush())

@@ -95,9 +95,17 @@ fn json_of(origin: &str, inspection: &Inspection) -> Json {
             "attachments": manifest.wants.attachments,
             "state_bytes": manifest.state_quota(),
         },
+        "stream": exports(inspection, "connector-stream"),
+        "media": exports(inspection, "connector-media"),
         "config": manifest.config,
         "capabilities": manifest.capabilities,
     })
+}
+
+/// Says whether a connector has this ability besides.
+fn exports(inspection: &Inspection, interface: &str) -> bool {
+    let name = format!("membrana:plugin/{interface}@");
+    inspection.exports.iter().any(|export| export.starts_with(&name))
 }
 
 /// What a plugin is and wants.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::app::{find, process_env};
 
 use super::call::Caller;
-use super::outcome::{Failure, put};
+use super::outcome::{Failure, put, put_bytes};
 use super::{ChannelCommand, Command, DeadCommand, InteractionCommand, ListArgs, OutboxCommand, TaskCommand, show};
 
 /// Rows that a terminal shows where no limit is given.
@@ -71,6 +71,8 @@ enum Wish {
     /// Always one JSON object a line.
     Lines(String),
     Get(String, fn(&Json) -> Result<(), Failure>),
+    /// Bytes, as they are.
+    Bytes(String),
     Post(String, Bytes),
 }
 
@@ -88,6 +90,7 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
         Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put(line)).await,
         Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| put(line)).await,
         Wish::List(path, columns) => tables(caller, &path, columns).await,
+        Wish::Bytes(path) => caller.bytes(&path, &mut |bytes| put_bytes(bytes)).await,
         Wish::Get(path, show) => {
             let answer = caller.thing("GET", &path, None).await?;
             if is_json { put(answer) } else { show(&answer) }
@@ -146,7 +149,10 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Interaction(InteractionCommand::Export { list }) => {
             Wish::Lines(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]))
         }
-        Command::Interaction(InteractionCommand::Show { id }) => Wish::Get(one("interactions", &id, ""), show::thing),
+        Command::Interaction(InteractionCommand::Show { id, attachment: Some(n) }) => {
+            Wish::Bytes(one("interactions", &id, &format!("/attachments/{n}")))
+        }
+        Command::Interaction(InteractionCommand::Show { id, attachment: None }) => Wish::Get(one("interactions", &id, ""), show::thing),
         Command::Interaction(InteractionCommand::Explain { id }) => Wish::Get(one("interactions", &id, "/explain"), show::story),
         Command::Task(TaskCommand::List { list, state, team }) => {
             Wish::List(path("tasks", &list, is_json, &[("state", &state), ("team", &team)]), TASKS)

@@ -16,6 +16,7 @@ use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Repor
 use crate::egress::Budget;
 
 mod ingress;
+mod media;
 mod secrets;
 mod sink;
 
@@ -235,8 +236,8 @@ impl Checker<'_> {
             let place = self.reading.lines.place(&table.value("poll").map_or(0..0, Spanned::span));
             self.reading.report.error(place, format!("`poll` is {} ms", poll.as_millis()), "poll at most once a second: poll = \"1s\"");
         }
-        let ingress = self.ingress(table);
-        Some(Channel { plugin: plugin?, poll, ingress })
+        let (ingress, media) = (self.ingress(table), self.media(table));
+        Some(Channel { plugin: plugin?, poll, ingress, media })
     }
 
     fn budget(&mut self, table: &mut Table<'_, '_>) -> Budget {

@@ -21,7 +21,7 @@ fn the_file_that_init_writes_is_right() {
 }
 
 /// Text, a part of the first message, a part of its cure, line and column.
-const MISTAKES: [(&str, &str, &str, u32, u32); 26] = [
+const MISTAKES: [(&str, &str, &str, u32, u32); 29] = [
     ("[host]\nlisten = \"nowhere\"\n", "not an address", "127.0.0.1:7700", 2, 10),
     ("[host]\nlisten = \"0.0.0.0:7700\"\n", "others can reach", "admin_token", 2, 10),
     ("[host]\nlistn = \"x\"\n", "no key `listn`", "did you mean `listen`?", 2, 1),
@@ -45,6 +45,9 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 26] = [
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = \"x\"\n", "`ingress` is", "verify =", 4, 11),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\ningress = { verify = \"websub\", topics = \"x\" }\n", "not a list", "topics", 4, 41),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nconfig = { t_file = \"gone.toml\" }\n", "cannot read", "relative to", 4, 21),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = true\n", "`media` is true or false", "keep =", 4, 9),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { keep = \"a month\" }\n", "not a duration", "\"1d\"", 4, 18),
+    ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { file_bytes = 33554433 }\n", "33554433", "33554432", 4, 24),
     ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
     ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),
     (

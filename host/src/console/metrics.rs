@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingress::Ingress;
-use crate::model::{ChannelName, Tally};
+use crate::model::{ChannelName, MediaCount, Tally};
 
 use super::read::behind;
 use super::{Desk, Refusal};
@@ -49,6 +49,13 @@ struct OfState {
     state: String,
 }
 
+/// `stored`, or `failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFiles {
+    channel: String,
+    state: &'static str,
+}
+
 /// Dead letters read at once.
 const PAGE: usize = 256;
 /// More are not counted.
@@ -61,6 +68,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     let (entries, raw, dead) = (PerChannel::default(), PerChannel::default(), PerChannel::default());
     let lag = Family::<OfReader, Gauge<u64, AtomicU64>>::default();
     let (unknown, gaps) = (Family::<OfKind, Counter>::default(), Family::<OfGap, Counter>::default());
+    let (files, file_bytes) = (Family::<OfFiles, Gauge<u64, AtomicU64>>::default(), PerChannel::default());
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
     for name in desk.channels().await? {
         let record = desk.journal.store.channel(&name).await?;
@@ -71,6 +79,12 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
         dead.get_or_create(&OfChannel { channel: channel.clone() }).set(n_dead);
         for (reader, n) in behind(&record, &desk.sections.load().sinks) {
             lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
+        }
+        if record.media != MediaCount::default() {
+            for (state, n) in [("stored", record.media.stored), ("failed", record.media.failed)] {
+                files.get_or_create(&OfFiles { channel: channel.clone(), state }).set(n);
+            }
+            file_bytes.get_or_create(&OfChannel { channel: channel.clone() }).set(record.media.bytes);
         }
         count(&channel, &record.tally, &unknown, &gaps);
         if let Some(status) = record.status {
@@ -89,6 +103,8 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     registry.register("channel_state", "1 for the state that a channel is in", states);
     registry.register("unknown_kinds", "Payloads of a kind that the connector does not know, since ever", unknown);
     registry.register("gaps", "What a poll brought in a webhook's place (filled), and stretches out of reach (lost), since ever", gaps);
+    registry.register("media_files", "Attachments whose bytes are kept (stored), and those that could not be had (failed)", files);
+    registry.register("media_bytes", "Bytes of the files that a channel keeps", file_bytes);
     registry.register("webhooks_refused", "Webhooks that did not prove themselves, since the start", refused);
     let mut body = String::new();
     // Writing to a string cannot fail.

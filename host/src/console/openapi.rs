@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, &str, bool); 23] = [
+const PATHS: [(&str, &str, &str, &str, bool); 24] = [
     ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
@@ -15,6 +15,7 @@ const PATHS: [(&str, &str, &str, &str, bool); 23] = [
     ("get", "/api/v1/interactions", "listInteractions", "Interactions, newest first", true),
     ("get", "/api/v1/interactions/{id}", "showInteraction", "One interaction with annotations and decisions", false),
     ("get", "/api/v1/interactions/{id}/explain", "explainInteraction", "One interaction with everything that happened to it", false),
+    ("get", "/api/v1/interactions/{id}/attachments/{n}", "fetchAttachment", "The bytes of one attachment, counted from 0", false),
     ("get", "/api/v1/tasks", "listTasks", "Tasks", true),
     ("get", "/api/v1/tasks/{id}", "showTask", "One task", false),
     ("post", "/api/v1/tasks/{id}/close", "closeTask", "Close a task", false),
@@ -36,7 +37,11 @@ const PATHS: [(&str, &str, &str, &str, bool); 23] = [
 pub(super) async fn document() -> Answer<Json> {
     let mut paths: Map<String, Json> = Map::new();
     for (method, path, name, summary, is_list) in PATHS {
-        let media = if is_list { "application/x-ndjson" } else { "application/json" };
+        let media = match name {
+            "fetchAttachment" => "*/*",
+            _ if is_list => "application/x-ndjson",
+            _ => "application/json",
+        };
         let parameters: Vec<Json> = path
             .split('/')
             .filter_map(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')))
@@ -119,9 +124,18 @@ fn answer_of(name: &str) -> Json {
         "listActions" | "showAction" | "approveAction" | "rejectAction" | "retryAction" => "Action",
         "listDead" | "showDead" => "DeadLetter",
         "swapPlugin" | "rollBackPlugin" | "listBuilds" => "Build",
+        "fetchAttachment" => return json!({ "type": "string", "format": "binary" }),
         _ => return json!({ "type": "object" }),
     };
     json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn attachment() -> Json {
+    let maybe = || json!({ "type": ["string", "null"] });
+    json!({ "type": "object", "required": ["media_type"], "properties": {
+        "name": maybe(), "media_type": { "type": "string" }, "size": { "type": ["integer", "null"] }, "url": maybe(),
+        "state": { "enum": ["pending", "stored", "failed", null] }, "reason": maybe(), "sha256": maybe(),
+    } })
 }
 
 fn schemas() -> Json {
@@ -138,13 +152,13 @@ fn schemas() -> Json {
     json!({
         "Channel": object(&["name", "state"], json!({
             "plugin": maybe, "digest": maybe, "hook": maybe, "reason": maybe, "since": maybe, "budget": { "type": ["object", "null"] },
-            "entries": { "type": "integer" }, "behind": { "type": "object" }, "unknown": counts("kind"),
+            "entries": { "type": "integer" }, "media": { "type": "object" }, "behind": { "type": "object" }, "unknown": counts("kind"),
             "gaps": object(&[], json!({ "filled": { "anyOf": [count(&[]), { "type": "null" }] }, "lost": counts("reason") })),
         })),
         "Error": object(&["error"], json!({ "error": object(&["code", "message", "cure"], json!({})) })),
         "Interaction": object(&["id", "channel", "kind"], json!({
             "native": { "type": "object" }, "author": { "type": ["object", "null"] }, "text": maybe, "url": maybe, "visibility": maybe,
-            "received_at": moment, "annotations": list, "missing": list, "decisions": list,
+            "received_at": moment, "attachments": { "type": "array", "items": attachment() }, "annotations": list, "missing": list, "decisions": list,
         })),
         "Task": object(&["id", "team", "interaction"], json!({
             "state": { "enum": TaskState::ALL.map(TaskState::word) }, "due_at": maybe, "row": maybe, "assignee": maybe,

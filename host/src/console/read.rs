@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::egress::{Budget, Spent};
 use crate::model::{Action, ActionId, ChannelName, Count, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
-use crate::store::{ChannelRecord, Reader, Resolved, view};
+use crate::store::{ChannelRecord, NO_MEDIA, Reader, Resolved, view};
 
 use super::lists::Narrow;
 use super::{Desk, Refusal};
@@ -78,6 +78,7 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
             "filled": record.tally.filled.map(|count| json!({ "times": count.times, "last_at": shown::rfc3339(count.last) })),
             "lost": counts_json("reason", &record.tally.lost),
         },
+        "media": { "stored": record.media.stored, "failed": record.media.failed, "bytes": record.media.bytes },
         "behind": behind(&record, &sections.sinks),
     }))
 }
@@ -105,6 +106,9 @@ pub(super) fn behind(record: &ChannelRecord, sinks: &[String]) -> BTreeMap<Strin
     let mut note = |name: String, reader: &Reader| behind.insert(name, record.last.0.saturating_sub(record.position(reader)));
     note("analysis".to_owned(), &Reader::Analysis);
     note("rules".to_owned(), &Reader::Rules);
+    if record.positions.get(&Reader::Media).is_some_and(|position| *position != NO_MEDIA) {
+        note("media".to_owned(), &Reader::Media);
+    }
     for sink in sinks {
         note(format!("sink:{sink}"), &Reader::Sink(sink.clone()));
     }
@@ -117,7 +121,7 @@ pub(super) async fn interaction(State(desk): State<Arc<Desk>>, Path(id): Path<St
     Ok(Answer(found.json()))
 }
 
-async fn find_interaction(desk: &Desk, id: &str) -> Result<(ChannelName, shown::InteractionView), Refusal> {
+pub(super) async fn find_interaction(desk: &Desk, id: &str) -> Result<(ChannelName, shown::InteractionView), Refusal> {
     let id: InteractionId = parse(id)?;
     for channel in desk.journal.store.channels().await? {
         if let Some(found) = view::interaction(desk.journal.store.as_ref(), &channel, id).await? {

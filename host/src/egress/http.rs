@@ -277,12 +277,9 @@ impl Door {
         sender: SendRequest<Full<Bytes>>,
     ) -> Result<HttpResponse, HttpError> {
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, RESPONSE_MAX).collect().await.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                HttpError::TooLarge(RESPONSE_MAX as u64)
-            } else {
-                HttpError::Protocol(error.to_string())
-            }
+        let max = self.config.answer_max.unwrap_or(RESPONSE_MAX);
+        let body = Limited::new(body, max).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() { HttpError::TooLarge(max as u64) } else { HttpError::Protocol(error.to_string()) }
         })?;
         self.idle.keep(origin, sender);
         let scrub = Scrub::of(&self.config.credentials);

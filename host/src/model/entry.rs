@@ -48,6 +48,11 @@ impl NewEntry {
             body: EntryBody::Fact(fact),
         }
     }
+
+    /// Says whether the files of what it brings are fetched, where the channel keeps files: those of others, and no history.
+    pub fn wants_media(&self) -> bool {
+        !self.is_backfill && self.body.content().is_some_and(|content| !content.is_ours() && !content.attachments.is_empty())
+    }
 }
 
 /// What happened.

@@ -151,6 +151,32 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// What others check a file by. Source: FIPS 180-4.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sha256(pub [u8; 32]);
+
+impl Sha256 {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        let mut all = [0; 32];
+        all.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(all)
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256({self})")
+    }
+}
+
 /// The store's own key: ids are keyed hashes, so that nobody outside can aim at a collision or test a guess.
 #[derive(Clone)]
 pub struct IdKey(pub [u8; 32]);

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Action, Annotated, Author, ChannelName, DeadLetter, DeadSubject, Decision, Entry, EntryBody, IdentityId, Interaction, InteractionId, NativeId,
-    Seq, Task, Timestamp, Value,
+    Action, Annotated, Attachment, Author, ChannelName, DeadLetter, DeadSubject, Decision, Entry, EntryBody, IdentityId, Interaction, InteractionId,
+    MediaOutcome, MediaState, NativeId, Seq, Task, Timestamp, Value,
 };
 
 /// An interaction with all that is known of it.
@@ -22,6 +22,8 @@ pub struct InteractionView {
     pub received: Timestamp,
     /// When it was taken back.
     pub gone: Option<Timestamp>,
+    /// How the bytes of each attachment stand, in their order; none where nobody asked for them. Shape: may be shorter.
+    pub media: Vec<Option<MediaState>>,
     /// What analyzers said.
     pub annotated: Annotated,
     /// What was decided, latest entry last.
@@ -61,7 +63,7 @@ impl InteractionView {
             "place": content.place.as_ref().map(|p| json!({ "name": p.name, "position": p.position.map(|(lat, lon)| [lat, lon]) })),
             "side": content.side,
             "campaign": content.campaign,
-            "attachments": content.attachments.iter().map(|a| json!({ "name": a.name, "media_type": a.media_type, "size": a.size, "url": a.url })).collect::<Vec<_>>(),
+            "attachments": (0..).zip(&content.attachments).map(|(n, one)| attachment(one, self.media.get(n).and_then(Option::as_ref))).collect::<Vec<_>>(),
             "attrs": content.attrs.iter().map(|(k, v)| (k.clone(), Json::from(v.as_str()))).collect::<Map<_, _>>(),
             "annotations": self.annotated.annotations.iter().map(|(analyzer, digest, said)| json!({
                 "analyzer": analyzer, "digest": digest.to_string(), "key": said.key, "value": value(&said.value), "confidence": said.confidence,
@@ -193,6 +195,23 @@ pub fn rfc3339(at: Timestamp) -> String {
 
 fn native(id: &NativeId) -> Json {
     json!({ "scope": id.scope, "id": id.id })
+}
+
+fn attachment(attachment: &Attachment, state: Option<&MediaState>) -> Json {
+    let (stored, reason) = match state {
+        Some(MediaState::Settled(MediaOutcome::Stored { size, sha256 })) => (Some((*size, sha256.to_string())), None),
+        Some(MediaState::Settled(MediaOutcome::Failed(reason))) => (None, Some(reason.as_str())),
+        Some(MediaState::Pending) | None => (None, None),
+    };
+    json!({
+        "name": attachment.name,
+        "media_type": attachment.media_type,
+        "size": stored.as_ref().map(|(size, _)| *size).or(attachment.size),
+        "url": attachment.url,
+        "state": state.map(MediaState::word),
+        "reason": reason,
+        "sha256": stored.map(|(_, sha256)| sha256),
+    })
 }
 
 fn author(author: &Author, identity: Option<IdentityId>) -> Json {

@@ -42,10 +42,12 @@ world!(
     ["membrana:plugin/types" => types, "membrana:plugin/log" => log, "membrana:plugin/config" => config, "membrana:plugin/http" => http]
 );
 world!(stream, "stream-alone", ["membrana:plugin/types" => types]);
+world!(media, "media-alone", ["membrana:plugin/types" => types]);
 world!(rule, "rule-plugin", ["membrana:plugin/types" => types, "membrana:plugin/log" => log, "membrana:plugin/config" => config]);
 
 pub(super) use analyzer::exports::membrana::plugin::analyzer as analyze;
 pub(super) use connector::exports::membrana::plugin::connector as connect;
 pub(super) use host::membrana::plugin as api;
+pub(super) use media::exports::membrana::plugin::connector_media as fetching;
 pub(super) use rule::exports::membrana::plugin::rule as decide;
 pub(super) use stream::exports::membrana::plugin::connector_stream as streaming;

@@ -68,6 +68,16 @@ pub trait Native: Send + Sync + 'static {
         Err(transient("native", "this has no stream"))
     }
 
+    /// See [`Generation::has_media`].
+    fn has_media(&self) -> bool {
+        false
+    }
+
+    /// See [`Generation::fetch`].
+    fn fetch(&self, _media_ref: &str, _bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        Err(transient("native", "this fetches no files"))
+    }
+
     /// See [`Generation::analyze`].
     fn analyze(&self, _batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         Err(transient("native", "this does not analyze"))
@@ -148,6 +158,14 @@ impl Generation {
         match &self.backing {
             Backing::Wasm(_, pool) => pool.prepared().has_stream(),
             Backing::Native(native) => native.door().is_some(),
+        }
+    }
+
+    /// Says whether [`Generation::fetch`] is of use.
+    pub fn has_media(&self) -> bool {
+        match &self.backing {
+            Backing::Wasm(_, pool) => pool.prepared().has_media(),
+            Backing::Native(native) => native.has_media(),
         }
     }
 
@@ -328,6 +346,23 @@ impl Generation {
             })
         });
         self.checked(1, called, take::subscription).await.result
+    }
+
+    /// The bytes of an attachment that has no plain URL. The state can only be read. Shape: at most `bytes_max`; an answer over it
+    /// is a breach of the contract.
+    pub async fn fetch(&self, state: PluginState, media_ref: &str, bytes_max: u32) -> Result<Vec<u8>, Fault> {
+        let check = move |bytes| take::file(bytes, bytes_max);
+        if let Backing::Native(native) = &self.backing {
+            return native.fetch(media_ref, bytes_max).and_then(|bytes| check(bytes).map_err(take::broken));
+        }
+        let media_ref = media_ref.to_owned();
+        let called = self.call("fetch", state, move |store, exports| {
+            Box::pin(async move {
+                let Exports::Connector(Connector { media: Some(media), .. }) = exports else { return Ok(Err(not_a("connector that fetches files"))) };
+                media.call_fetch(store, &media_ref, bytes_max).await
+            })
+        });
+        self.checked(1, called, check).await.result
     }
 
     /// One list of annotations per item, same order.

@@ -11,7 +11,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::model::{Detail, Fault};
 
 use super::bindings::{analyzer::AnalyzerPlugin, analyzer::AnalyzerPluginPre};
-use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginIndices, streaming};
+use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginIndices, fetching, streaming};
 use super::bindings::{rule::RulePlugin, rule::RulePluginPre};
 use super::engine::chain;
 use super::host::{HostState, Who};
@@ -48,18 +48,29 @@ pub(super) struct ConnectorPre {
     pre: InstancePre<HostState>,
     plugin: ConnectorPluginIndices,
     stream: Option<streaming::GuestIndices>,
+    media: Option<fetching::GuestIndices>,
 }
 
 /// One instance of it.
 pub(super) struct Connector {
     pub(super) plugin: ConnectorPlugin,
     pub(super) stream: Option<streaming::Guest>,
+    pub(super) media: Option<fetching::Guest>,
 }
 
 impl ConnectorPre {
     fn new(pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
-        let has_stream = pre.component().get_export_index(None, format!("membrana:plugin/connector-stream@{CONTRACT}.0")).is_some();
-        Ok(Self { plugin: ConnectorPluginIndices::new(&pre)?, stream: has_stream.then(|| streaming::GuestIndices::new(&pre)).transpose()?, pre })
+        let exports = |interface: &str| {
+            let name = format!("membrana:plugin/{interface}@{CONTRACT}.0");
+            pre.component().get_export_index(None, name).is_some()
+        };
+        let (has_stream, has_media) = (exports("connector-stream"), exports("connector-media"));
+        Ok(Self {
+            plugin: ConnectorPluginIndices::new(&pre)?,
+            stream: has_stream.then(|| streaming::GuestIndices::new(&pre)).transpose()?,
+            media: has_media.then(|| fetching::GuestIndices::new(&pre)).transpose()?,
+            pre,
+        })
     }
 
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Connector> {
@@ -67,6 +78,7 @@ impl ConnectorPre {
         Ok(Connector {
             plugin: self.plugin.load(&mut *store, &instance)?,
             stream: self.stream.as_ref().map(|stream| stream.load(&mut *store, &instance)).transpose()?,
+            media: self.media.as_ref().map(|media| media.load(&mut *store, &instance)).transpose()?,
         })
     }
 }
@@ -83,6 +95,11 @@ impl Prepared {
     /// Says whether it is a connector with a stream.
     pub(super) fn has_stream(&self) -> bool {
         matches!(self, Self::Connector(ConnectorPre { stream: Some(_), .. }))
+    }
+
+    /// Says whether it is a connector that fetches files.
+    pub(super) fn has_media(&self) -> bool {
+        matches!(self, Self::Connector(ConnectorPre { media: Some(_), .. }))
     }
 
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {

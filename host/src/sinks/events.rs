@@ -141,6 +141,7 @@ impl Teller<'_> {
             entry: Arc::clone(self.entry),
             received: self.entry.received(),
             gone: None,
+            media: view::media(self.journal.store.as_ref(), self.channel, self.interaction, self.entry).await?,
             annotated: said.unwrap_or_default(),
             decisions: decided.to_vec(),
             actions: Vec::new(),

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 
 use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, DeadSubject, Decision, Entry, EntryBody, ExchangeId, IdKey,
-    IdentityId, InteractionId, Lineup, LineupId, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer, Timestamp,
+    IdentityId, InteractionId, Lineup, LineupId, Media, MediaCount, MediaOutcome, NewEntry, NewRaw, RawItem, Results, Seq, Task, TaskId, Timer,
+    Timestamp,
 };
 
 use super::{
@@ -43,6 +44,7 @@ struct Channel {
     tasks: BTreeMap<(InteractionId, TaskId), Task>,
     timers: BTreeSet<Timer>,
     retries: BTreeMap<(String, String), SinkRetry>,
+    media: BTreeMap<(InteractionId, u16), (Media, Vec<u8>)>,
     dead: BTreeMap<DeadId, DeadLetter>,
     state: BTreeMap<String, Vec<u8>>,
 }
@@ -140,6 +142,24 @@ impl Channel {
             (body, Some(known)) => known.follow(seq, body),
             (_, None) => {}
         }
+        if matches!(new.body, EntryBody::Gone) {
+            self.media.retain(|(about, _), _| *about != id);
+        }
+    }
+
+    fn media(&mut self, written: Vec<(Media, Vec<u8>)>, gone: &[(InteractionId, u16)]) {
+        gone.iter().for_each(|place| drop(self.media.remove(place)));
+        for (media, body) in written {
+            if self.known.get(&media.interaction).is_some_and(|known| !known.is_gone) {
+                self.media.insert((media.interaction, media.index), (media, body));
+            }
+        }
+        self.count_media();
+    }
+
+    fn count_media(&mut self) {
+        self.record.media = MediaCount::default();
+        self.media.values().for_each(|(media, _)| self.record.media.add(&media.outcome));
     }
 
     fn note_conversation(&mut self, seq: Seq, id: InteractionId, new: &NewEntry) {
@@ -257,6 +277,7 @@ impl Channel {
         self.timers.extend(commit.timers_set);
         commit.sink_retries_gone.iter().for_each(|id| drop(self.retries.remove(id)));
         self.retries.extend(commit.sink_retries.into_iter().map(|retry| ((retry.sink.clone(), retry.id.clone()), retry)));
+        self.media(commit.media, &commit.media_gone);
         commit.dead_gone.iter().for_each(|id| drop(self.dead.remove(id)));
         self.dead.extend(commit.dead.into_iter().map(|letter| (letter.id, letter)));
         Committed { first, last: self.record.last, raw_last: self.record.raw_last }
@@ -313,6 +334,24 @@ impl Store for MemoryStore {
         let n_before = c.raws.len();
         c.raws.retain(|seq, raw| raw.received >= before || *seq > read || named.contains(seq));
         Ok((n_before - c.raws.len()) as u64)
+    }
+
+    async fn media_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Media>, StoreError> {
+        Ok(self.read(channel, |c| c.media.values().filter(|(media, _)| media.interaction == interaction).map(|(media, _)| media.clone()).collect()))
+    }
+
+    async fn media_body(&self, channel: &ChannelName, interaction: InteractionId, index: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        let is_stored = |(media, _): &&(Media, Vec<u8>)| matches!(media.outcome, MediaOutcome::Stored { .. });
+        Ok(self.read(channel, |c| c.media.get(&(interaction, index)).filter(is_stored).map(|(_, body)| body.clone())))
+    }
+
+    async fn drop_media(&self, channel: &ChannelName, now: Timestamp) -> Result<u64, StoreError> {
+        let mut all = self.all();
+        let Some(c) = all.get_mut(channel) else { return Ok(0) };
+        let n_before = c.media.len();
+        c.media.retain(|_, (media, _)| media.until > now);
+        c.count_media();
+        Ok((n_before - c.media.len()) as u64)
     }
 
     async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {

@@ -5,6 +5,7 @@ mod committer;
 mod disk;
 mod keys;
 mod live;
+mod media;
 mod raws;
 mod txn;
 
@@ -18,8 +19,8 @@ use async_trait::async_trait;
 use tracing::warn;
 
 use crate::model::{
-    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, IdKey, InteractionId, NewRaw, RawItem,
-    Seq, Task, TaskId, Timer, Timestamp,
+    Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, IdKey, InteractionId, Media, NewRaw,
+    RawItem, Seq, Task, TaskId, Timer, Timestamp,
 };
 
 use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Resolved, SinkRetry, Store, StoreError, Verified};
@@ -41,6 +42,7 @@ pub struct SledStore {
     disk: Disk,
     key: IdKey,
     raw_dir: PathBuf,
+    media_dir: PathBuf,
     committer: Committer,
     live: Mutex<HashMap<ChannelName, Arc<Live>>>,
 }
@@ -50,21 +52,22 @@ impl SledStore {
     /// [`StoreError::NewerFormat`] and [`StoreError::Damaged`] leave everything as it is.
     pub fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
         let io = |step| move |source| StoreError::Io { step, source };
-        let (sled_dir, raw_dir) = (dir.join("store"), dir.join("raw"));
-        std::fs::create_dir_all(&sled_dir).and_then(|()| std::fs::create_dir_all(&raw_dir)).map_err(io("open"))?;
+        let (sled_dir, raw_dir, media_dir) = (dir.join("store"), dir.join("raw"), dir.join("media"));
+        [&sled_dir, &raw_dir, &media_dir].into_iter().try_for_each(std::fs::create_dir_all).map_err(io("open"))?;
         let db = open_db(&sled_dir)?;
         let disk = Disk { tree: (*db).clone() };
         check_format(&disk)?;
         let key = id_key(&disk)?;
         db.flush().map_err(failed("open"))?;
-        for folder in [dir, &sled_dir, &raw_dir] {
+        for folder in [dir, &sled_dir, &raw_dir, &media_dir] {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync"))?;
         }
         let file = File::open(sled_dir.join("db")).map_err(io("open"))?;
         file.sync_all().map_err(io("sync"))?;
         let committer = Committer::start(db.clone(), file)?;
         let live = live::all(&disk)?;
-        Ok(Arc::new(Self { db, disk, key, raw_dir, committer, live: Mutex::new(live) }))
+        live.values().try_for_each(|live| media::take_stock(&disk, &media_dir, live))?;
+        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, committer, live: Mutex::new(live) }))
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<ChannelName, Arc<Live>>> {
@@ -99,9 +102,22 @@ impl SledStore {
             return raws::lay(&self.raw_dir, number, raws);
         }
         let dir = self.raw_dir.clone();
-        let laid = tokio::task::spawn_blocking(move || raws::lay(&dir, number, raws)).await;
-        laid.unwrap_or_else(|_| Err(StoreError::Closed("the host is stopping".to_owned())))
+        blocking(move || raws::lay(&dir, number, raws)).await
     }
+
+    /// As [`SledStore::lay`], of files of messages.
+    async fn lay_media(&self, live: &Live, media: Vec<(Media, Vec<u8>)>) -> Result<Vec<media::Laid>, StoreError> {
+        if media.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (dir, number) = (self.media_dir.clone(), live.number);
+        blocking(move || media::lay(&dir, number, media)).await
+    }
+}
+
+/// Work on files, away from the threads that must not block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(StoreError::Closed("the host is stopping".to_owned())))
 }
 
 /// What only tests do to a store.
@@ -208,9 +224,14 @@ impl Store for SledStore {
         let mut commit = commit;
         let live = self.live(&commit.channel)?;
         let raws = self.lay(&live, std::mem::take(&mut commit.raws)).await?;
-        let files = files_of(&raws);
-        let committed = txn::commit(&self.disk, &live, commit, raws).inspect_err(|_| forget(files))?;
+        let media = self.lay_media(&live, std::mem::take(&mut commit.media)).await?;
+        let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
+        let (committed, forgotten) = txn::commit(&self.disk, &live, commit, raws, media).inspect_err(|_| {
+            forget(files);
+            media::remove(&self.media_dir, live.number, names);
+        })?;
         self.committer.sync().await?;
+        media::remove(&self.media_dir, live.number, forgotten);
         Ok(committed)
     }
 
@@ -250,6 +271,30 @@ impl Store for SledStore {
             tokio::task::yield_now().await;
         }
         Ok(n_dropped)
+    }
+
+    async fn media_about(&self, channel: &ChannelName, interaction: InteractionId) -> Result<Vec<Media>, StoreError> {
+        self.found(channel).map_or(Ok(Vec::new()), |live| media::about(&self.disk, live.number, interaction))
+    }
+
+    async fn media_body(&self, channel: &ChannelName, interaction: InteractionId, index: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(None) };
+        let (disk, dir) = (self.disk.clone(), self.media_dir.clone());
+        blocking(move || media::body(&disk, &dir, live.number, interaction, index)).await
+    }
+
+    async fn drop_media(&self, channel: &ChannelName, now: Timestamp) -> Result<u64, StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(0) };
+        let mut n_dropped = 0;
+        loop {
+            let (names, n_more) = media::drop_until(&self.disk, &live, now)?;
+            if n_more == 0 {
+                return Ok(n_dropped);
+            }
+            n_dropped += n_more as u64;
+            self.committer.sync().await?;
+            media::remove(&self.media_dir, live.number, names);
+        }
     }
 
     async fn read_log(&self, channel: &ChannelName, from: Seq, items_max: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
@@ -371,6 +416,7 @@ impl Store for SledStore {
         for live in channels {
             n_entries += live.verify(&self.disk, &mut damage)?;
             raws::verify(&self.disk, &self.raw_dir, &live, &mut damage)?;
+            media::verify(&self.disk, &self.media_dir, &live, &mut damage)?;
         }
         Ok(Verified { n_entries, n_records, damage })
     }

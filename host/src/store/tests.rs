@@ -8,6 +8,8 @@ use crate::model::{
     ResultsOf, Seq, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Value, Wanted,
 };
 
+mod media;
+
 use super::{ChannelStatus, Commit, Link, MemoryStore, Reader, SinkRetry, SledStore, Store, StoreError};
 
 /// A small generator, so that a failure can be repeated by its seed.
@@ -160,7 +162,7 @@ async fn random_commit(dice: &mut Dice, store: &dyn Store, at: u64) -> Commit {
 /// Up to three of what most commits lack; so the same key may be written twice in one commit.
 fn sprinkle(dice: &mut Dice, commit: &mut Commit) {
     for _ in 0..1 + dice.roll(3) {
-        let kind = dice.roll(13);
+        let kind = dice.roll(15);
         one_more(dice, commit, kind);
         if dice.roll(2) == 0 {
             one_more(dice, commit, kind);
@@ -203,6 +205,12 @@ fn one_more(dice: &mut Dice, commit: &mut Commit, kind: u64) {
             (0..dice.roll(60)).for_each(|n| commit.tally.get_or_insert_default().note("gap", &format!("{{\"reason\":\"{n:0>90}\"}}"), Timestamp(at)))
         }
         11 => commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: Timestamp(at) }),
+        12 => {
+            let (index, until) = (u16::try_from(dice.roll(3)).unwrap(), dice.roll(50));
+            let body = vec![9; usize::try_from(dice.roll(9000)).unwrap()];
+            commit.media.push(if dice.roll(3) > 0 { media::file(about, index, &body, until) } else { media::failed(about, index, until) });
+        }
+        13 => commit.media_gone.push((about, u16::try_from(dice.roll(3)).unwrap())),
         _ => commit.positions.push((Reader::Rules, dice.roll(40))),
     }
 }
@@ -256,6 +264,8 @@ async fn compare(a: &dyn Store, b: &dyn Store) {
     assert_eq!(a.resolve(&c, &ids).await.unwrap(), b.resolve(&c, &ids).await.unwrap());
     for id in &ids {
         assert_eq!(a.conversation(&c, ConversationId(id.0)).await.unwrap(), b.conversation(&c, ConversationId(id.0)).await.unwrap());
+        assert_eq!(a.media_about(&c, *id).await.unwrap(), b.media_about(&c, *id).await.unwrap());
+        assert_eq!(a.media_body(&c, *id, 1).await.unwrap(), b.media_body(&c, *id, 1).await.unwrap());
     }
     for n in 0..6 {
         let with = |kind: u8| {

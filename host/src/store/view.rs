@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{ChannelName, Entry, EntryBody, InteractionId, Seq, shown::InteractionView};
+use crate::model::{ChannelName, Entry, EntryBody, InteractionId, MediaState, Seq, shown::InteractionView};
 
-use super::{Known, Resolved, Store, StoreError};
+use super::{Known, Reader, Resolved, Store, StoreError};
 
 /// How far back the entries about one interaction are followed to its arrival.
 const ENTRIES_MAX: usize = 256;
@@ -50,6 +50,8 @@ pub async fn as_of(store: &dyn Store, channel: &ChannelName, id: InteractionId, 
         channel: channel.clone(),
         id,
         received: received.unwrap_or_else(|| entry.received()),
+        // Nothing is kept of what was taken back.
+        media: if gone.is_none() { media(store, channel, id, &entry).await? } else { Vec::new() },
         entry,
         gone,
         annotated,
@@ -57,6 +59,22 @@ pub async fn as_of(store: &dyn Store, channel: &ChannelName, id: InteractionId, 
         actions: store.actions_about(channel, id).await?,
         tasks: store.tasks_about(channel, id).await?,
     }))
+}
+
+/// How the bytes of each attachment of this content stand, in their order; none where nobody asked for them.
+pub async fn media(store: &dyn Store, channel: &ChannelName, id: InteractionId, entry: &Entry) -> Result<Vec<Option<MediaState>>, StoreError> {
+    let attachments = entry.new.body.content().map(|content| content.attachments.as_slice()).unwrap_or_default();
+    if attachments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kept = store.media_about(channel, id).await?;
+    let position = store.channel(channel).await?.positions.get(&Reader::Media).copied();
+    let is_asked = entry.new.wants_media() && position.is_some_and(|position| position < entry.seq.0);
+    let state = |(index, attachment): (u16, &crate::model::Attachment)| {
+        let record = kept.iter().find(|record| record.index == index && record.of == attachment.digest());
+        record.map(|record| MediaState::Settled(record.outcome.clone())).or(is_asked.then_some(MediaState::Pending))
+    };
+    Ok((0..).zip(attachments).map(state).collect())
 }
 
 /// The entry whose content was in force when entry `seq` was appended; `None` where there was none yet.

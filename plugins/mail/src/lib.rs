@@ -1,11 +1,12 @@
 //! The mail connector: mailboxes by IMAP, replies by SMTP submission.
 //!
 //! `poll` only fetches: each mail is handed over as raw bytes, and `receive` understands them one by one, so that a
-//! hostile mail costs itself and nothing else. It never changes a mailbox: no flag, no deletion, no copy in `Sent`.
+//! hostile mail costs itself and nothing else. The files that a mail encloses are fetched when they are asked for, one by one. It never changes a mailbox: no flag, no deletion, no copy in `Sent`.
 //! Bounded by the page that the host asks for, by `max_message_bytes`, and by the constants of each file.
 
 mod address;
 mod imap;
+mod media;
 mod poll;
 mod receive;
 mod send;
@@ -16,7 +17,7 @@ mod truncated;
 mod wire;
 
 use membrana_sdk::connector::{Change, Message, Page, Raw, Receipt, Sent};
-use membrana_sdk::{Connector, Finding, Result, Surroundings, register_connector};
+use membrana_sdk::{Connector, Finding, Media, Result, Surroundings, register_connector, register_media};
 
 use settings::Settings;
 
@@ -45,4 +46,11 @@ impl Connector for Mail {
     }
 }
 
+impl Media for Mail {
+    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>> {
+        media::fetch(&Settings::load()?, media_ref, max_bytes)
+    }
+}
+
 register_connector!(Mail);
+register_media!(Mail);

@@ -297,8 +297,7 @@ impl Reader<'_> {
             return self.take_beginning(native, weight, strikes);
         }
         // The first mail of a page may be larger than the page, or it could never be handed over.
-        // What the server announces and what it sends differ by line ends on some.
-        match self.imap.mail(weight.uid, Part::Whole, limit.saturating_add(limit / 8))? {
+        match self.imap.mail(weight.uid, Part::Whole, self.settings.whole_bytes_max())? {
             Fetched::Bytes(bytes) => self.hand(native, bytes),
             Fetched::Gone => {}
             Fetched::Refused => self.keep_head(native, "the server refuses to hand this mail over".to_owned(), Fetched::Gone),

@@ -14,12 +14,13 @@ mod tame;
 #[cfg(test)]
 mod tests;
 
-use mail_parser::{Addr, Message, MessageParser, MimeHeaders};
+use mail_parser::{Addr, Message, MessageParser, MessagePart, MimeHeaders};
 use membrana_sdk::connector::{Author, Change, Interaction, Origin, Ours, Raw};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, Attrs, Fault, NativeId, Result};
 
 use crate::address::Address;
+use crate::media;
 use crate::settings::Settings;
 use crate::truncated::Truncated;
 use assurance::Assurance;
@@ -49,6 +50,13 @@ pub(crate) fn receive(settings: &Settings, raw: &Raw) -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = delivery_note(settings, &mail).into_iter().collect();
     changes.insert(0, Change::Upsert(mail.interaction(native, raw.received)));
     Ok(changes)
+}
+
+/// The bytes of one file of a mail, counted as its attachments are.
+pub(crate) fn file(raw: &[u8], n: usize) -> Option<Vec<u8>> {
+    let bytes = tame::tame(raw);
+    let message = MessageParser::default().parse(bytes.as_ref())?;
+    files(&message).nth(n).map(|part| body::bytes(&message, part))
 }
 
 /// A parsed mail with what several fields depend on.
@@ -129,7 +137,7 @@ impl<'a> Mail<'a> {
             quoted: split.quoted.map(|quoted| cut(&quoted, QUOTED_BYTES_MAX).to_owned()),
             language: language(message),
             url: None,
-            attachments: self.attachments(),
+            attachments: self.attachments(native),
             place: None,
             side: None,
             campaign: None,
@@ -173,9 +181,13 @@ impl<'a> Mail<'a> {
         context.text()
     }
 
-    /// Of a mail whose end is missing the server's list is better than what the beginning shows.
-    fn attachments(&self) -> Vec<Attachment> {
-        let Some(truncated) = &self.truncated else { return attachments(self.message) };
+    /// Of a mail whose end is missing the server's list is better than what the beginning shows. It is too large to be fetched for
+    /// its files.
+    fn attachments(&self, native: &NativeId) -> Vec<Attachment> {
+        let Some(truncated) = &self.truncated else {
+            let with_ref = |(n, file)| Attachment { media_ref: media::reference(native, n), ..file };
+            return (0..).zip(attachments(self.message)).map(with_ref).collect();
+        };
         if truncated.files.is_empty() {
             return attachments(self.message).into_iter().map(|file| Attachment { size: None, ..file }).collect();
         }
@@ -268,9 +280,12 @@ fn language(message: &Message<'_>) -> Option<String> {
     (primary && rest && declared.len() <= 35).then(|| declared.to_owned())
 }
 
+fn files<'a>(message: &'a Message<'a>) -> impl Iterator<Item = &'a MessagePart<'a>> {
+    message.attachments().filter(|part| !part.is_multipart()).take(ATTACHMENTS_MAX)
+}
+
 fn attachments(message: &Message<'_>) -> Vec<Attachment> {
-    let parts = message.attachments().filter(|part| !part.is_multipart());
-    let described = parts.map(|part| Attachment {
+    let described = files(message).map(|part| Attachment {
         name: part.attachment_name().and_then(file_name),
         media_type: part
             .content_type()
@@ -279,7 +294,7 @@ fn attachments(message: &Message<'_>) -> Vec<Attachment> {
         url: None,
         media_ref: None,
     });
-    described.take(ATTACHMENTS_MAX).collect()
+    described.collect()
 }
 
 /// One line, without the folders of whoever sent it.

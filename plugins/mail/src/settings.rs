@@ -67,6 +67,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Of a mail that is fetched whole: what the server announces and what it sends differ by line ends on some. Units: bytes.
+    pub(crate) fn whole_bytes_max(&self) -> u32 {
+        self.message_bytes_max.saturating_add(self.message_bytes_max / 8)
+    }
+}
+
 /// Every mistake, and what an admin should know.
 pub(crate) fn validate(json: &str) -> Vec<Finding> {
     let settings = match read(json) {

@@ -14,7 +14,7 @@ pub(crate) fn built() -> &'static PathBuf {
     BUILT.get_or_init(|| build("hostile"))
 }
 
-fn connector() -> &'static PathBuf {
+pub(crate) fn connector() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("hostile-connector"))
 }

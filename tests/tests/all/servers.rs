@@ -61,6 +61,34 @@ async fn a_mail_is_answered_in_its_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_a_real_mailbox_holds_are_kept_byte_by_byte() {
+    let Some(server) = Server::start("mail") else { return };
+    let mut host =
+        Host::new(&format!("ca_files = [\"{}\"]\n{}media = {{ file_bytes = 1000 }}\n{LANGUAGE}", server.value("CA"), mail_channel(&server)), "");
+    host.write("password", server.value("PASS"));
+    host.start().await;
+    is_connected(&host).await;
+
+    let part = |name: &str, encoding: &str, body: &str| {
+        format!(
+            "--b\r\nContent-Type: application/octet-stream; name={name}\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n"
+        )
+    };
+    let head = "From: Marco Rossi <marco@acme.test>\r\nTo: support@acme.test\r\nSubject: Foto\r\nMessage-ID: <f1@acme.test>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nEcco.\r\n";
+    let files =
+        [part("a.png", "base64", "iVBORw0KGgo="), part("b.bin", "base64", &"AAAA".repeat(500)), part("c.txt", "quoted-printable", "perch=E9")];
+    deliver(server.value("SMTP_PORT"), "marco@acme.test", format!("{head}{}--b--\r\n", files.concat()).as_bytes());
+    let state = |one: &Json, n: usize| text(one, &format!("/attachments/{n}/state")).to_owned();
+    let all =
+        host.until(&["interaction", "list"], |all| all.len() == 1 && (0..3).all(|n| !["", "pending"].contains(&state(&all[0], n).as_str()))).await;
+
+    assert_eq!((text(&all[0], "/text"), [0, 1, 2].map(|n| state(&all[0], n))), ("Ecco.", ["stored", "failed", "stored"].map(str::to_owned)));
+    let bytes = |n: &str| host.cli(&["interaction", "show", text(&all[0], "/id"), "--attachment", n]).stdout;
+    assert_eq!((bytes("0"), bytes("2")), (b"\x89PNG\r\n\x1a\n".to_vec(), b"perch\xe9".to_vec()));
+    assert!(host.list(&["dead", "list"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_mails_between_good_ones_hold_nothing() {
     let Some(server) = Server::start("mail") else { return };
     let host = mail_host(&server).await;

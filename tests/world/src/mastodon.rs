@@ -65,6 +65,7 @@ impl Mastodon {
             .route("/post", post(people::post))
             .route("/edit", post(people::edit))
             .route("/delete", post(people::delete))
+            .route("/media/{name}", get(picture))
             .with_state(Arc::clone(&network))
             .merge(more);
         Ok(Self { server: Server::start_as(Manner::Mastodon, None, router).await?, network })
@@ -73,6 +74,20 @@ impl Mastodon {
     /// Somebody elsewhere (`anna@people.example`) says something; `answers` is a status's id. Gives the new status's id.
     pub fn say(&self, acct: &str, text: &str, visibility: &str, answers: Option<&str>) -> String {
         locked(&self.network).add(Said { acct, text, visibility, answers, language: None })
+    }
+
+    /// As [`Mastodon::say`] in public, with pictures: where each is, be it here (`/media/NAME`) or elsewhere.
+    pub fn show(&self, acct: &str, text: &str, pictures: &[&str]) -> String {
+        let mut network = locked(&self.network);
+        let id = network.add(Said { acct, text, visibility: "public", answers: None, language: None });
+        let all = pictures.iter().map(|at| if at.starts_with('/') { format!("{}{at}", self.url()) } else { (*at).to_owned() });
+        network.pictures.insert(id.clone(), all.collect());
+        id
+    }
+
+    /// Puts a file where `/media/NAME` finds it.
+    pub fn upload(&self, name: &str, bytes: &[u8]) {
+        locked(&self.network).files.insert(name.to_owned(), bytes.to_vec());
     }
 
     /// Marks an account as a machine's.
@@ -210,6 +225,14 @@ async fn publish(State(network): State<Shared>, headers: HeaderMap, Json(body): 
     let id = network.add(Said { acct: US, text: said, visibility: text("visibility").unwrap_or("public"), answers, language: text("language") });
     network.keys.extend(key.map(|key| (key, id.clone())));
     network.find(&id).map_or_else(not_found, |status| Json(network.status(status)).into_response())
+}
+
+/// Whoever knows the address may have it.
+async fn picture(State(network): State<Shared>, Path(name): Path<String>) -> Response {
+    match locked(&network).files.get(&name) {
+        Some(bytes) => ([("content-type", "image/png")], bytes.clone()).into_response(),
+        None => not_found(),
+    }
 }
 
 async fn status(State(network): State<Shared>, headers: HeaderMap, Path(id): Path<String>) -> Response {

@@ -288,6 +288,10 @@ pub(in crate::plugin) fn probed((sent, receipt_of): (connect::Sent, Option<conne
     Ok((sent, receipt_of.map(receipt).transpose()?))
 }
 
+pub(in crate::plugin) fn file(bytes: Vec<u8>, max: u32) -> Checked<Vec<u8>> {
+    if bytes.len() > max as usize { Err(format!("a file of {} bytes is over {max}", bytes.len())) } else { Ok(bytes) }
+}
+
 pub(in crate::plugin) fn subscription(asked: streaming::Subscription) -> Checked<StreamRequest> {
     let protocol = StreamProtocol::parse(&asked.protocol);
     let header = |(name, value)| Ok((within("name of a header", name, ID_MAX)?, within("value of a header", value, WORD_MAX)?));

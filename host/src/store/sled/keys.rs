@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Timer = b'W',
     Retry = b'S',
     RetryDue = b's',
+    Media = b'F',
     Dead = b'E',
     Raw = b'R',
     Once = b'K',
@@ -149,6 +150,14 @@ pub(super) fn retry_due(channel: u32, sink: [u8; 16], due: Timestamp, id: [u8; 1
     key(Kind::RetryDue, channel, &[&sink, &due.0.to_be_bytes(), &id])
 }
 
+pub(super) fn media(channel: u32, about: InteractionId, index: u16) -> Key {
+    key(Kind::Media, channel, &[&about.0, &index.to_be_bytes()])
+}
+
+pub(super) fn media_about(channel: u32, about: InteractionId) -> Key {
+    key(Kind::Media, channel, &[&about.0])
+}
+
 pub(super) fn dead(channel: u32, id: DeadId) -> Key {
     key(Kind::Dead, channel, &[&id.0])
 }
@@ -188,6 +197,7 @@ pub(super) fn words(key: &[u8]) -> String {
         b'T' | b't' => "a task",
         b'W' => "a timer",
         b'S' | b's' => "an event to be tried again",
+        b'F' => "an attachment",
         b'E' => "a dead letter",
         b'R' => "the raw log",
         b'K' | b'k' => "a delivery's id",

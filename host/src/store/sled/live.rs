@@ -100,7 +100,7 @@ pub(super) fn all(disk: &Disk) -> Result<HashMap<ChannelName, Arc<Live>>, StoreE
             let tally = disk.get_parts_as(&keys::all(Kind::Tally, number))?.unwrap_or_default();
             let StoredRecord { last, raw_last, next_run, positions, status } = stored;
             let mut inner = live.lock();
-            inner.record = ChannelRecord { last, raw_last, cursor, positions, status, tally };
+            inner.record = ChannelRecord { last, raw_last, cursor, positions, status, tally, ..ChannelRecord::default() };
             inner.next_run = next_run;
         }
         all.insert(name, Arc::new(live));

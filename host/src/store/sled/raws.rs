@@ -47,7 +47,7 @@ pub(super) struct Laid {
     pub(super) path: Option<PathBuf>,
 }
 
-fn io(step: &'static str) -> impl Fn(std::io::Error) -> StoreError {
+pub(super) fn io(step: &'static str) -> impl Fn(std::io::Error) -> StoreError {
     move |source| StoreError::Io { step, source }
 }
 
@@ -88,7 +88,7 @@ fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
     Ok(Laid { once, origin, body: Body::File { digest, token }, path: Some(path) })
 }
 
-fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(body)?;
     file.sync_all()

@@ -11,6 +11,7 @@ use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkR
 use super::disk::{Disk, VALUE_MAX, Writes, encode};
 use super::keys::{self, Key, Kind};
 use super::live::{Envelope, Inner, Live, Queued, RUN_SPAN, Stored, StoredRecord, Thread, short};
+use super::media::{self, Shelf};
 use super::raws::{self, Laid};
 
 /// A segment is closed before it passes this. Units: bytes.
@@ -18,8 +19,14 @@ const SEGMENT_MAX: usize = VALUE_MAX - 256;
 /// Delivery ids past their window that one commit cleans up.
 const ONCE_CLEANED: usize = 64;
 
-/// Writes a commit. It is durable after the next sync.
-pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Laid>) -> Result<Committed, StoreError> {
+/// Writes a commit. It is durable after the next sync; the files that are named have no record then.
+pub(super) fn commit(
+    disk: &Disk,
+    live: &Live,
+    mut commit: Commit,
+    raws: Vec<Laid>,
+    media: Vec<media::Laid>,
+) -> Result<(Committed, Vec<String>), StoreError> {
     let mut inner = live.lock();
     check_commit(&inner.record, &commit)?;
     let mut txn = Txn::new(disk, live.number, &inner, commit.at);
@@ -49,6 +56,7 @@ pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Lai
     for raw in raws {
         txn.raw(raw)?;
     }
+    txn.media(media, std::mem::take(&mut commit.media_gone))?;
     txn.rare(&mut commit)?;
     let lineup = commit.lineup.map(Arc::new).filter(|lineup| !inner.lineups.contains_key(&lineup.id));
     if let Some(lineup) = &lineup {
@@ -71,9 +79,9 @@ pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Lai
     record.cursor = commit.cursor.or(record.cursor);
     record.tally = commit.tally.unwrap_or(record.tally);
     record.status = next_status(record.status, commit.status, commit.is_order);
-    (record.last, record.raw_last) = (txn.last, txn.raw_last);
+    (record.last, record.raw_last, record.media) = (txn.last, txn.raw_last, txn.shelf.count);
     txn.record(&record)?;
-    let Txn { writes, entries, next_run, last, raw_last, .. } = txn;
+    let Txn { writes, entries, next_run, last, raw_last, shelf, .. } = txn;
     disk.apply(writes)?;
     inner.record = record;
     inner.next_run = next_run;
@@ -81,7 +89,7 @@ pub(super) fn commit(disk: &Disk, live: &Live, mut commit: Commit, raws: Vec<Lai
     for (entry, bytes) in entries {
         inner.push(entry, bytes);
     }
-    Ok(Committed { first, last, raw_last })
+    Ok((Committed { first, last, raw_last }, shelf.forgotten))
 }
 
 /// Writes raw items. They are durable after the next sync.
@@ -115,6 +123,7 @@ struct Txn<'a> {
     once: HashMap<[u8; 16], u64>,
     /// How many parts values have that this commit wrote: the disk does not know yet.
     n_parts: HashMap<Key, u16>,
+    shelf: Shelf<'a>,
 }
 
 impl<'a> Txn<'a> {
@@ -134,6 +143,7 @@ impl<'a> Txn<'a> {
             exchanges: HashMap::new(),
             once: HashMap::new(),
             n_parts: HashMap::new(),
+            shelf: Shelf::new(disk, channel, inner.record.media),
         }
     }
 
@@ -298,6 +308,21 @@ impl<'a> Txn<'a> {
             (EntryBody::Arrived(content), _) => *stored = Some(Stored::Known(Known::first(id, seq, content, new))),
             (body, Some(Stored::Known(known))) => known.follow(seq, body),
             _ => {}
+        }
+        if matches!(new.body, EntryBody::Gone) {
+            self.shelf.forget(&mut self.writes, id)?;
+        }
+        Ok(())
+    }
+
+    fn media(&mut self, written: Vec<media::Laid>, gone: Vec<(InteractionId, u16)>) -> Result<(), StoreError> {
+        gone.into_iter().try_for_each(|place| self.shelf.remove(&mut self.writes, place))?;
+        for laid in written {
+            if self.known(laid.about())?.is_some_and(|known| !known.is_gone) {
+                self.shelf.put(&mut self.writes, laid)?;
+            } else {
+                self.shelf.forgotten.extend(laid.name());
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use membrana_sdk::connector::{Change, Origin, Page, Raw};
 use membrana_sdk::testing::Host;
-use membrana_sdk::{Connector, Fault, Result};
+use membrana_sdk::{Connector, Fault, Media, Result};
 
 use crate::Mail;
 use crate::stand_in::{Say, Told, say, serve};
@@ -228,6 +228,42 @@ fn an_oversized_complaint_arrives_with_its_text_and_the_names_of_its_files() {
     let expected =
         [(Some("perché.jpg"), "image/jpeg", Some(5_700_000)), (Some("così.png"), "image/png", Some(57)), (None, "message/rfc822", Some(100))];
     assert_eq!(files, expected);
+}
+
+/// A text in Latin-1 and a picture.
+const TWO_FILES: &[u8] = b"From: anna@customers.test\r\nSubject: rotto\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nEcco.\r\n\
+--b\r\nContent-Type: text/plain; charset=iso-8859-1; name=nota.txt\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nperch=E9\r\n\
+--b\r\nContent-Type: image/png; name=x.png\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=\r\n--b--\r\n";
+
+#[test]
+fn enclosed_files_are_fetched_later_with_their_own_bytes_and_change_nothing() {
+    // given
+    let shared = mailbox(&[]);
+    let told = imap(&shared, &[]);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 5, TWO_FILES);
+    let page = poll(Some(&cursor)).unwrap();
+    let [Change::Raw((native, body))] = page.changes.as_slice() else { panic!("{:?}", raws(&page)) };
+    let changes = Mail::receive(Raw { origin: Origin::Item(native.clone()), body: body.clone(), received: NOW }).unwrap();
+    let [Change::Upsert(mail)] = changes.as_slice() else { panic!("{changes:?}") };
+    let refs: Vec<&str> = mail.attachments.iter().filter_map(|file| file.media_ref.as_deref()).collect();
+
+    // when, then
+    assert_eq!(refs, ["0/5/INBOX;7", "1/5/INBOX;7"]);
+    assert_eq!(Mail::fetch(refs[0], 1000).unwrap(), b"perch\xe9");
+    assert_eq!(Mail::fetch(refs[1], 8).unwrap(), b"\x89PNG\r\n\x1a\n");
+    let code = |asked: &str, max| match Mail::fetch(asked, max) {
+        Err(Fault::Permanent(why)) => why.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(refs[1], 7), "too-large");
+    for other in ["2/5/INBOX;7", "0/6/INBOX;7", "0/5/INBOX;8", "0/5/Archive;7", "nonsense"] {
+        assert_eq!(code(other, 1000), "gone", "{other}");
+    }
+    assert!(
+        told.lines().iter().all(|line| !line.contains(" STORE ") && !line.contains("SELECT ") && (!line.contains("BODY") || line.contains("PEEK")))
+    );
 }
 
 #[test]

@@ -93,6 +93,14 @@ fn is_mostly_utf8(bytes: &[u8]) -> bool {
     whole > broken
 }
 
+/// What a file is, byte by byte: its text is in the charset of whoever wrote it.
+pub(crate) fn bytes(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<u8> {
+    match part.body {
+        PartType::Text(_) | PartType::Html(_) => part_bytes(message, part),
+        _ => part.contents().to_vec(),
+    }
+}
+
 fn part_bytes(message: &Message<'_>, part: &MessagePart<'_>) -> Vec<u8> {
     let range = part.offset_body as usize..part.offset_end as usize;
     let raw = message.raw_message.get(range).unwrap_or_default();

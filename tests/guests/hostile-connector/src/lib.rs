@@ -2,7 +2,9 @@
 //! it was compiled leaves what it cannot go on with.
 
 use membrana_sdk::connector::{Change, Interaction, Ours, Page, Raw};
-use membrana_sdk::{Connector, Fault, Finding, NativeId, Result, Surroundings, clock, register_connector, state};
+use membrana_sdk::{
+    Attachment, Connector, Fault, Finding, Media, NativeId, Result, Surroundings, clock, register_connector, register_media, state,
+};
 
 struct Hostile;
 
@@ -104,9 +106,27 @@ impl Connector for Hostile {
         Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0), allowance: None })
     }
 
-    fn receive(_raw: Raw) -> Result<Vec<Change>> {
+    fn receive(raw: Raw) -> Result<Vec<Change>> {
+        if membrana_sdk::config::json().contains("fetch-") {
+            return Ok(vec![with_a_file(&raw)]);
+        }
         if misbehave("receive") { Ok(vec![lie()]) } else { Err(Fault::permanent("hostile", "it understands nothing")) }
     }
 }
 
+impl Media for Hostile {
+    fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>> {
+        if misbehave("fetch") { Ok(vec![7; max_bytes as usize + 1]) } else { Ok(media_ref.as_bytes().to_vec()) }
+    }
+}
+
+/// An honest word with a file that only this plugin can fetch.
+fn with_a_file(raw: &Raw) -> Change {
+    let file = Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: None, media_ref: Some("file".to_owned()) };
+    let native = NativeId { scope: String::new(), id: "1".to_owned() };
+    let text = String::from_utf8_lossy(&raw.body).into_owned();
+    Change::Upsert(Interaction { text, attachments: vec![file], ..item(native, raw.received) })
+}
+
 register_connector!(Hostile);
+register_media!(Hostile);

@@ -47,6 +47,9 @@ pub(super) struct Network {
     pub(super) notifications: Vec<(u64, String)>,
     pub(super) keys: BTreeMap<String, String>,
     pub(super) bots: BTreeSet<String>,
+    /// By status, where its pictures are.
+    pub(super) pictures: BTreeMap<String, Vec<String>>,
+    pub(super) files: BTreeMap<String, Vec<u8>>,
     accounts: BTreeMap<String, String>,
     n_made: u64,
 }
@@ -65,6 +68,8 @@ impl Network {
             notifications: Vec::new(),
             keys: BTreeMap::new(),
             bots: BTreeSet::new(),
+            pictures: BTreeMap::new(),
+            files: BTreeMap::new(),
             accounts,
             n_made: 100,
         }
@@ -160,12 +165,15 @@ impl Network {
         let mentions: Vec<Value> =
             named.map(|acct| json!({ "id": self.account_id(acct), "acct": acct, "username": acct.split('@').next() })).collect();
         let parent = status.in_reply_to.as_deref().and_then(|id| self.find(id));
+        let pictures = self.pictures.get(&status.id).map(Vec::as_slice).unwrap_or_default();
+        let media: Vec<Value> =
+            (1..).zip(pictures).map(|(n, url)| json!({ "id": format!("{}-{n}", status.id), "type": "image", "url": url })).collect();
         json!({
             "id": status.id, "uri": format!("https://{domain}/users/{name}/statuses/{}", status.id), "url": format!("https://{domain}/@{name}/{}", status.id),
             "created_at": status.created, "edited_at": status.edited, "in_reply_to_id": status.in_reply_to,
             "in_reply_to_account_id": parent.map(|parent| self.account_id(&parent.acct)), "sensitive": false, "spoiler_text": "",
             "visibility": status.visibility, "language": status.language, "content": format!("<p>{}</p>", escaped(&status.text).replace('\n', "<br>")),
-            "account": self.account(&status.acct), "mentions": mentions, "tags": [], "media_attachments": [], "emojis": [], "card": null,
+            "account": self.account(&status.acct), "mentions": mentions, "tags": [], "media_attachments": media, "emojis": [], "card": null,
             "poll": null, "reblog": null,
         })
     }

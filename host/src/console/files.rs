@@ -1,0 +1,106 @@
+//! The bytes of one attachment, for whoever may call the API. They come from strangers: nothing that a browser would run is called
+//! by its name, and all of it is to be saved rather than shown.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
+
+use crate::model::{MediaOutcome, MediaState};
+
+use super::read::find_interaction;
+use super::{Desk, Refusal};
+
+/// What may be called by its name; the rest is `application/octet-stream`.
+const SAFE_TYPES: [&str; 12] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/mp4",
+    "video/mp4",
+    "video/webm",
+    "video/ogg",
+    "application/pdf",
+    "text/plain",
+];
+const ANY_TYPE: &str = "application/octet-stream";
+
+/// `/api/v1/interactions/{id}/attachments/{n}`.
+pub(super) async fn attachment(State(desk): State<Arc<Desk>>, Path((id, n)): Path<(String, String)>) -> Result<Response, Refusal> {
+    let (channel, found) = find_interaction(&desk, &id).await?;
+    let attachments = found.entry.new.body.content().map(|content| content.attachments.as_slice()).unwrap_or_default();
+    let index: Option<u16> = n.parse().ok();
+    let Some((index, attachment)) = index.and_then(|index| Some((index, attachments.get(usize::from(index))?))) else {
+        let cure = format!("it has {}, counted from 0; `membrana interaction show {id}` lists them", attachments.len());
+        return Err(Refusal::not_found(format!("interaction `{id}` has no attachment `{n}`"), cure));
+    };
+    let missing = |why: &str, cure: &str| Err(Refusal::not_found(format!("attachment {index} of `{id}` is not here: {why}"), cure));
+    match found.media.get(usize::from(index)).and_then(Option::as_ref) {
+        Some(MediaState::Settled(MediaOutcome::Stored { .. })) => {}
+        Some(MediaState::Settled(MediaOutcome::Failed(reason))) => return missing(reason, "its message is whole without it"),
+        Some(MediaState::Pending) => return missing("it waits to be fetched", "ask again in a moment"),
+        None => {
+            return missing(
+                "nobody asked for it, or it is kept no longer",
+                "`media` in the channel's section keeps files of what comes from then on",
+            );
+        }
+    }
+    let Some(body) = desk.journal.store.media_body(&channel, found.id, index).await? else {
+        return missing("it was dropped just now", "ask again in a moment");
+    };
+    let headers = [
+        (CONTENT_TYPE, content_type(&attachment.media_type).to_owned()),
+        (CONTENT_DISPOSITION, disposition(attachment.name.as_deref())),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
+    ];
+    Ok((headers, body).into_response())
+}
+
+fn content_type(declared: &str) -> &'static str {
+    let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    SAFE_TYPES.into_iter().find(|known| *known == essence).unwrap_or(ANY_TYPE)
+}
+
+/// Without the folders of whoever named it. Source: RFC 6266, RFC 8187.
+fn disposition(name: Option<&str>) -> String {
+    let file = name.and_then(|name| name.rsplit(['/', '\\']).next()).filter(|file| !file.is_empty() && *file != "." && *file != "..");
+    let Some(file) = file else { return "attachment".to_owned() };
+    let mut written = String::from("attachment; filename*=UTF-8''");
+    for byte in file.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            written.push(char::from(byte));
+        } else {
+            written.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_browser_would_run_is_never_called_by_its_name() {
+        assert_eq!(content_type("image/PNG; charset=x"), "image/png");
+        for active in ["text/html", "image/svg+xml", "application/xhtml+xml", "text/javascript", "", "image/png\r\nx: y", "*/*"] {
+            assert_eq!(content_type(active), ANY_TYPE, "{active}");
+        }
+    }
+
+    #[test]
+    fn a_name_from_outside_leads_into_no_folder_and_ends_no_header() {
+        assert_eq!(disposition(Some("offerta è.pdf")), "attachment; filename*=UTF-8''offerta%20%C3%A8.pdf");
+        assert_eq!(disposition(Some("../../etc/passwd")), "attachment; filename*=UTF-8''passwd");
+        assert_eq!(disposition(Some("C:\\x\\a\".exe\r\nset-cookie: a")), "attachment; filename*=UTF-8''a%22.exe%0D%0Aset-cookie%3A%20a");
+        for nothing in [None, Some(""), Some(".."), Some("a/")] {
+            assert_eq!(disposition(nothing), "attachment");
+        }
+    }
+}
