@@ -8,6 +8,8 @@
 
 mod bindings;
 mod errors;
+#[cfg(any(all(feature = "heap", target_family = "wasm", not(target_feature = "atomics")), test))]
+mod heap;
 #[cfg(feature = "json")]
 pub mod json;
 mod kinds;
