@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rustc_hash::FxHashMap;
+use crate::hash::WordMap;
 
 /// Stems that are shorter say too little. Units: bytes.
 pub(crate) const STEM_MIN: usize = 4;
@@ -34,11 +34,11 @@ pub(crate) struct Roles {
 
 /// All that is known of a language.
 pub(crate) struct Lexicon {
-    pub(crate) words: FxHashMap<&'static [u8], Entry>,
+    pub(crate) words: WordMap<&'static [u8], Entry>,
     /// Two words with a blank between.
-    pub(crate) phrases: FxHashMap<&'static [u8], f64>,
+    pub(crate) phrases: WordMap<&'static [u8], f64>,
     /// Words without their last vowel, each with the weight of its first form in the order of a dictionary; empty in English.
-    pub(crate) stems: FxHashMap<&'static [u8], f64>,
+    pub(crate) stems: WordMap<&'static [u8], f64>,
 }
 
 fn read(text: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
@@ -47,7 +47,7 @@ fn read(text: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
 
 impl Lexicon {
     fn of(lists: &[&'static str], roles: &Roles) -> Self {
-        let (mut words, mut phrases) = (FxHashMap::<&[u8], Entry>::default(), FxHashMap::default());
+        let (mut words, mut phrases) = (WordMap::<&[u8], Entry>::default(), WordMap::default());
         for (word, weight) in lists.iter().flat_map(|list| read(list)) {
             match word.split_once(' ') {
                 Some((first, second)) => {
@@ -62,7 +62,7 @@ impl Lexicon {
         roles.more.iter().for_each(|word| words.entry(word.as_bytes()).or_default().boost = roles.boost);
         roles.negations.iter().for_each(|word| words.entry(word.as_bytes()).or_default().negates = true);
         roles.contrasts.iter().for_each(|word| words.entry(word.as_bytes()).or_default().contrasts = true);
-        Self { words, phrases, stems: FxHashMap::default() }
+        Self { words, phrases, stems: WordMap::default() }
     }
 
     fn with_stems(mut self) -> Self {
@@ -88,10 +88,10 @@ pub(crate) fn italian(roles: &Roles) -> &'static Lexicon {
     ITALIAN.get_or_init(|| Lexicon::of(&[include_str!("../data/it.tsv"), include_str!("../data/it-service.tsv")], roles).with_stems())
 }
 
-pub(crate) fn emoji() -> &'static FxHashMap<&'static str, f64> {
-    static EMOJI: OnceLock<FxHashMap<&'static str, f64>> = OnceLock::new();
+pub(crate) fn emoji() -> &'static WordMap<&'static str, f64> {
+    static EMOJI: OnceLock<WordMap<&'static str, f64>> = OnceLock::new();
     EMOJI.get_or_init(|| {
-        let mut all: FxHashMap<_, _> = read(include_str!("../data/emoji.tsv")).collect();
+        let mut all: WordMap<_, _> = read(include_str!("../data/emoji.tsv")).collect();
         // Their descriptions say "pouting" and "symbols on mouth", which no list weighs; others are newer.
         all.extend([("😡", -2.5), ("🤬", -3.0), ("😤", -1.8), ("😠", -2.3), ("🤢", -2.5), ("🤮", -3.0), ("🙄", -1.5), ("👎", -2.0)]);
         all.extend([("👍", 1.8), ("🙏", 0.8), ("💪", 1.2), ("🔥", 1.0), ("🥰", 2.8), ("🎉", 1.8)]);

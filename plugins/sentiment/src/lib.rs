@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 #[path = "../../language/src/guess.rs"]
 mod guess;
+mod hash;
 mod lexicon;
 mod reading;
 mod rules;
