@@ -139,8 +139,16 @@ fn unflow(text: &str, delete_space: bool) -> String {
 
 /// Line ends made `\n`, all other control characters dropped.
 pub(crate) fn printable(text: &str) -> String {
-    let unix = text.replace("\r\n", "\n").replace('\r', "\n");
-    unix.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
+    let (mut printable, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, sign) in text.match_indices(|c: char| c.is_control() && !matches!(c, '\n' | '\t')) {
+        printable.push_str(text.get(from..at).unwrap_or_default());
+        from = at + sign.len();
+        if sign == "\r" && !text.get(from..).is_some_and(|rest| rest.starts_with('\n')) {
+            printable.push('\n');
+        }
+    }
+    printable.push_str(text.get(from..).unwrap_or_default());
+    printable
 }
 
 /// `text/plain`, lower case.

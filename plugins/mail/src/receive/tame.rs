@@ -28,12 +28,13 @@ pub(crate) fn tame(raw: &[u8]) -> Cow<'_, [u8]> {
 
 /// Where the body starts; the length where there is none.
 fn header_end(raw: &[u8]) -> usize {
-    let unix = raw.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2);
-    let dos = raw.windows(3).position(|three| three == b"\n\r\n").map(|at| at + 3);
-    match (unix, dos) {
-        (Some(unix), Some(dos)) => unix.min(dos),
-        (found, None) | (None, found) => found.unwrap_or(raw.len()),
-    }
+    let lines = raw.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let mut ends = lines.filter_map(|at| match raw.get(at..)? {
+        [b'\n', ..] => Some(at + 1),
+        [b'\r', b'\n', ..] => Some(at + 2),
+        _ => None,
+    });
+    ends.next().unwrap_or(raw.len())
 }
 
 /// Where the first container too many starts.
