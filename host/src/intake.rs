@@ -237,33 +237,32 @@ impl Intake {
     /// Hands raw items to the connector, one by one, and commits what came of all of them at once.
     async fn understand(&self, record: &ChannelRecord, memory: &mut Memory) -> Result<Turn, StageError> {
         let from = record.position(&Reader::Raw) + 1;
-        let raws = self.journal.store.read_raw(&self.channel, from, RAW_ITEMS_MAX, RAW_BYTES_MAX).await?;
+        let raws = Arc::new(self.journal.store.read_raw(&self.channel, from, RAW_ITEMS_MAX, RAW_BYTES_MAX).await?);
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
-        // What the calls wrote so far: seen by the next call, kept once it is committed.
-        let (mut state, mut changed) = (self.state(memory).await?, BTreeMap::new());
+        // What the calls wrote: kept once it is committed.
+        let mut changed = BTreeMap::new();
         let (mut position, mut held) = (from - 1, None);
         let (generation, watch) = (&self.plugin, self.journal.clock.stopwatch());
-        for raw in raws {
-            if position >= from && watch.elapsed() > TURN_MAX {
-                break;
-            }
-            match self.receive(generation, &state, &raw).await {
+        let is_late = move || watch.elapsed() > TURN_MAX;
+        let mut answers = generation.receive(self.state(memory).await?, Arc::clone(&raws), is_late).await.into_iter();
+        for raw in raws.iter() {
+            let Some(received) = received(raw, &mut answers) else { break };
+            match received {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
                     batch.received = Some(raw.received);
                     batch.is_pushed = matches!(raw.origin, RawOrigin::Webhook { .. } | RawOrigin::Frame);
                     let unreadable = self.take(&mut batch, changes, is_backfill).await?;
                     if !unreadable.is_empty() {
-                        batch.commit.dead.push(self.letter(&raw, unreadable.join("; "), generation.digest()));
+                        batch.commit.dead.push(self.letter(raw, unreadable.join("; "), generation.digest()));
                     }
-                    state.write(&written);
                     changed.extend(written);
                 }
                 Received::Dead(reason) => {
-                    batch.commit.dead.push(self.letter(&raw, reason.clone(), generation.digest()));
+                    batch.commit.dead.push(self.letter(raw, reason.clone(), generation.digest()));
                     let is_backfill =
                         matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. } | RawOrigin::Unreadable { is_backfill: true, .. });
-                    batch.other(EntryBody::Unreadable { native: native_of(&raw), reason }, is_backfill);
+                    batch.other(EntryBody::Unreadable { native: native_of(raw), reason }, is_backfill);
                 }
                 Received::Held(fault) => {
                     held = Some(fault);
@@ -290,20 +289,6 @@ impl Intake {
         let wait = self.wait_after(record, memory, &fault).await?;
         memory.next_raw = self.journal.clock.now().plus(wait);
         Ok(Turn::Until(memory.next_raw))
-    }
-
-    /// Gives one raw item to the connector, unless it is known that this is no use.
-    async fn receive(&self, generation: &Generation, state: &PluginState, raw: &RawItem) -> Received {
-        match &raw.origin {
-            RawOrigin::Unreadable { reason, .. } | RawOrigin::Lost { reason } => return Received::Dead(reason.clone()),
-            RawOrigin::Webhook { .. } | RawOrigin::Frame | RawOrigin::Item { .. } => {}
-        }
-        let Called { result, state } = generation.receive(state.clone(), raw).await;
-        match result {
-            Ok(changes) => Received::Changes(changes, state),
-            Err(fault) if fault.is_final() => Received::Dead(fault.to_string()),
-            Err(fault) => Received::Held(fault),
-        }
     }
 
     /// Takes changes in. What `poll` could not understand becomes a raw item, whose letter is written when its turn comes;
@@ -424,6 +409,19 @@ fn n_filled(tally: &Tally) -> u64 {
 fn slowed(allowance: Allowance) -> Duration {
     let lacking = 1.0 - (allowance.left / SHARE_LEFT_MIN).clamp(0.0, 1.0);
     allowance.resets_in.mul_f64(lacking).min(LIMIT_WAIT_MAX)
+}
+
+/// What came of a raw item; none where its turn did not come. `answers` are of those that the connector was asked about.
+fn received(raw: &RawItem, answers: &mut impl Iterator<Item = Called<Vec<Change>>>) -> Option<Received> {
+    if let RawOrigin::Unreadable { reason, .. } | RawOrigin::Lost { reason } = &raw.origin {
+        return Some(Received::Dead(reason.clone()));
+    }
+    let Called { result, state } = answers.next()?;
+    Some(match result {
+        Ok(changes) => Received::Changes(changes, state),
+        Err(fault) if fault.is_final() => Received::Dead(fault.to_string()),
+        Err(fault) => Received::Held(fault),
+    })
 }
 
 fn native_of(raw: &RawItem) -> NativeId {

@@ -271,7 +271,7 @@ impl Native for Scripted {
     fn receive(&self, raw: &RawItem) -> Called<Vec<Change>> {
         match told(self.receive.as_ref(), raw.clone()) {
             Ok((changes, state)) => Called { result: Ok(changes), state },
-            Err(fault) => Called { result: Err(fault), state: Vec::new() },
+            Err(fault) => Called::failed(fault),
         }
     }
 

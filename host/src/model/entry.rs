@@ -196,6 +196,14 @@ pub enum RawOrigin {
 }
 
 impl RawOrigin {
+    /// Says whether the connector is asked what it means: not where it is known that this is no use.
+    pub fn is_for_plugin(&self) -> bool {
+        match self {
+            Self::Webhook { .. } | Self::Frame | Self::Item { .. } => true,
+            Self::Unreadable { .. } | Self::Lost { .. } => false,
+        }
+    }
+
     /// As what the same bytes are given to `receive` once more; `None` where there are none.
     pub fn again(self) -> Option<Self> {
         match self {

@@ -45,7 +45,7 @@ pub trait Native: Send + Sync + 'static {
 
     /// See [`Generation::receive`].
     fn receive(&self, _raw: &RawItem) -> Called<Vec<Change>> {
-        Called { result: Err(transient("native", "this does not receive")), state: Vec::new() }
+        Called::failed(transient("native", "this does not receive"))
     }
 
     /// See [`Generation::send`].
@@ -94,6 +94,23 @@ pub struct CallTurn(Option<OwnedSemaphorePermit>);
 
 /// An answer of a guest, not yet checked: wasmtime's failure, or the guest's fault, or a value.
 type Raw<T> = wasmtime::Result<Result<T, types::Fault>>;
+
+/// Calls of `receive` in a row.
+struct Row {
+    /// As the last one left it.
+    state: PluginState,
+    called: Vec<Called<Vec<Change>>>,
+}
+
+impl Row {
+    /// Keeps an answer; says whether the channel must wait now.
+    fn ends_with(&mut self, called: Called<Vec<Change>>) -> bool {
+        let must_wait = called.result.as_ref().is_err_and(|fault| !fault.is_final());
+        self.state.write(&called.state);
+        self.called.push(called);
+        must_wait
+    }
+}
 
 /// Ends a call that nobody waits for any more.
 struct AbortOnDrop<T>(JoinHandle<T>);
@@ -203,7 +220,6 @@ impl Generation {
         self.call_in(name, CallTurn(None), state, call).await
     }
 
-    /// One call: a turn, an instance, the budget, and what the guest left in its state.
     async fn call_in<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -212,50 +228,10 @@ impl Generation {
         call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>> + Send + 'static,
     ) -> Called<T> {
         let Backing::Wasm(engine, pool) = &self.backing else {
-            return Called { result: Err(transient("native", "the host's own code cannot do that")), state: Vec::new() };
+            return Called::failed(transient("native", "the host's own code cannot do that"));
         };
         let (pool, meter) = (Arc::clone(pool), Arc::clone(&self.meter));
-        let work = async move {
-            let _turn = match turn.0 {
-                Some(turn) => turn,
-                None => pool.turn().await?,
-            };
-            let deadline = pool.deadline();
-            let mut instance = pool.take(deadline).await?;
-            instance.store.data_mut().begin(name, state, deadline);
-            instance.store.set_epoch_deadline(1);
-            let begun = now();
-            let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
-            meter.ran(begun.elapsed());
-            match answer {
-                Err(_) => Err(pool.late()),
-                Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
-                Ok(Ok(answer)) => {
-                    let changed = instance.store.data_mut().end();
-                    pool.give_back(instance);
-                    answer.map(|value| (value, changed)).map_err(take::fault)
-                }
-            }
-        };
-        let Some(handle) = engine.spawn(work) else {
-            return Called { result: Err(transient("stopped", "the engine is stopping")), state: Vec::new() };
-        };
-        let mut handle = AbortOnDrop(handle);
-        match (&mut handle.0).await {
-            Ok(Ok((value, state))) => Called { result: Ok(value), state },
-            Ok(Err(fault)) => Called { result: Err(fault), state: Vec::new() },
-            Err(error) => Called { result: Err(transient("stopped", &error.to_string())), state: Vec::new() },
-        }
-    }
-
-    /// A call whose answer breaks the contract is a call that failed: its state is dropped.
-    async fn checked<T, U>(&self, n_items: usize, call: impl Future<Output = Called<T>>, check: impl FnOnce(T) -> Result<U, String>) -> Called<U> {
-        let count = self.meter.begin(n_items);
-        let Called { result, state } = call.await;
-        let result = result.and_then(|value| check(value).map_err(take::broken));
-        count.end(result.as_ref().err());
-        let state = if result.is_ok() { state } else { Vec::new() };
-        Called { result, state }
+        apart(engine, async move { one(&pool, &meter, name, turn, state, call).await }).await.unwrap_or_else(Called::failed)
     }
 
     /// Asks the plugin what is wrong with its section.
@@ -286,22 +262,39 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_poll(store, cursor.as_deref(), items_max, bytes_max).await
             })
         });
-        self.checked(1, called, take::page).await
+        checked(&self.meter, 1, called, take::page).await
     }
 
-    /// What one raw item means.
-    pub async fn receive(&self, state: PluginState, raw: &RawItem) -> Called<Vec<Change>> {
-        if let Backing::Native(native) = &self.backing {
-            return native.receive(raw);
-        }
-        let raw = give::raw(raw);
-        let called = self.call("receive", state, move |store, exports| {
-            Box::pin(async move {
-                let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
-                connector.plugin.membrana_plugin_connector().call_receive(store, &raw).await
-            })
-        });
-        self.checked(1, called, take::changes).await
+    /// What raw items mean: a call for each that is for the connector at all, in their order, each with what those before it left in the
+    /// state. They follow one another on the guests' threads, for to go there and back costs as much as a small call.
+    /// Shape: as many answers as there are such items, or fewer: it ends with the first that must wait, or when it is late.
+    pub async fn receive(
+        &self,
+        state: PluginState,
+        raws: Arc<Vec<RawItem>>,
+        is_late: impl Fn() -> bool + Send + 'static,
+    ) -> Vec<Called<Vec<Change>>> {
+        let mut row = Row { state, called: Vec::new() };
+        let (engine, pool, meter) = match &self.backing {
+            Backing::Wasm(engine, pool) => (engine, Arc::clone(pool), Arc::clone(&self.meter)),
+            Backing::Native(native) => {
+                for raw in raws.iter().filter(|raw| raw.origin.is_for_plugin()) {
+                    if row.ends_with(native.receive(raw)) || is_late() {
+                        break;
+                    }
+                }
+                return row.called;
+            }
+        };
+        let work = async move {
+            for raw in raws.iter().filter(|raw| raw.origin.is_for_plugin()) {
+                if row.ends_with(receive_one(&pool, &meter, row.state.clone(), raw).await) || is_late() {
+                    break;
+                }
+            }
+            row.called
+        };
+        apart(engine, work).await.unwrap_or_else(|fault| vec![Called::failed(fault)])
     }
 
     /// Carries a message to the network.
@@ -316,7 +309,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_send(store, &key, &message).await
             })
         });
-        self.checked(1, called, take::receipt).await
+        checked(&self.meter, 1, called, take::receipt).await
     }
 
     /// Says whether a message is there.
@@ -331,7 +324,7 @@ impl Generation {
                 connector.plugin.membrana_plugin_connector().call_probe(store, &key, &message).await
             })
         });
-        self.checked(1, called, take::probed).await
+        checked(&self.meter, 1, called, take::probed).await
     }
 
     /// What a stream is opened with. The state can only be read.
@@ -345,7 +338,7 @@ impl Generation {
                 stream.call_open(store, cursor.as_deref()).await
             })
         });
-        self.checked(1, called, take::subscription).await.result
+        checked(&self.meter, 1, called, take::subscription).await.result
     }
 
     /// The bytes of an attachment that has no plain URL. The state can only be read. Shape: at most `bytes_max`; an answer over it
@@ -362,7 +355,7 @@ impl Generation {
                 media.call_fetch(store, &media_ref, bytes_max).await
             })
         });
-        self.checked(1, called, check).await.result
+        checked(&self.meter, 1, called, check).await.result
     }
 
     /// One list of annotations per item, same order.
@@ -384,7 +377,7 @@ impl Generation {
                 Ok(lists.map(|lists| (lists, batch)))
             })
         });
-        self.checked(n_items, called, |(lists, _batch)| take::annotations(lists, n_items)).await.result
+        checked(&self.meter, n_items, called, |(lists, _batch)| take::annotations(lists, n_items)).await.result
     }
 
     /// One decision per event, same order.
@@ -400,10 +393,82 @@ impl Generation {
                 plugin.membrana_plugin_rule().call_decide(store, &events).await
             })
         });
-        self.checked(n_events, called, |decisions| take::decisions(decisions, n_events)).await.result
+        checked(&self.meter, n_events, called, |decisions| take::decisions(decisions, n_events)).await.result
     }
+}
+
+/// On the guests' threads. Errors: `transient`, where the engine is stopping.
+async fn apart<T: Send + 'static>(engine: &Engine, work: impl Future<Output = T> + Send + 'static) -> Result<T, Fault> {
+    let Some(handle) = engine.spawn(work) else { return Err(transient("stopped", "the engine is stopping")) };
+    let mut handle = AbortOnDrop(handle);
+    (&mut handle.0).await.map_err(|error| transient("stopped", &error.to_string()))
+}
+
+/// One call: a turn, an instance, the budget, and what the guest left in its state.
+async fn one<T>(
+    pool: &Pool,
+    meter: &Meter,
+    name: &'static str,
+    turn: CallTurn,
+    state: PluginState,
+    call: impl for<'a> FnOnce(&'a mut Store<HostState>, &'a Exports) -> BoxFuture<'a, Raw<T>>,
+) -> Called<T> {
+    let result = async {
+        let _turn = match turn.0 {
+            Some(turn) => turn,
+            None => pool.turn().await?,
+        };
+        let deadline = pool.deadline();
+        let mut instance = pool.take(deadline).await?;
+        instance.store.data_mut().begin(name, state, deadline);
+        instance.store.set_epoch_deadline(1);
+        let begun = now();
+        let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
+        meter.ran(begun.elapsed());
+        match answer {
+            Err(_) => Err(pool.late()),
+            Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
+            Ok(Ok(answer)) => {
+                let changed = instance.store.data_mut().end();
+                pool.give_back(instance);
+                answer.map(|value| (value, changed)).map_err(take::fault)
+            }
+        }
+    };
+    match result.await {
+        Ok((value, state)) => Called { result: Ok(value), state },
+        Err(fault) => Called::failed(fault),
+    }
+}
+
+async fn receive_one(pool: &Pool, meter: &Meter, state: PluginState, raw: &RawItem) -> Called<Vec<Change>> {
+    let raw = give::raw(raw);
+    let called = one(pool, meter, "receive", CallTurn(None), state, move |store, exports| {
+        Box::pin(async move {
+            let Exports::Connector(connector) = exports else { return Ok(Err(not_a("connector"))) };
+            connector.plugin.membrana_plugin_connector().call_receive(store, &raw).await
+        })
+    });
+    checked(meter, 1, called, take::changes).await
 }
 
 fn not_a(kind: &str) -> types::Fault {
     types::Fault::Unsupported(types::Detail { code: "kind".to_owned(), message: format!("this plugin is no {kind}") })
+}
+
+/// A call whose answer breaks the contract is a call that failed: its state is dropped.
+async fn checked<T, U>(
+    meter: &Meter,
+    n_items: usize,
+    call: impl Future<Output = Called<T>>,
+    check: impl FnOnce(T) -> Result<U, String>,
+) -> Called<U> {
+    let count = meter.begin(n_items);
+    let Called { result, state } = call.await;
+    let result = result.and_then(|value| check(value).map_err(take::broken));
+    count.end(result.as_ref().err());
+    match result {
+        Ok(value) => Called { result: Ok(value), state },
+        Err(fault) => Called::failed(fault),
+    }
 }

@@ -14,6 +14,13 @@ pub struct Called<T> {
     pub state: Vec<(String, Option<Vec<u8>>)>,
 }
 
+impl<T> Called<T> {
+    /// A call that failed leaves the state as it was.
+    pub(crate) fn failed(fault: Fault) -> Self {
+        Self { result: Err(fault), state: Vec::new() }
+    }
+}
+
 /// One thing that a connector tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
