@@ -38,7 +38,7 @@ const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// After a refresh that failed for now. Units: milliseconds.
 const PAUSE_MS: u64 = 5_000;
-/// After a refusal that is no `invalid_grant`: it may be the network's own mishap. Units: milliseconds.
+/// After a refusal that is no `invalid_grant`, or of a token that is new: it may be the network's own mishap. Units: milliseconds.
 const REFUSED_MS: u64 = 600_000;
 /// Tokens that answers are still scrubbed of.
 const SEEN_MAX: usize = 16;
@@ -110,7 +110,7 @@ pub struct Tokens {
     live: tokio::sync::Mutex<Live>,
     /// Tokens that were in use lately, newest last.
     seen: Mutex<VecDeque<Secret>>,
-    /// The access token came of a refresh and the network accepted it nowhere yet: one more refresh would mend nothing.
+    /// The access token came of a refresh and the network accepted it nowhere yet: one more refresh would mend nothing for now.
     is_unproved: AtomicBool,
 }
 
@@ -292,7 +292,8 @@ impl Tokens {
         if held.access != *used {
             return Ok(held.access);
         }
-        if cause == Cause::Refused && self.is_unproved.load(Ordering::Acquire) {
+        let is_fresh = now.since_ms(held.obtained) < REFUSED_MS;
+        if cause == Cause::Refused && is_fresh && self.is_unproved.load(Ordering::Acquire) {
             return Err(Refused::Useless);
         }
         let fresh = match live.unsealed.clone() {

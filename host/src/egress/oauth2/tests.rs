@@ -268,10 +268,10 @@ async fn a_token_endpoint_in_trouble_is_no_bad_credential() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_although_it_is_new_is_not_renewed_again() {
+async fn a_token_that_is_refused_although_it_is_new_is_not_renewed_again_for_a_while() {
     let scene = Scene::logged_in().await;
     let door = scene.door(&scene.tokens(), &[]);
-    for _ in 0..6 {
+    for _ in 0..4 {
         scene.server.next("GET /api", Next::status(401));
     }
 
@@ -279,8 +279,14 @@ async fn a_token_that_is_refused_although_it_is_new_is_not_renewed_again() {
         let answer = get(&scene, &door).await.unwrap();
         assert!(answer.status == 401 && !is_own(&answer), "it is the network's own word: {answer:?}");
     }
-
     assert_eq!(scene.n_refreshes(), 1);
+
+    // The network's mishap is over, and so is the token meanwhile.
+    scene.oauth.expire();
+    assert_eq!(get(&scene, &door).await.unwrap().status, 401);
+    scene.advance(600);
+    assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (2, 0));
 }
 
 #[tokio::test]
