@@ -47,8 +47,7 @@ impl Api {
         let answer = self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?;
         match answer.status {
             404 | 410 => Ok(None),
-            // Of one thing: the account may not see it.
-            403 => Err(Fault::permanent("discourse.forbidden", words(&answer))),
+            403 => Err(self.forbidden(&answer)),
             _ => decoded(path, &read(answer)?).map(Some),
         }
     }
@@ -72,10 +71,10 @@ impl Api {
         }
     }
 
-    /// A wrong key and a closed topic are refused by the same words: whoever may read has a good key.
+    /// A wrong key and what this account may not do or see are refused by the same words: whoever may read anything has a good key.
     fn forbidden(&self, answer: &Response) -> Fault {
         match self.get("/posts.json") {
-            Err(fault @ (Fault::Auth(_) | Fault::RateLimited(_))) => fault,
+            Err(fault @ (Fault::Auth(_) | Fault::RateLimited(_) | Fault::Transient(_))) => fault,
             _ => Fault::permanent("discourse.forbidden", format!("the forum forbids it: {}", words(answer))),
         }
     }

@@ -91,7 +91,7 @@ fn look(section: &Section, api: &Api, message: &Message, context: &ReplyContext)
     }
     let is_whole = last.len() == all.len() || posts.iter().any(|post| post.created.is_some_and(|created| created < since));
     // Without what was written, Markdown and what is shown of it cannot be compared.
-    let is_sure = is_whole && posts.len() == last.len() && candidates.iter().all(|post| post.is_raw);
+    let is_sure = is_whole && last.iter().all(|wanted| posts.iter().any(|post| post.id == *wanted)) && candidates.iter().all(|post| post.is_raw);
     Ok((if is_sure { Sent::No } else { Sent::Unknown }, None))
 }
 

@@ -160,9 +160,17 @@ fn a_reply_whose_answer_was_lost_is_found_and_never_posted_twice() {
     world.forum.answer("bob", topic.id, Some(1), "Anche io");
     let context = context(&world.drain(&mut cursor), "Anche io");
     let message: Message = reply(&context, "Ciao, ci *dispiace*.", now());
+    // Also where it is shown twice, it is not there.
+    world.forum.next(&format!("GET /t/{}/posts.json", topic.id), Next::Twice);
     assert_eq!(Discourse::probe("k", &message).unwrap().0, Sent::No);
     world.forum.next("POST /posts.json", Next::LoseAnswer);
     assert!(matches!(Discourse::send("k", &message), Err(Fault::Transient(detail)) if detail.code == "outcome-unknown"));
+    // A key that is refused for a while is refused in the words of a topic that nobody may see, and settles nothing.
+    for at in ["GET /t/", "GET /posts.json"] {
+        let body = r#"{"errors":["You are not permitted to view the requested resource."],"error_type":"invalid_access"}"#.to_owned();
+        world.forum.next(at, Next::Answer { status: 403, headers: Vec::new(), body });
+    }
+    assert!(matches!(Discourse::probe("k", &message), Err(Fault::Auth(_))));
     let (sent, receipt) = Discourse::probe("k", &message).unwrap();
     assert_eq!(sent, Sent::Yes);
     // The guard of the forum: a second try gives the first one's receipt.
