@@ -11,10 +11,12 @@ use crate::faults::{DUPLICATE, not_summoned};
 use crate::ids::{is_id, moment, moment_of};
 use crate::length::weighted;
 use crate::post::{ReplyContext, native};
-use crate::shapes::{TEXT_BYTES_MAX, WORD_BYTES_MAX, either, id, items, list, plain, text};
+use crate::shapes::{TEXT_BYTES_MAX, WORD_BYTES_MAX, either, id, items, list, plain, text, whole};
+use crate::walk::{TOKEN_BYTES_MAX, encoded};
 
-/// Own posts looked through for one that may have gone out.
+/// Own posts looked through for one that may have gone out, a page; and so many pages at most, for each is paid for.
 const LOOKED_THROUGH: usize = 100;
+const PAGES_MAX: usize = 5;
 /// A direct message. Source: X, direct messages. Units: characters.
 const DIRECT_CHARS_MAX: usize = 10_000;
 /// X's clock and the host's may differ by so much. Units: milliseconds.
@@ -129,13 +131,20 @@ fn posted(section: &Section, api: &Api, message: &Message, post: &str) -> Result
         // An answer is younger than what it answers.
         path = format!("{path}&since_id={since}");
     }
-    let own = api.get(Who::User, &path)?;
     let wanted = words(&message.text);
     let is_it = |one: &&Json| {
         let said = text(either(one, ["note_post", "note_tweet"]), "text", TEXT_BYTES_MAX).or_else(|| text(one, "text", TEXT_BYTES_MAX));
         answered(one).as_deref() == Some(post) && said.is_some_and(|said| says(&words(said), &wanted))
     };
-    found(list(&own, "data").iter().find(is_it).and_then(|one| id(one, "id")).map(|id| receipt(&id)), &own)
+    let mut at = path.clone();
+    for _ in 0..PAGES_MAX {
+        let own = api.get(Who::User, &at)?;
+        let found = found(list(&own, "data").iter().find(is_it).and_then(|one| id(one, "id")).map(|id| receipt(&id)), &own)?;
+        let next = own.get("meta").and_then(|meta| whole(meta, "next_token", TOKEN_BYTES_MAX));
+        let (Sent::Unknown, Some(next)) = (found.0, next) else { return Ok(found) };
+        at = format!("{path}&pagination_token={}", encoded(next));
+    }
+    Ok((Sent::Unknown, None))
 }
 
 /// The wanted words, behind names alone; of a text that is an address nothing else is left.

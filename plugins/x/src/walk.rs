@@ -32,7 +32,7 @@ const MENTIONS_REACH: u32 = 800;
 const FAILURES_TOLD: u32 = 5;
 /// Problems told of a page, and how long a token may be. Units of the latter: bytes.
 const PROBLEMS_MAX: usize = 20;
-const TOKEN_BYTES_MAX: usize = 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 
 /// Where to go on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
