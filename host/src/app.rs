@@ -100,9 +100,8 @@ pub struct Kit {
 }
 
 impl Kit {
-    /// For this configuration.
-    pub fn new(config: &Config) -> Result<Self, AppError> {
-        let clock = Clock::system();
+    /// For this configuration, on this clock.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, AppError> {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
         let cache_dir = config.host.data.join("compiled");
         // Without a cache it is only slower; that the folder cannot be written is told by `data_folder`.
@@ -126,11 +125,11 @@ pub fn data_folder(config: &Config, report: &mut Report) {
 }
 
 /// Reads, loads and asks everything; all mistakes of all of it are in the report. `None` for what cannot be put in force.
-pub async fn examine(file: &Path, env: &Env) -> Result<(Option<(Config, Kit, Prepared)>, Report), AppError> {
+pub async fn examine(file: &Path, env: &Env, clock: Clock) -> Result<(Option<(Config, Kit, Prepared)>, Report), AppError> {
     let (config, mut report) = config::read_what_is_there(file, env.as_ref());
     let Some(config) = config else { return Ok((None, report)) };
     data_folder(&config, &mut report);
-    let kit = Kit::new(&config)?;
+    let kit = Kit::new(&config, clock)?;
     let (prepared, findings) = prepare(&config, &kit).await;
     report.extend(findings);
     report.sort();
@@ -197,9 +196,9 @@ struct InForce {
 }
 
 impl App {
-    /// Starts everything that the configuration says. Returns when webhooks can be taken.
-    pub async fn start(file: &Path, env: Env) -> Result<Self, AppError> {
-        let (ready, report) = examine(file, &env).await?;
+    /// Starts everything that the configuration says, on this clock. Returns when webhooks can be taken.
+    pub async fn start(file: &Path, env: Env, clock: Clock) -> Result<Self, AppError> {
+        let (ready, report) = examine(file, &env, clock).await?;
         let Some((config, kit, prepared)) = ready else { return Err(AppError::Config(report)) };
         log_findings(&report);
         // An address that is taken must end the start before anything is polled or sent.

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::clock::Clock;
+
 use outcome::Failure;
 
 /// The membrane between a company and its public: takes in what people say on every channel, and answers.
@@ -331,8 +333,8 @@ enum DeadCommand {
     },
 }
 
-/// Runs the command that the arguments name.
-pub fn run() -> ExitCode {
+/// Runs the command that the arguments name; the host, where it is told to run, on this clock.
+pub fn run(clock: Clock) -> ExitCode {
     let cli = Cli::parse();
     outcome::set_up_log(matches!(cli.command, Command::Run));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -340,13 +342,13 @@ pub fn run() -> ExitCode {
         Err(error) => return outcome::report(&Failure::failed(format!("cannot start: {error}"), ""), cli.json),
     };
     let is_json = cli.json;
-    match runtime.block_on(dispatch(cli)).and_then(|()| outcome::flush()) {
+    match runtime.block_on(dispatch(cli, clock)).and_then(|()| outcome::flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => outcome::report(&failure, is_json),
     }
 }
 
-async fn dispatch(cli: Cli) -> Result<(), Failure> {
+async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
     let (file, is_json) = (cli.config, cli.json);
     match cli.command {
         #[cfg(feature = "demo")]
@@ -354,8 +356,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "bench")]
         Command::Bench { name, dir } => bench::run(name.as_deref(), &dir, is_json).await,
         Command::Init => host::init(&file),
-        Command::Check => host::check(&file, is_json).await,
-        Command::Run => host::run(&file).await,
+        Command::Check => host::check(&file, is_json, clock).await,
+        Command::Run => host::run(&file, clock).await,
         Command::Channel(ChannelCommand::Login { name, credential, no_browser, port }) => {
             let wish = login::Wish { channel: name, credential, opens_browser: !no_browser, port: port.unwrap_or(0) };
             login::run(&file, is_json, wish).await

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::app::{App, AppError, examine, log_findings, process_env};
+use crate::clock::Clock;
 use crate::config::{DEFAULT, DEFAULT_TABLE};
 
 use super::outcome::{Failure, aside, counted, put};
@@ -33,8 +34,8 @@ pub(super) fn init(file: &Path) -> Result<(), Failure> {
 }
 
 /// Loads everything and tells all there is to tell.
-pub(super) async fn check(file: &Path, is_json: bool) -> Result<(), Failure> {
-    let (ready, report) = examine(file, &process_env()).await?;
+pub(super) async fn check(file: &Path, is_json: bool, clock: Clock) -> Result<(), Failure> {
+    let (ready, report) = examine(file, &process_env(), clock).await?;
     let Some((config, ..)) = ready else { return Err(Failure::Config(report)) };
     if is_json {
         return report.findings.iter().try_for_each(|finding| put(finding.json()));
@@ -51,7 +52,7 @@ pub(super) async fn check(file: &Path, is_json: bool) -> Result<(), Failure> {
 }
 
 /// Runs until a signal ends it.
-pub(super) async fn run(file: &Path) -> Result<(), Failure> {
+pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
     // From the first moment on: a signal that nobody waits for would end the process in the middle.
     let no_signal = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"), "");
     let (mut hang_up, mut terminate, mut interrupt) = (
@@ -60,7 +61,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
         signal(SignalKind::interrupt()).map_err(no_signal)?,
     );
     let app = tokio::select! {
-        started = App::start(file, process_env()) => started?,
+        started = App::start(file, process_env(), clock) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

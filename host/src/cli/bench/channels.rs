@@ -118,7 +118,7 @@ async fn prepared(scratch: &Scratch, network: &Network) -> Result<Prepared, Fail
     let file = scratch.0.join("membrana.toml");
     std::fs::write(&file, config(&network.url)).map_err(failed)?;
     std::fs::write(scratch.0.join("secret"), SECRET).map_err(failed)?;
-    let (ready, report) = examine(&file, &process_env()).await.map_err(failed)?;
+    let (ready, report) = examine(&file, &process_env(), Clock::system()).await.map_err(failed)?;
     let wrong = || report.findings.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; ");
     ready.map(|(_, _, prepared)| prepared).ok_or_else(|| failed(wrong()))
 }

@@ -83,7 +83,7 @@ async fn over_http(dir: &Path) -> Result<Paced, Failure> {
     let file = scratch.0.join("membrana.toml");
     std::fs::write(&file, CONFIG).map_err(failed)?;
     std::fs::write(scratch.0.join("secret"), SECRET).map_err(failed)?;
-    let app = App::start(&file, crate::app::process_env()).await?;
+    let app = App::start(&file, crate::app::process_env(), Clock::system()).await?;
     let Some(address) = app.addresses().first().copied() else { return Err(failed("no address")) };
     let shop = Shop { address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() };
     let measured = paced(|n| post(shop.clone(), n)).await;
