@@ -1,7 +1,8 @@
 //! All networks at once, a host that is connected to each of them, and what people say there.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use membrana_world::{
     ACCOUNT, Blog, Crm, Discourse, Dress, LONE, Letter, Mail, Mastodon, Meta, Oauth, PAGE, Shape, Side, Trouble, US, Woe, X, XHook,
@@ -16,6 +17,15 @@ const X_AHEAD_MS: u64 = 180_000;
 const META_BEHIND_MS: u64 = 240_000;
 /// Units: seconds.
 const FORUM_AHEAD_S: u64 = 120;
+// No words: the host masks secrets in answers, and what people are called must not be masked with them.
+const APP: &str = "AAAA-app-1";
+const USER: &str = "AAAA-user-1";
+const PAGE_TOKEN: &str = "EAAB-page-1";
+const APP_SECRET: &str = "5ec-of-app-1";
+const VERIFY: &str = "v3rify-1";
+const KEY: &str = "key-of-acme-1";
+const CLIENT_ID: &str = "cl1ent-of-acme-1";
+const PASSWORD: &str = "passw0rd-1";
 const HOOK_SECRET: &str = "s3cret-of-hooks";
 /// Channels on which everybody is answered.
 pub(crate) const ANSWERED: [&str; 6] = ["acme-x", "acme-page", "acme-instagram", "acme-forum", "acme-masto", "acme-mail"];
@@ -45,24 +55,26 @@ pub(crate) struct World {
     /// A post of the Page, and a medium of the account, that people comment on.
     pub(crate) news: String,
     pub(crate) medium: String,
+    /// Of the machine's clock. Units: milliseconds.
+    ahead_ms: AtomicU64,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let oauth = Oauth::new("acme-app", Some(CLIENT_SECRET));
-        let x = X::start("app", "user", now_ms() + X_AHEAD_MS).await.unwrap();
+        let oauth = Oauth::new(CLIENT_ID, Some(CLIENT_SECRET));
+        let x = X::start(APP, USER, now_ms() + X_AHEAD_MS).await.unwrap();
         // The windows of its own are another test's matter.
         ["GET /2/users/", "GET /2/users/me", "POST /2/tweets"].iter().for_each(|at| x.limit(at, 1_000_000));
-        let meta = Meta::start("page", "app-secret").await.unwrap();
+        let meta = Meta::start(PAGE_TOKEN, APP_SECRET).await.unwrap();
         meta.advance(now_ms() - META_BEHIND_MS - meta.now());
-        let forum = Discourse::start("key", "acme").await.unwrap();
+        let forum = Discourse::start(KEY, "acme").await.unwrap();
         forum.limit(1_000_000);
         forum.advance(FORUM_AHEAD_S);
         let (news, medium) = (meta.post(US, "Our new parcel shop is open."), meta.medium("Our new parcel shop"));
         meta.deliveries(Shape::Nested);
         Self {
             masto: Mastodon::with_logins(&oauth).await.unwrap(),
-            mail: Mail::start("right").await.unwrap(),
+            mail: Mail::start(PASSWORD).await.unwrap(),
             blog: Blog::start().await.unwrap(),
             crm: Crm::start(SECRET).await.unwrap(),
             x,
@@ -71,6 +83,7 @@ impl World {
             oauth,
             news,
             medium,
+            ahead_ms: AtomicU64::new(0),
         }
     }
 
@@ -113,9 +126,19 @@ impl World {
 
     /// A host on all of it, connected.
     pub(crate) async fn host(&self) -> Host {
+        self.connected(Host::new(&self.config(), &table())).await
+    }
+
+    /// The same, whose time stands still but for [`World::pass`].
+    pub(crate) async fn simulated_host(&self) -> Host {
         let mut host = Host::new(&self.config(), &table());
-        let secrets = [("app_token", "app"), ("user_token", "user"), ("webhook", HOOK_SECRET), ("page_token", "page"), ("app_secret", "app-secret")];
-        let more = [("verify_token", "v"), ("api_key", "key"), ("client_id", "acme-app"), ("client_secret", CLIENT_SECRET), ("password", "right")];
+        host.simulate_clock();
+        self.connected(host).await
+    }
+
+    async fn connected(&self, mut host: Host) -> Host {
+        let secrets = [("app_token", APP), ("user_token", USER), ("webhook", HOOK_SECRET), ("page_token", PAGE_TOKEN), ("app_secret", APP_SECRET)];
+        let more = [("verify_token", VERIFY), ("api_key", KEY), ("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("password", PASSWORD)];
         secrets.iter().chain(&more).for_each(|(name, secret)| host.write(name, secret));
         host.write("ca.pem", &self.mail.ca);
         host.start().await;
@@ -125,21 +148,32 @@ impl World {
         host
     }
 
-    /// Trouble everywhere; none: calm.
-    pub(crate) fn trouble(&self, seed: Option<u64>, has_long_waits: bool) -> BTreeMap<Woe, usize> {
-        let of = |n: u64| {
-            let trouble = seed.map(|seed| Trouble::new(seed.wrapping_add(n)));
-            if has_long_waits { trouble.map(Trouble::with_long_waits) } else { trouble }
-        };
-        let before = [
-            self.x.trouble(of(1)),
-            self.meta.trouble(of(2)),
-            self.forum.trouble(of(3)),
-            self.masto.trouble(of(4)),
-            self.blog.trouble(of(5)),
-            self.crm.trouble(of(6)),
-        ];
-        self.mail.trouble(seed.map(|seed| seed.wrapping_add(7)), false);
+    /// Units: ms since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        now_ms() + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// So much passed on the machine's clock: on the networks' clocks, and on a simulated one of the host, it is `rate` times that.
+    pub(crate) fn pass(&self, host: &Host, passed: Duration, rate: u32) {
+        let (all, more) = (passed * rate, passed * (rate - 1));
+        self.x.advance(all);
+        self.meta.advance(u64::try_from(all.as_millis()).unwrap());
+        self.masto.advance(more);
+        self.blog.advance(more);
+        self.crm.advance(more);
+        let before = self.ahead_ms.fetch_add(u64::try_from(more.as_millis()).unwrap(), Ordering::Relaxed);
+        self.forum.advance(self.ahead_ms.load(Ordering::Relaxed) / 1000 - before / 1000);
+        if host.is_simulated() {
+            host.advance(all);
+        }
+    }
+
+    /// Trouble on all networks, each with dice of its own, dressed so; none: calm. Gives what happened until now.
+    pub(crate) fn trouble(&self, seed: Option<u64>, dressed: impl Fn(Trouble) -> Trouble) -> BTreeMap<Woe, usize> {
+        let of = |n: u64| seed.map(|seed| dressed(Trouble::new(seed.wrapping_add(n))));
+        self.mail.trouble(seed.map(|seed| seed.wrapping_add(7)), of(7).is_some_and(|trouble| trouble.has_long_waits()));
+        let before =
+            [self.x.trouble(of(1)), self.meta.trouble(of(2)), self.forum.trouble(of(3)), self.masto.trouble(of(4)), self.blog.trouble(of(5))];
         let mut dealt = BTreeMap::new();
         for (woe, n) in before.iter().flatten().flat_map(Trouble::dealt) {
             *dealt.entry(*woe).or_default() += n;
@@ -173,7 +207,8 @@ impl World {
             _ => {
                 let (shop, body) = (shop(host), format!("{{\"id\":\"{who}\",\"note\":{}}}", serde_json::Value::from(said)).replace(LONE, "\\ud800"));
                 for _ in 0..=usize::from(n.is_multiple_of(3)) {
-                    assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, &body).await.unwrap().status, 202, "{n}");
+                    let answer = shop.post_at(self.now_ms() / 1000, &format!("evt-{n}"), Dress::Right, &body).await.unwrap();
+                    assert_eq!(answer.status, 202, "{n}");
                 }
                 who
             }

@@ -20,6 +20,8 @@ pub(crate) struct Host {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     process: Option<Child>,
+    /// Its time stands still but for [`Host::advance`].
+    is_simulated: bool,
 }
 
 impl Drop for Host {
@@ -33,7 +35,7 @@ impl Host {
     pub(crate) fn new(config: &str, table: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let host = Self { dir, address, process: None };
+        let host = Self { dir, address, process: None, is_simulated: false };
         host.write("impact.toml", table);
         host.configure(config);
         host
@@ -64,7 +66,26 @@ impl Host {
     /// Starts it and waits for nothing.
     pub(crate) fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        self.process = Some(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let mut command = self.command(&["run"]);
+        if self.is_simulated {
+            command.env("MEMBRANA_TEST_CLOCK", "1").stdin(Stdio::piped());
+        }
+        self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// From the next start on its time stands still but for [`Host::advance`].
+    pub(crate) fn simulate_clock(&mut self) {
+        self.is_simulated = true;
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.is_simulated
+    }
+
+    /// Moves a simulated clock on.
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut input = self.process.as_ref().unwrap().stdin.as_ref().unwrap();
+        writeln!(input, "{}", by.as_millis()).unwrap();
     }
 
     /// Starts it and waits until it is ready.

@@ -1,6 +1,7 @@
 //! A blog: posts and comments, told by RSS, with ETags.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::form::{Form, escaped};
-use crate::server::{Server, front, locked};
+use crate::server::{Ahead, Server, front, locked};
+use crate::trouble::Manner;
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -38,6 +40,7 @@ type Shared = Arc<Mutex<Content>>;
 pub struct Blog {
     server: Server,
     content: Shared,
+    time: Ahead,
 }
 
 front!(Blog);
@@ -45,13 +48,18 @@ front!(Blog);
 impl Blog {
     /// Starts an empty blog.
     pub async fn start() -> std::io::Result<Self> {
-        let content = Shared::default();
+        let (content, time) = (Shared::default(), Ahead::default());
         let router = Router::new()
             .route("/feed/", get(posts))
             .route("/comments/feed/", get(comments))
             .route("/comment", post(comment))
             .with_state(Arc::clone(&content));
-        Ok(Self { server: Server::start(router).await?, content })
+        Ok(Self { server: Server::start_as(Manner::Plain, Some(time.clock()), router).await?, content, time })
+    }
+
+    /// Moves its clock on.
+    pub fn advance(&self, by: Duration) {
+        self.time.advance(by);
     }
 
     /// Serves these bytes as its feed; `None` ends that.

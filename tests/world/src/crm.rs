@@ -1,6 +1,7 @@
 //! A CRM that is told events, and checks every signature itself.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,9 +11,9 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use crate::door::Next;
-use crate::server::{Ledger, Server, locked};
+use crate::server::{Ahead, Ledger, Server, locked};
 use crate::shop::sign;
-use crate::trouble::Trouble;
+use crate::trouble::{Manner, Trouble};
 
 /// One event as it came.
 #[derive(Debug, Clone)]
@@ -34,14 +35,21 @@ pub struct Crm {
     server: Server,
     told: Shared,
     secret: String,
+    time: Ahead,
 }
 
 impl Crm {
     /// Starts a CRM that shares `secret` (`whsec_…`) with the host.
     pub async fn start(secret: &str) -> std::io::Result<Self> {
-        let told = Shared::default();
+        let (told, time) = (Shared::default(), Ahead::default());
         let router = Router::new().route("/hooks", post(hear)).with_state((Arc::clone(&told), secret.to_owned()));
-        Ok(Self { server: Server::start(router).await?, told, secret: secret.to_owned() })
+        let server = Server::start_as(Manner::Plain, Some(time.clock()), router).await?;
+        Ok(Self { server, told, secret: secret.to_owned(), time })
+    }
+
+    /// Moves its clock on.
+    pub fn advance(&self, by: Duration) {
+        self.time.advance(by);
     }
 
     /// Where it is told.

@@ -7,6 +7,7 @@ mod people;
 mod state;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -52,6 +53,7 @@ impl Mastodon {
     }
 
     async fn start_over(network: Network, more: Router) -> std::io::Result<Self> {
+        let clock = network.time.clock();
         let network = Arc::new(Mutex::new(network));
         let router = Router::new()
             .route("/api/v2/instance", get(instance))
@@ -68,7 +70,12 @@ impl Mastodon {
             .route("/media/{name}", get(picture))
             .with_state(Arc::clone(&network))
             .merge(more);
-        Ok(Self { server: Server::start_as(Manner::Mastodon, None, router).await?, network })
+        Ok(Self { server: Server::start_as(Manner::Mastodon, Some(clock), router).await?, network })
+    }
+
+    /// Moves its clock on.
+    pub fn advance(&self, by: Duration) {
+        locked(&self.network).time.advance(by);
     }
 
     /// Somebody elsewhere (`anna@people.example`) says something; `answers` is a status's id. Gives the new status's id.

@@ -4,6 +4,7 @@
 //! `do=lose`, `do=unheard`, `do=twice`, `do=reordered`, `do=unknown-field`; `at=POST /path` waits for such a request), and `GET /_ctl/asked`.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -74,6 +75,26 @@ pub(crate) struct Script {
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// None: the machine's.
     clock: Option<NetworkClock>,
+}
+
+/// The machine's clock, but for what tests move it on.
+#[derive(Clone, Default)]
+pub(crate) struct Ahead(Arc<AtomicU64>);
+
+impl Ahead {
+    /// Units: ms since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        now_ms() + self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn clock(&self) -> NetworkClock {
+        let this = self.clone();
+        Arc::new(move || this.now_ms())
+    }
 }
 
 /// Units: ms since 1970.

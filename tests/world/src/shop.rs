@@ -37,7 +37,11 @@ pub struct Shop {
 impl Shop {
     /// Posts an event with this id. Errors: in words.
     pub async fn post(&self, id: &str, dress: Dress, body: &str) -> Result<Answer, String> {
-        let now = now_ms() / 1000;
+        self.post_at(now_ms() / 1000, id, dress, body).await
+    }
+
+    /// As [`Shop::post`], at this moment. Units: seconds since 1970.
+    pub async fn post_at(&self, now: u64, id: &str, dress: Dress, body: &str) -> Result<Answer, String> {
         let at = if dress == Dress::Stale { now.saturating_sub(3600) } else { now }.to_string();
         let other = format!("whsec_{}", STANDARD.encode([9; 32]));
         let secret = if dress == Dress::Wrong { &other } else { &self.secret };

@@ -3,7 +3,7 @@
 //! A refusal lasts as long as it says, for whoever asks; what may already have been done is the most frequent trouble of a write.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -11,12 +11,9 @@ use crate::dice::Dice;
 use crate::door::Next;
 use crate::server::Asked;
 
-/// A short refusal, at most. Units: seconds.
-const LIMIT_S_MAX: u64 = 3;
-/// How long no token is taken.
-const EXPIRED: Duration = Duration::from_millis(1500);
-/// Meta knows no shorter one. Units: minutes.
-const META_MINUTES: u64 = 1;
+/// A refusal, at least and at most. Units: milliseconds.
+const REFUSED_MS_MIN: u64 = 1_000;
+const REFUSED_MS_MAX: u64 = 3_000;
 /// Units: milliseconds.
 const SLOW_MS_MAX: u64 = 400;
 /// Of an answer that is cut, this much arrives at most. Units: bytes.
@@ -76,15 +73,17 @@ const EXPIRED_SHARE: u64 = 3;
 pub struct Trouble {
     dice: Dice,
     has_long_waits: bool,
-    /// What is refused until when.
-    refuses: Option<(Woe, Instant)>,
+    /// Units: milliseconds.
+    refused_ms_max: u64,
+    /// What is refused until when, by the network's clock.
+    refuses: Option<(Woe, u64)>,
     dealt: BTreeMap<Woe, usize>,
 }
 
 impl Trouble {
     /// Trouble that falls the same for the same seed and requests. It ends by itself within seconds.
     pub fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed), has_long_waits: false, refuses: None, dealt: BTreeMap::new() }
+        Self { dice: Dice::new(seed), has_long_waits: false, refused_ms_max: REFUSED_MS_MAX, refuses: None, dealt: BTreeMap::new() }
     }
 
     /// Also what makes a host wait for a minute: expired tokens, and limits in Meta's unit.
@@ -92,6 +91,18 @@ impl Trouble {
     pub fn with_long_waits(mut self) -> Self {
         self.has_long_waits = true;
         self
+    }
+
+    /// Refusals last up to this, by the network's clock.
+    #[must_use]
+    pub fn lasting(mut self, refused: Duration) -> Self {
+        self.refused_ms_max = u64::try_from(refused.as_millis()).unwrap_or(u64::MAX).max(REFUSED_MS_MIN + 1);
+        self
+    }
+
+    /// Says whether a host may have to wait for minutes.
+    pub fn has_long_waits(&self) -> bool {
+        self.has_long_waits
     }
 
     /// How often each kind happened.
@@ -105,16 +116,13 @@ impl Trouble {
             // A refresh token works once: whoever loses that answer must log in again, on every network.
             return None;
         }
-        let woe = self.woe(manner, asked.method == "GET")?;
+        let woe = self.woe(manner, asked.method == "GET", now_ms)?;
         *self.dealt.entry(woe).or_default() += 1;
         Some(match woe {
             Woe::Limited | Woe::Expired => {
-                let left = self.refuses.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(real_now()));
-                let (status, headers, body) = if woe == Woe::Limited {
-                    limited(manner, left.as_secs() + 1, now_ms, self.dice.below(3))
-                } else {
-                    expired(manner, self.dice.below(2) == 0)
-                };
+                let left_s = self.refuses.map_or(0, |(_, until)| until.saturating_sub(now_ms).div_ceil(1000));
+                let (status, headers, body) =
+                    if woe == Woe::Limited { limited(manner, left_s, now_ms, self.dice.below(3)) } else { expired(manner, self.dice.below(2) == 0) };
                 Next::Answer { status, headers, body }
             }
             Woe::Down => down(manner, self.dice.below(2) == 0),
@@ -127,9 +135,8 @@ impl Trouble {
         })
     }
 
-    fn woe(&mut self, manner: Manner, is_read: bool) -> Option<Woe> {
-        let now = real_now();
-        if let Some((woe, _)) = self.refuses.filter(|(_, until)| *until > now) {
+    fn woe(&mut self, manner: Manner, is_read: bool, now_ms: u64) -> Option<Woe> {
+        if let Some((woe, _)) = self.refuses.filter(|(_, until)| *until > now_ms) {
             return Some(woe);
         }
         let is_token = manner != Manner::Plain && self.has_long_waits && self.dice.below(100) < EXPIRED_SHARE;
@@ -143,9 +150,10 @@ impl Trouble {
         let woe = if is_token { Some(Woe::Expired) } else { by_share }?;
         match woe {
             Woe::Limited if manner == Manner::Meta && !self.has_long_waits => return None,
-            // Minutes are Meta's smallest unit; what it refuses is taken again sooner than it says.
-            Woe::Limited => self.refuses = Some((woe, now + Duration::from_secs(1 + self.dice.below(LIMIT_S_MAX)))),
-            Woe::Expired => self.refuses = Some((woe, now + EXPIRED)),
+            Woe::Limited | Woe::Expired => {
+                let lasts_ms = REFUSED_MS_MIN + self.dice.below(self.refused_ms_max - REFUSED_MS_MIN);
+                self.refuses = Some((woe, now_ms + lasts_ms));
+            }
             _ => {}
         }
         Some(woe)
@@ -164,7 +172,7 @@ pub(crate) fn http_date(ms: u64) -> String {
     instant(ms).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-fn instant(ms: u64) -> jiff::Timestamp {
+pub(crate) fn instant(ms: u64) -> jiff::Timestamp {
     i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default()
 }
 
@@ -183,8 +191,8 @@ fn limited(manner: Manner, wait_s: u64, now_ms: u64, way: u64) -> Said {
         }
         Manner::Meta => {
             let code = [4, 32, 80_001].get(usize::try_from(way).unwrap_or(0)).copied().unwrap_or(4);
-            let used =
-                json!({ "call_count": 100, "total_cputime": 25, "total_time": 25, "type": "pages", "estimated_time_to_regain_access": META_MINUTES });
+            // Minutes are its smallest unit: what it refuses is taken again sooner than it says.
+            let used = json!({ "call_count": 100, "total_cputime": 25, "total_time": 25, "type": "pages", "estimated_time_to_regain_access": wait_s.div_ceil(60) });
             let error = json!({ "message": format!("(#{code}) Application request limit reached"), "type": "OAuthException", "is_transient": true, "code": code });
             said(400, [("x-business-use-case-usage", json!({ (crate::PAGE): [used] }).to_string())], &json!({ "error": error }))
         }
@@ -240,11 +248,6 @@ fn down(manner: Manner, is_own: bool) -> Next {
     Next::Answer { status: 503, headers: vec![("content-type".to_owned(), "text/html; charset=utf-8".to_owned())], body: body.to_owned() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long trouble lasts is real time, whatever the network's clock says")]
-fn real_now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +258,7 @@ mod tests {
 
     fn falls(seed: u64) -> (String, BTreeMap<Woe, usize>) {
         let mut trouble = Trouble::new(seed);
-        let all = (0..400).map(|n| format!("{:?}", trouble.woe(Manner::Meta, n % 2 == 0))).collect();
+        let all = (0..400).map(|n| format!("{:?}", trouble.woe(Manner::Meta, n % 2 == 0, n * 100))).collect();
         (all, trouble.dealt.clone())
     }
 
@@ -268,9 +271,10 @@ mod tests {
     #[test]
     fn a_refusal_lasts_for_everybody_and_logins_are_spared() {
         let mut trouble = Trouble::new(1);
-        trouble.refuses = Some((Woe::Limited, real_now() + Duration::from_secs(60)));
+        let now = 1_777_716_000_000;
+        trouble.refuses = Some((Woe::Limited, now + 1));
         for method in ["GET", "POST"] {
-            let next = trouble.next(Manner::X, &asked(method), 1_777_716_000_000);
+            let next = trouble.next(Manner::X, &asked(method), now);
             assert!(
                 matches!(&next, Some(Next::Answer { status: 429, headers, .. }) if headers.iter().any(|(name, _)| name == "x-rate-limit-reset")),
                 "{next:?}"

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::{DOMAIN, US};
 use crate::form::escaped;
 use crate::oauth::Oauth;
+use crate::server::Ahead;
+use crate::trouble::instant;
 
 /// A status as the network has it.
 #[derive(Debug, Clone)]
@@ -52,10 +54,7 @@ pub(super) struct Network {
     pub(super) files: BTreeMap<String, Vec<u8>>,
     accounts: BTreeMap<String, String>,
     n_made: u64,
-}
-
-fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    pub(super) time: Ahead,
 }
 
 impl Network {
@@ -72,7 +71,12 @@ impl Network {
             files: BTreeMap::new(),
             accounts,
             n_made: 100,
+            time: Ahead::default(),
         }
+    }
+
+    fn now(&self) -> String {
+        format!("{:.3}", instant(self.time.now_ms()))
     }
 
     pub(super) fn admits(&self, token: &str) -> bool {
@@ -102,7 +106,7 @@ impl Network {
             visibility: said.visibility.to_owned(),
             in_reply_to: said.answers.map(str::to_owned),
             language: said.language.map(str::to_owned),
-            created: now(),
+            created: self.now(),
             edited: None,
         });
         let answers_us = said.answers.and_then(|id| self.find(id)).is_some_and(|parent| parent.acct == US);
@@ -118,9 +122,10 @@ impl Network {
     }
 
     pub(super) fn edit(&mut self, id: &str, text: &str) {
+        let now = self.now();
         if let Some(status) = self.statuses.iter_mut().find(|status| status.id == id) {
             text.clone_into(&mut status.text);
-            status.edited = Some(now());
+            status.edited = Some(now);
         }
     }
 
