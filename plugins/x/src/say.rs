@@ -1,5 +1,7 @@
 //! Replies, direct messages and hiding. X knows no idempotency key: what may have gone out is looked for before it is sent again.
 
+use std::collections::BTreeSet;
+
 use membrana_sdk::connector::{Message, Receipt, Sent};
 use membrana_sdk::{Fault, NativeId, Result};
 use serde_json::{Value as Json, json};
@@ -177,7 +179,9 @@ fn directed(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Op
 
 /// Beyond what was looked through it could still be there.
 fn found(receipt: Option<Receipt>, page: &Json) -> Result<(Sent, Option<Receipt>)> {
-    let is_whole = page.pointer("/meta/next_token").is_none() && list(page, "data").len() < LOOKED_THROUGH;
+    // What is shown twice is one.
+    let shown: BTreeSet<String> = list(page, "data").iter().filter_map(|one| id(one, "id")).collect();
+    let is_whole = page.pointer("/meta/next_token").is_none() && shown.len() < LOOKED_THROUGH;
     Ok(match receipt {
         Some(receipt) => (Sent::Yes, Some(receipt)),
         None => (if is_whole { Sent::No } else { Sent::Unknown }, None),

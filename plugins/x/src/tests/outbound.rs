@@ -53,7 +53,10 @@ fn what_lies_behind_five_hundred_own_posts_stays_unknown() {
     let reply = answer("reply", &about, "Yes");
     assert_eq!(X::probe("k", &reply).unwrap(), (Sent::No, None));
     let say = |numbers: std::ops::Range<u32>| numbers.for_each(|n| drop(stand.x.say("acme", &format!("offer {n}"), None)));
-    say(0..450);
+    say(0..60);
+    stand.x.next("GET /2/users/", Next::Twice);
+    assert_eq!(X::probe("k", &reply).unwrap(), (Sent::No, None));
+    say(60..450);
     assert_eq!(X::probe("k", &reply).unwrap(), (Sent::No, None));
     say(450..501);
     assert_eq!(X::probe("k", &reply).unwrap(), (Sent::Unknown, None));
