@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use crate::app::{App, find, process_env};
 use crate::cli::outcome::{Failure, aside};
+use crate::clock::Clock;
 use crate::plugin::with_version;
 
 use super::figure::{Bar, in_turns, median};
@@ -46,7 +47,7 @@ async fn run(dir: &Path, n_swaps: usize) -> Result<Run, Failure> {
     let file = scratch.0.join("membrana.toml");
     std::fs::write(&file, format!("{}{CONFIG}", super::webhook::CONFIG)).map_err(failed)?;
     std::fs::write(scratch.0.join("secret"), SECRET).map_err(failed)?;
-    let app = App::start(&file, process_env()).await?;
+    let app = App::start(&file, process_env(), Clock::system()).await?;
     let Some(address) = app.addresses().first().copied() else { return Err(failed("no address")) };
     let shop = Shop { address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() };
     let found = find("sentiment", Path::new("")).map_err(|(error, _)| failed(error))?;
