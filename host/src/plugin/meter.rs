@@ -12,10 +12,10 @@ const FOUND: [&str; 5] = ["trap", "cpu", "memory", "timeout", "contract"];
 /// Faults that the guest returned.
 const RETURNED: &str = "returned";
 
-/// Fewer faulty calls say nothing of a build.
-const FAULTS_MIN: u64 = 3;
-/// Of its calls; a build before that had more is allowed twice as much.
-const FAULTS_SHARE_MAX: f64 = 0.05;
+/// Fewer items that failed say nothing of a build: one that a stranger wrote to make it fail must not be enough.
+const FAILED_MIN: u64 = 3;
+/// Of its items; a build before that had more is allowed twice as much.
+const FAILED_SHARE_MAX: f64 = 0.05;
 /// Fewer items say nothing of a build's speed.
 const ITEMS_MIN: u64 = 256;
 /// Times the time of the build before, an item.
@@ -29,6 +29,8 @@ pub(super) struct Meter {
     /// Units: microseconds.
     busy: AtomicU64,
     faults: Mutex<BTreeMap<&'static str, u64>>,
+    failed: AtomicU64,
+    failed_as_returned: AtomicU64,
     probation: OnceLock<Probation>,
 }
 
@@ -37,8 +39,13 @@ pub(super) struct Meter {
 pub struct Counts {
     /// Calls made.
     pub calls: u64,
-    /// Items, events, or calls where a call is about one thing.
+    /// Items, events, or calls where a call is about one thing; those of a call that failed for good are asked again, each alone in
+    /// the end, and count then.
     pub items: u64,
+    /// Of these, those that the host saw fail.
+    pub failed: u64,
+    /// Of these, those that the guest itself said fail.
+    pub failed_as_returned: u64,
     /// In the guest, waits of its own included.
     pub busy: Duration,
     /// Calls that failed: `trap cpu memory timeout contract`, and `returned` where the guest said so itself.
@@ -63,7 +70,8 @@ pub(super) struct Count<'m> {
 impl Count<'_> {
     pub(super) fn end(mut self, fault: Option<&Fault>) {
         self.is_done = true;
-        self.meter.note(self.n_items, fault.map(kind_of));
+        let is_asked_again = self.n_items > 1 && fault.is_some_and(Fault::is_final);
+        self.meter.note(if is_asked_again { 0 } else { self.n_items }, fault.map(kind_of));
     }
 }
 
@@ -95,6 +103,8 @@ impl Meter {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.items.fetch_add(n_items as u64, Ordering::Relaxed);
         if let Some(kind) = fault {
+            let failed = if kind == RETURNED { &self.failed_as_returned } else { &self.failed };
+            failed.fetch_add(n_items as u64, Ordering::Relaxed);
             *self.faults.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
         }
         let Some(probation) = self.probation.get() else { return };
@@ -108,6 +118,8 @@ impl Meter {
         Counts {
             calls: self.calls.load(Ordering::Relaxed),
             items: self.items.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            failed_as_returned: self.failed_as_returned.load(Ordering::Relaxed),
             busy: Duration::from_micros(self.busy.load(Ordering::Relaxed)),
             faults: self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -127,13 +139,12 @@ impl Meter {
 }
 
 impl Counts {
-    /// Calls that failed, those included that the guest itself says failed or not.
-    fn n_faults(&self, with_returned: bool) -> u64 {
-        self.faults.iter().filter(|(kind, _)| with_returned || **kind != RETURNED).map(|(_, n)| n).sum()
+    fn n_failed(&self, with_returned: bool) -> u64 {
+        self.failed + if with_returned { self.failed_as_returned } else { 0 }
     }
 
     fn share(&self, with_returned: bool) -> f64 {
-        if self.calls == 0 { 0.0 } else { self.n_faults(with_returned) as f64 / self.calls as f64 }
+        if self.items == 0 { 0.0 } else { self.n_failed(with_returned) as f64 / self.items as f64 }
     }
 
     /// Units: seconds an item.
@@ -144,10 +155,10 @@ impl Counts {
 
 impl Probation {
     fn judge(&self, new: &Counts) -> Option<String> {
-        let (n_faults, share) = (new.n_faults(self.is_blamed_for_returned), new.share(self.is_blamed_for_returned));
-        let share_max = FAULTS_SHARE_MAX + 2.0 * self.before.share(self.is_blamed_for_returned);
-        if n_faults >= FAULTS_MIN && share > share_max {
-            return Some(format!("{n_faults} of {} calls failed", new.calls));
+        let (n_failed, share) = (new.n_failed(self.is_blamed_for_returned), new.share(self.is_blamed_for_returned));
+        let share_max = FAILED_SHARE_MAX + 2.0 * self.before.share(self.is_blamed_for_returned);
+        if n_failed >= FAILED_MIN && share > share_max {
+            return Some(format!("it failed at {n_failed} of {} items", new.items));
         }
         let times = new.pace()? / self.before.pace().filter(|pace| *pace > 0.0)?;
         (times > SLOWER_MAX).then(|| format!("it takes {times:.1} times as long as the build before"))
@@ -169,18 +180,18 @@ mod tests {
         meter
     }
 
-    fn before(calls: u64, n_traps: u64) -> Counts {
-        Counts { calls, items: calls * 10, busy: Duration::from_micros(calls * 100), faults: BTreeMap::from([("trap", n_traps)]) }
+    fn before(items: u64, failed: u64) -> Counts {
+        Counts { items, failed, busy: Duration::from_micros(items * 10), ..Counts::default() }
     }
 
     #[test]
-    fn three_of_few_calls_that_fail_condemn_a_build_and_two_do_not() {
+    fn three_of_few_items_that_fail_condemn_a_build_and_two_do_not() {
         let meter = watched(true, Counts::default());
         for n in 0..3 {
             assert_eq!(meter.condemned(), None, "{n}");
             meter.begin(1).end(Some(&fault("trap")));
         }
-        assert_eq!(meter.condemned(), Some("3 of 3 calls failed"));
+        assert_eq!(meter.condemned(), Some("it failed at 3 of 3 items"));
     }
 
     #[test]
@@ -191,8 +202,19 @@ mod tests {
             }
             meter.condemned().is_some()
         };
-        assert!(fails(&watched(true, before(100, 0))), "one of ten fails");
-        assert!(!fails(&watched(true, before(100, 4))));
+        assert!(fails(&watched(true, before(1000, 0))), "one of ten fails");
+        assert!(!fails(&watched(true, before(1000, 40))));
+    }
+
+    #[test]
+    fn one_item_that_fails_whoever_it_is_asked_with_is_one_item() {
+        let meter = watched(true, before(1000, 0));
+        for n_items in [64, 32, 16, 8, 4, 2, 1] {
+            meter.begin(n_items).end(Some(&fault("trap")));
+            meter.begin(n_items).end(None);
+        }
+        let counts = meter.counts();
+        assert_eq!((meter.condemned(), counts.failed, counts.items, counts.faults), (None, 1, 128, BTreeMap::from([("trap", 7)])));
     }
 
     #[test]
@@ -208,7 +230,7 @@ mod tests {
     #[test]
     fn a_slower_build_is_condemned_once_enough_is_known() {
         let pace = |us: u64| {
-            let meter = watched(true, before(100, 0));
+            let meter = watched(true, before(1000, 0));
             for n in 0..30 {
                 assert!(meter.condemned().is_none() || n > 20);
                 meter.ran(Duration::from_micros(us * 10));

@@ -185,7 +185,7 @@ async fn a_connector_goes_back_to_the_cursor_and_the_state_that_it_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_worse_goes_back_by_itself_and_what_it_spoiled_is_done_again() {
     let well = hostile::built();
-    for (like, why) in [("tenth", "calls failed"), ("slow", "times as long")] {
+    for (like, why) in [("tenth", "it failed at"), ("slow", "times as long")] {
         let mut host = Host::new(&with_analyzer(well), TABLE);
         host.start().await;
         // Enough to know how fast the build in force is.
