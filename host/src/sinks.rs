@@ -46,6 +46,9 @@ const RETRY_AFTER_MIN_MS: u64 = 1_000;
 const RETRY_AFTER_MAX_MS: u64 = 86_400_000;
 /// Source: the retry schedule of the Standard Webhooks specification.
 const SCHEDULE_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// A receiver may say itself when it is asked again, as often as it likes, for so long: the schedule's whole time, about three days.
+/// Units: milliseconds.
+const ASKED_MS_MAX: u64 = 272_105_000;
 
 /// One sink, as configured.
 pub struct Target {
@@ -278,7 +281,7 @@ impl Sink {
 
     fn note_outcome(&self, commit: &mut Commit, event: &Event, outcome: Outcome, retry: Option<&SinkRetry>) {
         let (sink, now) = (&self.target.name, commit.at);
-        let attempts = retry.map_or(1, |r| r.attempts + 1);
+        let (before, first) = retry.map_or((0, now), |r| (r.attempts, r.first));
         let (why, wait_ms) = match outcome {
             Outcome::Delivered => {
                 commit.sink_retries_gone.extend(retry.map(|r| (sink.clone(), r.id.clone())));
@@ -288,12 +291,15 @@ impl Sink {
             Outcome::Refused(why, wait_ms) => (why, wait_ms),
             Outcome::Never(why) => return self.give_up(commit, event, &why, retry),
         };
-        let Some(wait_s) = usize::try_from(attempts - 1).ok().and_then(|n| SCHEDULE_S.get(n)) else {
+        // Nine of "in a second" must not end what nine on the schedule may: a try that the receiver names the end of does not count.
+        let is_asked = wait_ms.is_some() && now.since_ms(first) < ASKED_MS_MAX;
+        let attempts = if is_asked { before } else { before + 1 };
+        let step = usize::try_from(before).ok().and_then(|n| SCHEDULE_S.get(n)).map(|wait_s| wait_s * 1000);
+        let Some(wait_ms) = wait_ms.filter(|_| is_asked).or(step) else {
             return self.give_up(commit, event, &format!("{why}, after {attempts} tries"), retry);
         };
         info!(sink = %sink, channel = %self.channel, event = event.name, attempt = attempts, error = %why, "Event refused; will try again.");
-        let due = now.plus(Duration::from_millis(wait_ms.unwrap_or(wait_s * 1000)));
-        let first = retry.map_or(now, |r| r.first);
+        let due = now.plus(Duration::from_millis(wait_ms));
         commit.sink_retries.push(SinkRetry {
             sink: sink.clone(),
             id: event.id.clone(),

@@ -421,7 +421,7 @@ pub struct SinkRetry {
     pub seq: Seq,
     /// Which of the entry's events.
     pub event: String,
-    /// Calls made.
+    /// Calls made, but for those that the receiver answered with when to come again.
     pub attempts: u32,
     /// When to try again.
     pub due: Timestamp,

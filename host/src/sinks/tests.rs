@@ -138,6 +138,34 @@ async fn whatever_is_no_2xx_is_sent_again_with_the_same_id_and_no_redirect_is_fo
 }
 
 #[tokio::test]
+async fn a_receiver_that_says_when_may_say_so_often_and_the_schedule_begins_after_that() {
+    // given
+    let stand = Stand::new("blog");
+    let receiver = Receiver::start(|n| if n < 20 { (429, "retry-after: 1\r\n") } else { (500, "") }).await;
+    let sink = sink(&stand, &receiver.url);
+    arrived(&stand, 1).await;
+
+    // when
+    for _ in 0..21 {
+        stand.run(&sink).await;
+        stand.advance(Duration::from_secs(1));
+    }
+
+    // then
+    assert_eq!((receiver.n_requests(), n_retries(&stand).await, stand.dead().await.len()), (21, 1, 0));
+    stand.advance(Duration::from_secs(4));
+    stand.run(&sink).await;
+    assert_eq!(receiver.n_requests(), 22, "after five seconds, as on the schedule's first step");
+    // Not for ever.
+    stand.advance(Duration::from_millis(super::ASKED_MS_MAX));
+    for _ in 0..9 {
+        stand.run(&sink).await;
+        stand.advance(Duration::from_secs(86_400));
+    }
+    assert_eq!((n_retries(&stand).await, stand.dead().await.len()), (0, 1));
+}
+
+#[tokio::test]
 async fn a_410_stops_the_sink_and_loses_nothing() {
     let stand = Stand::new("blog");
     let receiver = Receiver::start(|_| (410, "")).await;
