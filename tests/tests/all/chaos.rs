@@ -22,6 +22,8 @@ use crate::hooks::shop;
 /// Of trouble, on the machine's clock; in real time where nobody says how long.
 const SIMULATED: Duration = Duration::from_secs(30);
 const REAL_S: u64 = 60;
+/// In real time: an event that is refused twice without a word when to come again is told after five minutes, and thrice after thirty.
+const CRM_TROUBLE: Duration = Duration::from_secs(12);
 const SEED: u64 = 11;
 /// How much faster simulated time passes than the machine's: in trouble, and when only waits are left.
 const RATE: u32 = 120;
@@ -150,8 +152,8 @@ impl Scene {
     async fn judged(&self, calm: Duration) {
         let since = Instant::now();
         self.is_over.store(true, Ordering::Relaxed);
-        // Whoever was about to say something has said it.
-        tokio::time::sleep(PAUSE).await;
+        let n_said = || self.said.lock().unwrap().len();
+        assert!(within(calm, PAUSE, async || n_said() + 1 == self.n_said.load(Ordering::Relaxed)).await, "who is still speaking?");
         let (world, host, said) = (&self.world, &self.host, self.said.lock().unwrap().clone());
         each_is_found_once(host, &said, calm).await;
         let replies = all_are_settled(host, &said, calm).await;
@@ -206,11 +208,10 @@ async fn when_everything_goes_wrong_in_real_time_nothing_is_lost_and_nothing_is_
     // when
     let busy = scene.begin(seed);
     scene.world.trouble(Some(seed), |trouble| trouble);
-    // An event that is refused twice is told again after five minutes: the CRM's trouble is short.
     scene.world.crm.trouble(Some(Trouble::new(seed)));
-    tokio::time::sleep(whole / 5).await;
+    tokio::time::sleep(CRM_TROUBLE).await;
     scene.world.crm.trouble(None);
-    tokio::time::sleep(whole * 2 / 3 - whole / 5).await;
+    tokio::time::sleep((whole * 2 / 3).saturating_sub(CRM_TROUBLE)).await;
     scene.is_late.store(true, Ordering::Relaxed);
     let first = scene.world.trouble(Some(seed + 100), Trouble::with_long_waits);
     scene.nonsense().await;
