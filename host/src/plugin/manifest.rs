@@ -293,6 +293,12 @@ impl Manifest {
     /// What is wrong with this section, one for each key.
     pub fn check_config(&self, config: &serde_json::Value) -> Vec<ConfigMistake> {
         let Ok(schema) = jsonschema::validator_for(&self.config) else { return Vec::new() };
+        let known = self.config_keys();
+        if known.is_empty() && self.config.get("additionalProperties") == Some(&serde_json::Value::Bool(false)) {
+            // Of a schema without properties the validator names the value that is too much, and not its key.
+            let keys = config.as_object().into_iter().flat_map(|config| config.keys());
+            return keys.map(|key| ConfigMistake { key: key.clone(), message: String::new() }).collect();
+        }
         schema.iter_errors(config).flat_map(|error| mistakes_of(&error)).collect()
     }
 
@@ -319,8 +325,6 @@ fn mistakes_of(error: &jsonschema::ValidationError<'_>) -> Vec<ConfigMistake> {
             let below = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             unexpected.iter().map(|key| ConfigMistake { key: below(key), message: String::new() }).collect()
         }
-        // A schema without any properties says no to each value, not to its key.
-        jsonschema::error::ValidationErrorKind::FalseSchema => vec![ConfigMistake { key: path, message: String::new() }],
         _ => vec![ConfigMistake { key: path, message: error.to_string() }],
     }
 }

@@ -115,7 +115,7 @@ async fn a_build_that_does_not_fit_is_refused_and_nothing_changes() {
         ("cut.wasm", "not a plugin"),
         ("impact-table", "the file given is of kind rule, not analyzer"),
         ("language", "its `config` has no key `mode`"),
-        (start_trap.to_str().unwrap(), "cannot be started"),
+        (start_trap.to_str().unwrap(), "could not check its section"),
     ];
     for (file, why) in cases {
         let said = refused(&host, &["swap", "mood", file]);
