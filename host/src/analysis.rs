@@ -117,7 +117,8 @@ pub struct Analysis {
     journal: Journal,
     channel: ChannelName,
     analyzers: Arc<Analyzers>,
-    patience: Mutex<HashMap<String, Patience>>,
+    /// By name and build.
+    patience: Mutex<HashMap<(String, Digest), Patience>>,
 }
 
 /// An analyzer that answered nothing in several turns on end is not waited for in each; all of it can be lost.
@@ -152,6 +153,9 @@ impl Work for Analysis {
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let analyzers = self.analyzers.current();
         let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
+        if is_condemned(&analyzers) {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         self.ask(&analyzers, &mut pass).await;
         if is_condemned(&analyzers) {
             return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
@@ -198,7 +202,7 @@ impl Analysis {
             let mut asked = Vec::new();
             for (index, analyzer) in free {
                 let (earlier, members) = (earlier_of(analyzers, analyzer), pass.members(|_| true));
-                if self.is_given_up(&analyzer.name) {
+                if self.is_given_up(analyzer) {
                     pass.skip(index);
                 } else if !members.is_empty() {
                     asked.push(Asked { index, analyzer, earlier, wait: analyzer.wait, calls_max: CALLS_MAX, members });
@@ -210,19 +214,20 @@ impl Analysis {
         }
     }
 
-    fn is_given_up(&self, analyzer: &str) -> bool {
+    fn is_given_up(&self, analyzer: &Analyzer) -> bool {
         let now = self.journal.clock.now();
-        self.patience().get(analyzer).is_some_and(|patience| patience.until > now)
+        self.patience().get(&(analyzer.name.clone(), analyzer.plugin.digest())).is_some_and(|patience| patience.until > now)
     }
 
     fn learn(&self, analyzers: &[Analyzer], told: &Told) {
-        let Some(name) = analyzers.get(usize::from(told.index)).map(|analyzer| analyzer.name.as_str()) else { return };
+        let Some(analyzer) = analyzers.get(usize::from(told.index)) else { return };
+        let (name, key) = (analyzer.name.as_str(), (analyzer.name.clone(), analyzer.plugin.digest()));
         let mut all = self.patience();
         if told.n_answered > 0 || told.n_waiting == 0 {
-            all.remove(name);
+            all.remove(&key);
             return;
         }
-        let patience = all.entry(name.to_owned()).or_default();
+        let patience = all.entry(key).or_default();
         patience.n_turns += 1;
         if let Some(n_times) = patience.n_turns.checked_sub(SILENT_TURNS_MAX) {
             let rest = (REST_MIN * 2u32.saturating_pow(n_times)).min(REST_MAX);
@@ -232,7 +237,7 @@ impl Analysis {
         }
     }
 
-    fn patience(&self) -> MutexGuard<'_, HashMap<String, Patience>> {
+    fn patience(&self) -> MutexGuard<'_, HashMap<(String, Digest), Patience>> {
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -185,8 +185,10 @@ struct House {
     in_force: ArcSwap<InForce>,
     /// Held by whoever changes what runs.
     running: tokio::sync::Mutex<Running>,
-    /// One for each build that was swapped in; they end with the house.
-    watches: Mutex<JoinSet<()>>,
+    /// Orders that are carried out, and trials of builds.
+    tasks: Mutex<JoinSet<()>>,
+    /// Ends the trials.
+    stop: CancellationToken,
 }
 
 /// The configuration that runs.
@@ -234,6 +236,9 @@ impl App {
     pub async fn stop(self) {
         self.stop.cancel();
         running::end(self.servers, HashMap::new()).await;
+        self.house.stop.cancel();
+        let tasks = std::mem::take(&mut *self.house.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        running::end(tasks, HashMap::new()).await;
         self.house.running.lock().await.halt().await;
         if let Err(failure) = self.house.journal.store.close().await {
             error!(error = %chain(&failure), "The store did not close well.");
@@ -296,7 +301,8 @@ impl House {
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),
             }),
             intakes,
-            watches: Mutex::default(),
+            tasks: Mutex::default(),
+            stop: CancellationToken::new(),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
             in_force: ArcSwap::from_pointee(InForce { config, kit }),
             journal,

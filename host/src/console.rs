@@ -1,7 +1,7 @@
 //! HTTP: webhooks, health, metrics, and the API that the command line and the web console speak.
 //!
-//! The handlers work on the store alone, so that the command line runs the same ones in process where no host runs. What an
-//! admin orders is a record in the store; nothing here calls a stage.
+//! The handlers work on the store alone, and on the record of builds beside it, so that the command line runs the same ones in process where no host runs. What an
+//! admin orders is a record in the store; nothing here calls a stage. Only a swap is carried out by the app that the desk is given.
 
 mod auth;
 mod builds;
@@ -64,7 +64,7 @@ pub enum Polled {
 }
 
 pub use auth::Token;
-pub use builds::{Swaps, Why};
+pub use builds::{Ordered, Swaps};
 pub use orders::redrive_all;
 
 /// The configuration in force, as far as surfaces show it.

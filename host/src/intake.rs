@@ -116,6 +116,9 @@ impl Work for Intake {
         if record.status.as_ref().is_some_and(|status| status.state == "paused") {
             return Ok(Turn::Idle);
         }
+        if self.plugin.condemned().is_some() {
+            return Ok(self.leave_to_the_build_before());
+        }
         // A new login, or an admin who says so, ends the waiting at once.
         if memory.is_refused && record.status.as_ref().is_none_or(|status| status.state != BAD_CREDENTIALS) {
             (memory.is_refused, memory.next_poll, memory.next_raw) = (false, Timestamp::default(), Timestamp::default());

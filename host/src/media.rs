@@ -27,9 +27,7 @@ const FILES_MAX: usize = 16;
 const ENTRIES_MAX: usize = 64;
 /// Attachments that wait at once; the log is read no further meanwhile.
 const WAITING_MAX: usize = 256;
-/// Failures that time may mend before an attachment is given up.
-const TRIES_MAX: u32 = 8;
-/// And whatever the reason, so long after it arrived. Units: milliseconds.
+/// However often it failed, so long after it arrived an attachment is given up. Units: milliseconds.
 const AGE_MAX_MS: u64 = 24 * 3_600_000;
 /// First wait after such a failure; doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_secs(5);
@@ -196,13 +194,9 @@ impl Media {
             Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => growing,
         };
         let n_tries = wanted.n_tries + u32::from(is_of_item);
-        let is_over = n_tries >= TRIES_MAX || now.since_ms(wanted.arrived) > AGE_MAX_MS;
+        let is_over = now.since_ms(wanted.arrived) > AGE_MAX_MS;
         if fault.is_final() || is_over {
-            let tried = match fault.is_final() {
-                true => String::new(),
-                false if n_tries >= TRIES_MAX => format!(", after {n_tries} tries"),
-                false => ", for a day".to_owned(),
-            };
+            let tried = if fault.is_final() { "" } else { ", for a day" };
             info!(channel = %self.channel, interaction = %wanted.interaction, fault = fault.word(), code, "File not fetched; its message stands.");
             return Some(format!("{fault}{tried}"));
         }

@@ -31,7 +31,6 @@ pub use limits::Limits;
 #[cfg(any(feature = "demo", feature = "bench"))]
 pub use manifest::with_version;
 pub use manifest::{Kind, Manifest, View, embed};
-pub use meter::Counts;
 pub use shapes::{
     Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

@@ -88,13 +88,17 @@ impl Work for Rules {
         entries.truncate(repeats.unwrap_or(entries.len()));
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let rules = self.rules.load_full();
+        let is_condemned = || rules.iter().any(|rule| rule.plugin.condemned().is_some());
+        if is_condemned() {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         let view = rules.iter().fold(View::default(), |view, rule| view.or(rule.plugin.manifest().view));
         let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities, view };
         let asked = questions.about(&entries).await?;
         let mut commit = self.journal.begin(&self.channel);
         self.decide(&rules, asked, &mut commit).await?;
         // What it decided is decided again by the build before.
-        if rules.iter().any(|rule| rule.plugin.condemned().is_some()) {
+        if is_condemned() {
             return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
         }
         commit.positions.push((Reader::Rules, last.0));

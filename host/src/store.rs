@@ -155,6 +155,8 @@ pub struct Commit {
     pub merges: Vec<(ConversationId, ConversationId)>,
     /// The connector's cursor.
     pub cursor: Option<String>,
+    /// The cursor is taken away.
+    pub is_cursor_gone: bool,
     /// The plugin's state: key and value, `None` deletes.
     pub state: Vec<(String, Option<Vec<u8>>)>,
     /// Raw items handed over by `poll`, appended to the raw log.
@@ -211,6 +213,7 @@ impl Commit {
             links: Vec::new(),
             merges: Vec::new(),
             cursor: None,
+            is_cursor_gone: false,
             state: Vec::new(),
             raws: Vec::new(),
             positions: Vec::new(),

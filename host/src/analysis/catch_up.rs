@@ -79,6 +79,9 @@ impl Work for CatchUp {
         }
         let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
         let analyzers = self.analyzers.current();
+        if is_condemned(&analyzers) {
+            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+        }
         let pass = self.ask(&analyzers, &entries, &annotated).await;
         if is_condemned(&analyzers) {
             return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));

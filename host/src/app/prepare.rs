@@ -85,7 +85,7 @@ pub(super) enum One {
 }
 
 impl One {
-    pub(super) fn generation(&self) -> &Generation {
+    pub(super) fn generation(&self) -> &Arc<Generation> {
         match self {
             Self::Channel(channel) => &channel.plugin,
             Self::Analyzer(analyzer) => &analyzer.plugin,
@@ -198,7 +198,7 @@ impl<'a> Preparing<'a> {
                 self.report.warning(
                     section.places.section(),
                     format!("the build that was put in force for `{}` cannot be read: {error}", section.name),
-                    format!("the configured one goes on; swap it in again with `membrana swap {} FILE`", section.name),
+                    format!("the configured one goes on; to end this, move data/builds/{}.json away and swap it in again", section.name),
                 );
                 Some(configured)
             }

@@ -10,42 +10,71 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Plugin, Report, Severity};
-use crate::console::{self, Refusal, Swaps, Why};
-use crate::model::{ChannelName, Digest};
-use crate::plugin::{Act, Aside, IN_FORCE, ITSELF};
-use crate::store::StoreError;
+use crate::console::{self, Ordered, Refusal, Swaps};
+use crate::model::{ChannelName, DeadLetter, Digest};
+use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF};
+use crate::rules::Rule;
+use crate::store::{Reader, StoreError};
 use crate::telemetry::chain;
 
 use super::prepare::{Choice, One, prepare_one, section_named, sections};
 use super::{Found, House, InForce, PreparedChannel, Running, find};
 
-/// Between two looks at a new build.
+/// Between two looks at a build on trial; four times as long after each way back that failed.
 const LOOK: Duration = Duration::from_millis(50);
+/// So many ways back that fail, and the build stays.
+const FAILURES_MAX: u32 = 5;
 
 /// What the desk orders by.
 pub(super) struct Swapper(pub(super) Weak<House>);
 
 #[async_trait]
 impl Swaps for Swapper {
-    async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal> {
-        let house = self.house()?;
-        let act = house.swap(name, bytes, why).await?;
-        house.watch(name).await;
-        Ok(act)
+    async fn swap(&self, name: &str, bytes: Bytes, ordered: Ordered) -> Result<Act, Refusal> {
+        let (house, name) = (self.house()?, name.to_owned());
+        apart(&house, async |house: Arc<House>| {
+            let is_on_trial = !ordered.stays;
+            let (act, generation) = house.swap(&name, bytes, ordered).await?;
+            if is_on_trial {
+                house.begin_trial(name, generation);
+            }
+            Ok(act)
+        })
+        .await
     }
 
-    async fn roll_back(&self, name: &str, why: Why) -> Result<Act, Refusal> {
-        self.house()?.roll_back(name, why).await
+    async fn roll_back(&self, name: &str, ordered: Ordered) -> Result<Act, Refusal> {
+        let (house, name) = (self.house()?, name.to_owned());
+        apart(&house, async move |house: Arc<House>| house.roll_back(&name, ordered, None).await).await
     }
 }
 
 impl Swapper {
     fn house(&self) -> Result<Arc<House>, Refusal> {
-        self.0.upgrade().ok_or_else(|| Refusal::conflict("the host is stopping", "start it again, then repeat the order"))
+        self.0.upgrade().ok_or_else(stopping)
     }
+}
+
+fn stopping() -> Refusal {
+    Refusal::conflict("the host is stopping", "start it again, then repeat the order")
+}
+
+/// An order is carried out to its end whether or not who gave it still listens: half of one would be a channel without stages.
+async fn apart<T: Send + 'static, F: Future<Output = Result<T, Refusal>> + Send + 'static>(
+    house: &Arc<House>,
+    order: impl FnOnce(Arc<House>) -> F,
+) -> Result<T, Refusal> {
+    let (tell, told) = oneshot::channel();
+    let work = order(Arc::clone(house));
+    house.spawn(async move {
+        // Nobody may listen any more.
+        drop(tell.send(work.await));
+    });
+    told.await.unwrap_or_else(|_| Err(stopping()))
 }
 
 /// What makes a change durable.
@@ -65,89 +94,116 @@ struct Order<'a> {
     stays: bool,
 }
 
-impl House {
-    /// Until another build is in force: one that proves worse than the one before it goes back by itself.
-    async fn watch(self: &Arc<Self>, name: &str) {
-        let Some(generation) = self.running.lock().await.generation(name) else { return };
-        let (house, name) = (Arc::downgrade(self), name.to_owned());
-        let work = async move {
-            while Arc::strong_count(&generation) > 1 {
-                tokio::time::sleep(LOOK).await;
-                let Some(why) = generation.condemned() else { continue };
-                let Some(house) = house.upgrade() else { return };
-                warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
-                let why = Why { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false };
-                match house.roll_back(&name, why).await {
-                    Ok(_) => return house.redrive_all_of(generation.digest()).await,
-                    Err(refusal) => error!(plugin = name, error = %refusal, "The build before cannot be put in force."),
-                }
-            }
-        };
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        while watches.try_join_next().is_some() {}
-        watches.spawn(work);
+impl Order<'_> {
+    fn section(&self) -> Result<&Plugin, Refusal> {
+        named(&self.in_force.config, self.name)
     }
 
-    /// What a build set aside, to be tried by the one in force.
-    async fn redrive_all_of(&self, digest: Digest) {
-        let redriven = console::redrive_all(&self.desk, |letter| letter.digest == Some(digest)).await;
-        match redriven {
+    /// What the section names, as it lies there now.
+    fn configured(&self) -> Result<Found, Refusal> {
+        find(&self.section()?.plugin, &self.in_force.config.host.plugins).map_err(|(message, cure)| Refusal::conflict(message, cure))
+    }
+}
+
+impl House {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    /// Until another build is in force: one that proves worse than the one before it goes back by itself.
+    fn begin_trial(self: &Arc<Self>, name: String, generation: Arc<Generation>) {
+        let (house, stop) = (Arc::downgrade(self), self.stop.clone());
+        self.spawn(async move {
+            let mut n_failures = 0;
+            while Arc::strong_count(&generation) > 1 {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK * 2u32.saturating_pow(n_failures * 2)) => {}
+                }
+                let (Some(why), Some(house)) = (generation.condemned(), house.upgrade()) else { continue };
+                warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
+                let ordered = Ordered { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false };
+                let Err(refusal) = house.roll_back(&name, ordered, Some(generation.digest())).await else {
+                    return house.redrive_all_of(&name, generation.digest()).await;
+                };
+                n_failures += 1;
+                error!(plugin = name, error = %refusal, n_failures, "The build before cannot be put in force.");
+                if n_failures == FAILURES_MAX {
+                    // Worse than a bad build is one of which nothing is kept.
+                    generation.acquit();
+                    error!(plugin = name, cure = %refusal.cure, "The worse build stays in force, and what it says is kept.");
+                    return;
+                }
+            }
+        });
+    }
+
+    /// What a build set aside under this name, to be tried by the one in force.
+    async fn redrive_all_of(&self, name: &str, digest: Digest) {
+        let is_its = |letter: &DeadLetter| letter.digest == Some(digest) && letter.plugin.as_deref() == Some(name);
+        match console::redrive_all(&self.desk, is_its).await {
             Ok(n_letters) => info!(n_letters, "What the worse build set aside is tried again."),
             Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
         }
     }
 
-    async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal> {
-        let order = self.order(name, "swap", Digest::of(&bytes), why).await?;
-        let section = section_of(&order.in_force.config, name)?;
+    async fn swap(&self, name: &str, bytes: Bytes, ordered: Ordered) -> Result<(Act, Arc<Generation>), Refusal> {
+        let order = self.order(name, "swap", Some(Digest::of(&bytes)), ordered).await?;
         if order.act.from == order.act.to {
             return Err(Refusal::conflict(format!("this build is in force for `{name}` already"), "nothing is to be done"));
         }
-        let configured = find(&section.plugin, &order.in_force.config.host.plugins).map_err(|(message, cure)| Refusal::conflict(message, cure))?;
+        let configured = order.configured()?;
+        let record = self.desk.builds.record(name).map_err(|error| unreadable(name, &error))?;
+        if !record.leads_back_to(&order.section()?.plugin, Digest::of(&configured.bytes), &order.act.from) {
+            return Err(changed(name));
+        }
         let bytes: Arc<[u8]> = Arc::from(&bytes[..]);
         let file = Found { bytes: Arc::clone(&bytes), origin: "the file given".to_owned() };
         self.carry_out(order, Choice::File(file), Step::Swap(&bytes, Digest::of(&configured.bytes))).await
     }
 
-    async fn roll_back(&self, name: &str, why: Why) -> Result<Act, Refusal> {
-        let mut order = self.order(name, "rollback", Digest::of(b""), why).await?;
-        let section = section_of(&order.in_force.config, name)?;
-        let back = self.desk.builds.back(name).map_err(|error| unreadable(name, &error))?;
-        let Some(back) = back else {
+    /// `only`: where this build is in force, and not another one that somebody put there meanwhile.
+    async fn roll_back(&self, name: &str, ordered: Ordered, only: Option<Digest>) -> Result<Act, Refusal> {
+        let mut order = self.order(name, "rollback", None, ordered).await?;
+        if only.is_some_and(|only| only.to_string() != order.act.from) {
+            return Err(overtaken(name));
+        }
+        let Some(back) = self.desk.builds.back(name).map_err(|error| unreadable(name, &error))? else {
             let message = format!("`{name}` runs the build that the configuration names: there is no way back from it");
-            return Err(Refusal::conflict(
-                message,
-                format!("`membrana history {name}` tells what was in force; swap to a file with `membrana swap`"),
-            ));
+            let cure = format!("`membrana history {name}` tells what was in force; swap to a file with `membrana swap`");
+            return Err(Refusal::conflict(message, cure));
         };
         let (choice, to) = match back.bytes {
             Some(bytes) => (Choice::File(Found { bytes: Arc::clone(&bytes), origin: "the build before".to_owned() }), Digest::of(&bytes)),
-            None => {
-                let found = find(&section.plugin, &order.in_force.config.host.plugins).map_err(|(message, cure)| Refusal::conflict(message, cure))?;
-                (Choice::Configured, Digest::of(&found.bytes))
-            }
+            None => (Choice::Configured, Digest::of(&order.configured()?.bytes)),
         };
-        order.act.to = to.to_string();
-        self.carry_out(order, choice, Step::Back).await
+        if to.to_string() != back.digest {
+            return Err(changed(name));
+        }
+        order.act.to = back.digest;
+        self.carry_out(order, choice, Step::Back).await.map(|(act, _)| act)
     }
 
-    async fn order<'a>(&self, name: &'a str, act: &str, to: Digest, why: Why) -> Result<Order<'a>, Refusal> {
+    async fn order<'a>(&self, name: &'a str, act: &str, to: Option<Digest>, ordered: Ordered) -> Result<Order<'a>, Refusal> {
         let in_force = self.in_force.load_full();
-        section_of(&in_force.config, name)?;
+        named(&in_force.config, name)?;
         let from = self.running.lock().await.generation(name).map(|generation| generation.digest().to_string()).unwrap_or_default();
-        let Why { by, reason, stays } = why;
+        let Ordered { by, reason, stays } = ordered;
         let (at, act, outcome) = (self.journal.clock.now(), act.to_owned(), IN_FORCE.to_owned());
-        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to: to.to_string(), outcome, pause_us: None }, stays })
+        let to = to.map(|to| to.to_string()).unwrap_or_default();
+        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to, outcome, pause_us: None }, stays })
     }
 
     /// Prepares the build, puts it in force, or notes why not.
-    async fn carry_out(&self, mut order: Order<'_>, choice: Choice, step: Step<'_>) -> Result<Act, Refusal> {
+    async fn carry_out(&self, mut order: Order<'_>, choice: Choice, step: Step<'_>) -> Result<(Act, Arc<Generation>), Refusal> {
         let done = self.try_to(&mut order, choice, step).await;
         let Order { name, mut act, .. } = order;
         match done {
-            Ok(()) => {
+            Ok(generation) => {
                 info!(plugin = name, act = act.act, from = act.from, to = act.to, by = act.by, pause_us = act.pause_us, "Another build is in force.");
-                Ok(act)
+                Ok((act, generation))
             }
             Err(refusal) => {
                 act.outcome = format!("refused: {refusal}");
@@ -160,77 +216,69 @@ impl House {
         }
     }
 
-    async fn try_to(&self, order: &mut Order<'_>, choice: Choice, step: Step<'_>) -> Result<(), Refusal> {
+    async fn try_to(&self, order: &mut Order<'_>, choice: Choice, step: Step<'_>) -> Result<Arc<Generation>, Refusal> {
         let (one, report) = prepare_one(&order.in_force.config, &order.in_force.kit, order.name, choice).await;
         let one = one.ok_or_else(|| refused(order.name, &report))?;
         let mut running = self.running.lock().await;
         if !Arc::ptr_eq(&order.in_force, &self.in_force.load_full()) {
             return Err(Refusal::conflict("the configuration was read again meanwhile", "repeat the order"));
         }
-        let now = running.generation(order.name).map(|generation| generation.digest().to_string()).unwrap_or_default();
-        if now != order.act.from {
-            return Err(Refusal::conflict(
-                format!("another build of `{}` was put in force meanwhile", order.name),
-                "look at it, then repeat the order",
-            ));
+        let before = running.generation(order.name).filter(|before| before.digest().to_string() == order.act.from);
+        let before = before.ok_or_else(|| overtaken(order.name))?;
+        let generation = Arc::clone(one.generation());
+        if matches!(step, Step::Swap(..)) && !order.stays {
+            generation.put_on_trial(&before);
         }
-        if let (Step::Swap(..), false, Some(before)) = (&step, order.stays, running.generation(order.name)) {
-            one.generation().watch(&before);
-        }
-        let to = match one {
+        match one {
             One::Channel(channel) => self.replace_channel(&mut running, order, *channel, step).await?,
             One::Analyzer(analyzer) => {
                 self.keep(order, &step, None)?;
-                let watch = self.journal.clock.stopwatch();
+                let pause = self.journal.clock.stopwatch();
                 running.analyzers().replace(&analyzer);
-                order.act.pause_us = u64::try_from(watch.elapsed().as_micros()).ok();
-                analyzer.plugin.digest()
+                order.act.pause_us = u64::try_from(pause.elapsed().as_micros()).ok();
             }
             One::Rule(rule) => {
                 self.keep(order, &step, None)?;
-                let watch = self.journal.clock.stopwatch();
-                let replaced = |one: &crate::rules::Rule| if one.name == rule.name { rule.clone() } else { one.clone() };
+                let pause = self.journal.clock.stopwatch();
+                let replaced = |one: &Rule| if one.name == rule.name { rule.clone() } else { one.clone() };
                 running.rules().rcu(|rules| rules.iter().map(replaced).collect::<Vec<_>>());
-                order.act.pause_us = u64::try_from(watch.elapsed().as_micros()).ok();
-                rule.plugin.digest()
+                order.act.pause_us = u64::try_from(pause.elapsed().as_micros()).ok();
             }
-        };
-        self.show_digest(order.name, to);
-        Ok(())
+        }
+        self.show_digest(order.name, generation.digest());
+        Ok(generation)
     }
 
     /// From its return on the change is durable.
     fn keep(&self, order: &Order<'_>, step: &Step<'_>, aside: Option<&Aside>) -> Result<(), Refusal> {
         let builds = &self.desk.builds;
         let done = match step {
-            Step::Swap(bytes, configured) => {
-                let section = section_of(&order.in_force.config, order.name)?;
-                builds.push(order.name, &section.plugin, *configured, bytes, aside, order.act.clone())
-            }
+            Step::Swap(bytes, configured) => builds.push(order.name, &order.section()?.plugin, *configured, bytes, aside, order.act.clone()),
             Step::Back => builds.pop(order.name, order.act.clone()),
         };
-        done.map_err(|error| {
-            Refusal::unavailable(format!("the change cannot be made durable: {error}"), "is the folder `data` writable, and its disk full?")
-        })
+        done.map_err(|error| not_durable(&error))
     }
 
     /// Ends the channel's turns, keeps or brings back what its connector has, and begins again; with the old build where that
     /// cannot be made durable.
-    async fn replace_channel(&self, running: &mut Running, order: &mut Order<'_>, new: PreparedChannel, step: Step<'_>) -> Result<Digest, Refusal> {
+    async fn replace_channel(&self, running: &mut Running, order: &mut Order<'_>, new: PreparedChannel, step: Step<'_>) -> Result<(), Refusal> {
         let gone = || Refusal::conflict(format!("channel `{}` does not run", order.name), "look at the host's log");
         let old = running.channel(order.name).ok_or_else(gone)?;
         if old.network != new.network {
             let message = format!("its identities belong to `{}`, and those of the build in force to `{}`", new.network, old.network);
             return Err(Refusal::conflict(message, "give it a channel of its own in the configuration"));
         }
-        let watch = self.journal.clock.stopwatch();
+        if let Step::Swap(bytes, _) = step {
+            // Before the channel stands still: only its record is written then.
+            self.desk.builds.bring(bytes).map_err(|error| not_durable(&error))?;
+        }
+        let pause = self.journal.clock.stopwatch();
         let place = running.end(order.name).await.ok_or_else(gone)?;
         let done = self.hand_over(order, &step).await;
-        let digest = new.plugin.digest();
         running.begin_at(place, if done.is_ok() { new } else { old });
-        order.act.pause_us = u64::try_from(watch.elapsed().as_micros()).ok();
+        order.act.pause_us = u64::try_from(pause.elapsed().as_micros()).ok();
         self.show(running);
-        done.map(|()| digest)
+        done
     }
 
     async fn hand_over(&self, order: &Order<'_>, step: &Step<'_>) -> Result<(), Refusal> {
@@ -253,14 +301,17 @@ impl House {
 
     async fn aside(&self, channel: &ChannelName) -> Result<Aside, StoreError> {
         let (record, state) = (self.journal.store.channel(channel).await?, self.journal.store.plugin_state(channel).await?);
-        Ok(Aside { cursor: record.cursor, state: state.into_iter().collect() })
+        Ok(Aside { raw: record.position(&Reader::Raw), cursor: record.cursor, state: state.into_iter().collect() })
     }
 
     /// What came in since is met again, and known.
     async fn bring_back(&self, channel: &ChannelName, aside: Aside) -> Result<(), StoreError> {
         let now = self.journal.store.plugin_state(channel).await?;
         let mut commit = self.journal.begin(channel);
+        commit.is_cursor_gone = aside.cursor.is_none();
         commit.cursor = aside.cursor;
+        // Webhooks that the newer build read are read again, as far as they are still kept.
+        commit.positions.push((Reader::Raw, aside.raw));
         let foreign = now.into_keys().filter(|key| !aside.state.iter().any(|(known, _)| known == key));
         commit.state = foreign.map(|key| (key, None)).collect();
         commit.state.extend(aside.state.into_iter().map(|(key, value)| (key, Some(value))));
@@ -289,11 +340,9 @@ impl House {
     }
 }
 
-fn section_of<'c>(config: &'c Config, name: &str) -> Result<&'c Plugin, Refusal> {
-    section_named(config, name).ok_or_else(|| {
-        let known: Vec<&str> = sections(config).map(|section| section.name.as_str()).collect();
-        Refusal::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", ")))
-    })
+fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Plugin, Refusal> {
+    let known = || sections(config).map(|section| section.name.as_str());
+    section_named(config, name).ok_or_else(|| Refusal::no_such_plugin(name, known()))
 }
 
 /// All that is wrong with a build, in one refusal.
@@ -304,6 +353,21 @@ fn refused(name: &str, report: &Report) -> Refusal {
     Refusal::conflict(if message.is_empty() { format!("`{name}` cannot be loaded") } else { message }, cure)
 }
 
+fn overtaken(name: &str) -> Refusal {
+    Refusal::conflict(format!("another build of `{name}` was put in force meanwhile"), "look at it, then repeat the order")
+}
+
+/// The way back would lead to a build that never ran.
+fn changed(name: &str) -> Refusal {
+    let message = format!("the file that the section of `{name}` names was changed since it was loaded, so that no way would lead back");
+    Refusal::conflict(message, "put the old file back, or read the configuration again (SIGHUP): then the changed file is in force")
+}
+
+fn not_durable(error: &io::Error) -> Refusal {
+    Refusal::unavailable(format!("the change cannot be made durable: {error}"), "is the folder `data` writable, and its disk full?")
+}
+
 fn unreadable(name: &str, error: &io::Error) -> Refusal {
-    Refusal::conflict(format!("the way back of `{name}` cannot be read: {error}"), "swap to a file with `membrana swap`")
+    let cure = format!("move data/builds/{name}.json away: then the configured build is in force after a restart, and there is no way back");
+    Refusal::conflict(format!("the record of the builds of `{name}` cannot be read: {error}"), cure)
 }

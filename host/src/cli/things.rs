@@ -55,16 +55,8 @@ const ACTIONS: Columns =
     &[("ID", "/id"), ("STATE", "/state"), ("CHANNEL", "/channel"), ("REVIEW", "/review"), ("TEXT", "/text"), ("ERROR", "/error")];
 const DEAD: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("STAGE", "/stage"), ("PLUGIN", "/plugin"), ("AT", "/at"), ("REASON", "/reason")];
 
-const HISTORY: Columns = &[
-    ("AT", "/at"),
-    ("ACT", "/act"),
-    ("BY", "/by"),
-    ("FROM", "/from"),
-    ("TO", "/to"),
-    ("PAUSE (µs)", "/pause_us"),
-    ("OUTCOME", "/outcome"),
-    ("REASON", "/reason"),
-];
+const HISTORY: Columns =
+    &[("AT", "/at"), ("ACT", "/act"), ("BY", "/by"), ("FROM", "/from"), ("TO", "/to"), ("OUTCOME", "/outcome"), ("REASON", "/reason")];
 
 enum Wish {
     List(String, Columns),
@@ -170,7 +162,8 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
         Command::Dead(DeadCommand::Redrive { id }) => post(one("dead", &id, "/redrive"), json!({})),
         Command::Swap { name, file, reason, stays } => {
-            let found = find(&file, Path::new("")).map_err(|(message, cure)| Failure::failed(message, cure))?;
+            let found = find(&file, Path::new(""))
+                .map_err(|(message, _)| Failure::failed(message, "name a file by its path, with .wasm, or one of `membrana plugin list`"))?;
             Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(found.bytes))
         }
         Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason, false), Bytes::new()),

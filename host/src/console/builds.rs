@@ -29,15 +29,15 @@ const WORDS_MAX: usize = 500;
 #[async_trait]
 pub trait Swaps: Send + Sync {
     /// This build, from now on. Errors: in words; nothing changed.
-    async fn swap(&self, name: &str, bytes: Bytes, why: Why) -> Result<Act, Refusal>;
+    async fn swap(&self, name: &str, bytes: Bytes, ordered: Ordered) -> Result<Act, Refusal>;
 
     /// The build before. Errors: in words; nothing changed.
-    async fn roll_back(&self, name: &str, why: Why) -> Result<Act, Refusal>;
+    async fn roll_back(&self, name: &str, ordered: Ordered) -> Result<Act, Refusal>;
 }
 
 /// Who orders it, and why.
 #[derive(Debug, Clone)]
-pub struct Why {
+pub struct Ordered {
     /// A name, in the caller's words.
     pub by: String,
     /// In the caller's words.
@@ -55,7 +55,7 @@ struct Asked {
     stays: bool,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Why {
+impl<S: Send + Sync> FromRequestParts<S> for Ordered {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
@@ -71,19 +71,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Why {
 }
 
 /// The body is the plugin's file.
-pub(super) async fn swap(State(desk): State<Arc<Desk>>, Path(name): Path<String>, why: Why, request: Request) -> Result<Answer<Json>, Refusal> {
+pub(super) async fn swap(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    ordered: Ordered,
+    request: Request,
+) -> Result<Answer<Json>, Refusal> {
     let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
     let wrong =
         |error: String| Refusal::bad_request(format!("the plugin's file: {error}"), "send the bytes of a file that `membrana plugin build` wrote");
     let body = timeout(FILE_TIMEOUT, Bytes::from_request(request, &desk)).await;
     let bytes = body.map_err(|_| wrong("it did not come in time".to_owned()))?.map_err(|rejection| wrong(rejection.body_text()))?;
-    swaps.swap(&name, bytes, why).await.map(|act| Answer(act_json(&name, &act)))
+    swaps.swap(&name, bytes, ordered).await.map(|act| Answer(act_json(&name, &act)))
 }
 
 /// To the build before.
-pub(super) async fn roll_back(State(desk): State<Arc<Desk>>, Path(name): Path<String>, why: Why) -> Result<Answer<Json>, Refusal> {
+pub(super) async fn roll_back(State(desk): State<Arc<Desk>>, Path(name): Path<String>, ordered: Ordered) -> Result<Answer<Json>, Refusal> {
     let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
-    swaps.roll_back(&name, why).await.map(|act| Answer(act_json(&name, &act)))
+    swaps.roll_back(&name, ordered).await.map(|act| Answer(act_json(&name, &act)))
 }
 
 fn no_host() -> Refusal {
@@ -95,8 +100,7 @@ pub(super) async fn history(State(desk): State<Arc<Desk>>, Path(name): Path<Stri
     let sections = desk.sections.load();
     let all = || sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).map(|section| section.name.as_str());
     if !all().any(|known| known == name) {
-        let known: Vec<&str> = all().collect();
-        return Err(Refusal::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", "))));
+        return Err(Refusal::no_such_plugin(&name, all()));
     }
     let unreadable = |error: std::io::Error| Refusal::unavailable(format!("the history cannot be read: {error}"), "look at the folder `data/builds`");
     let record = desk.builds.record(&name).map_err(unreadable)?;

@@ -33,6 +33,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not-found", message, cure)
     }
 
+    /// No section has this name.
+    pub fn no_such_plugin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.collect();
+        Self::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", ")))
+    }
+
     /// The call is wrong in itself.
     pub fn bad_request(message: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", message, cure)

@@ -175,10 +175,12 @@ async fn what_time_may_mend_is_tried_again_and_holds_no_other_file() {
     }
 
     // then
-    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 0]);
-    assert!(states(&stand, "1").await[0].ends_with("the network answers 503, after 8 tries"));
-    assert!(states(&stand, "2").await[0].ends_with(", after 8 tries"));
-    assert_eq!((network.n_asked(), stand.record().await.position(&Reader::Media)), (17, 2));
+    let (doubling, hourly) = waits.split_at(10);
+    assert_eq!(doubling, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560]);
+    assert!(hourly.iter().all(|wait| [3600, 0].contains(wait)) && hourly.len() > 22, "{hourly:?}");
+    assert!(states(&stand, "1").await[0].ends_with("the network answers 503, for a day"));
+    assert!(states(&stand, "2").await[0].ends_with(", for a day"));
+    assert_eq!((network.n_asked(), stand.record().await.position(&Reader::Media)), (2 * waits.len() + 1, 2));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -22,8 +22,12 @@ const HISTORY_MAX: usize = 200;
 const FOLDER: &str = "builds";
 
 /// The folder of builds.
-#[derive(Debug, Clone)]
-pub struct Builds(PathBuf);
+#[derive(Debug)]
+pub struct Builds {
+    dir: PathBuf,
+    /// Held from reading a record to its end: what no record names is removed.
+    turn: Mutex<()>,
+}
 
 /// What was put in force in one name's place, and how it came to it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Record {
     configured: Option<Configured>,
     /// Oldest first; the last is in force.
     steps: Vec<Step>,
+    /// Steps before these were forgotten.
+    #[serde(default)]
+    is_cut: bool,
     /// Oldest first.
     pub history: Vec<Act>,
 }
@@ -66,7 +73,8 @@ pub struct Act {
     pub to: String,
     /// `in force`, or why not.
     pub outcome: String,
-    /// For so long the plugin took no calls. Units: microseconds.
+    /// For so long the plugin took no calls; known once the change is durable, and so not kept. Units: microseconds.
+    #[serde(skip)]
     pub pause_us: Option<u64>,
 }
 
@@ -75,6 +83,8 @@ pub struct Act {
 pub struct Aside {
     /// Its cursor.
     pub cursor: Option<String>,
+    /// How far its raw items were understood.
+    pub raw: u64,
     /// Its state.
     pub state: Vec<(String, Vec<u8>)>,
 }
@@ -83,6 +93,8 @@ pub struct Aside {
 pub struct Back {
     /// The build; `None`: the one that the configuration names.
     pub bytes: Option<Arc<[u8]>>,
+    /// Of it, as it was when it was replaced. Shape: hex.
+    pub digest: String,
     /// What its connector had.
     pub aside: Option<Aside>,
 }
@@ -90,7 +102,7 @@ pub struct Back {
 impl Builds {
     /// Of the host whose store lies in this folder. Nothing is written yet.
     pub fn new(data: &Path) -> Self {
-        Self(data.join(FOLDER))
+        Self { dir: data.join(FOLDER), turn: Mutex::default() }
     }
 
     /// What is known of this name. Errors: a record that cannot be read.
@@ -110,15 +122,13 @@ impl Builds {
 
     /// Puts a build in force: from the return on it is, whatever happens. `aside`: what its connector has, if it is one.
     pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, act: Act) -> io::Result<()> {
+        let _turn = self.turn();
         let mut record = self.record(name)?;
         if !record.is_over(plugin, configured) {
-            record.steps.clear();
+            (record.steps, record.is_cut) = (Vec::new(), false);
         }
         record.configured = Some(Configured { plugin: plugin.to_owned(), digest: configured.to_string() });
-        let digest = Digest::of(bytes).to_string();
-        if self.build(&digest).is_err() {
-            self.write(&format!("{digest}.wasm"), bytes)?;
-        }
+        let digest = self.lay(bytes)?;
         let aside = match aside {
             Some(aside) => {
                 let file = format!("{name}-{}.aside", act.at.0);
@@ -130,6 +140,7 @@ impl Builds {
         record.steps.push(Step { digest, aside });
         let n_over = record.steps.len().saturating_sub(STEPS_MAX);
         record.steps.drain(..n_over);
+        record.is_cut |= n_over > 0;
         self.keep(name, record, act)
     }
 
@@ -138,16 +149,22 @@ impl Builds {
         let record = self.record(name)?;
         let Some(last) = record.steps.last() else { return Ok(None) };
         let before = record.steps.len().checked_sub(2).and_then(|n| record.steps.get(n));
+        if before.is_none() && record.is_cut {
+            return Err(io::Error::other(format!("the builds before the last {STEPS_MAX} are forgotten")));
+        }
         let bytes = before.map(|step| self.build(&step.digest)).transpose()?;
+        let configured = record.configured.as_ref().map(|configured| configured.digest.as_str()).unwrap_or_default();
+        let digest = before.map_or(configured, |step| step.digest.as_str()).to_owned();
         let aside = match &last.aside {
-            Some(file) => read(&self.0.join(file))?,
+            Some(file) => read(&self.dir.join(file))?,
             None => None,
         };
-        Ok(Some(Back { bytes, aside }))
+        Ok(Some(Back { bytes, digest, aside }))
     }
 
     /// Takes the last step back: from the return on the build before is in force.
     pub fn pop(&self, name: &str, act: Act) -> io::Result<()> {
+        let _turn = self.turn();
         let mut record = self.record(name)?;
         record.steps.pop();
         self.keep(name, record, act)
@@ -155,6 +172,7 @@ impl Builds {
 
     /// The configuration names another build by now: it is in force, and there is no way back.
     pub fn end(&self, name: &str, plugin: &str, configured: Digest, at: Timestamp) -> io::Result<()> {
+        let _turn = self.turn();
         let mut record = self.record(name)?;
         let Some(step) = record.steps.last().filter(|_| !record.is_over(plugin, configured)) else { return Ok(()) };
         let act = Act {
@@ -167,14 +185,34 @@ impl Builds {
             outcome: IN_FORCE.to_owned(),
             pause_us: None,
         };
-        record.steps.clear();
+        (record.steps, record.is_cut) = (Vec::new(), false);
         self.keep(name, record, act)
     }
 
     /// Notes what was tried and not done.
     pub fn note(&self, name: &str, act: Act) -> io::Result<()> {
+        let _turn = self.turn();
         let record = self.record(name)?;
         self.keep(name, record, act)
+    }
+
+    /// Lays a build's file down ahead of [`Builds::push`], which then has less to write.
+    pub fn bring(&self, bytes: &[u8]) -> io::Result<()> {
+        let _turn = self.turn();
+        self.lay(bytes).map(drop)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives its digest.
+    fn lay(&self, bytes: &[u8]) -> io::Result<String> {
+        let digest = Digest::of(bytes).to_string();
+        if self.build(&digest).is_err() {
+            self.write(&format!("{digest}.wasm"), bytes)?;
+        }
+        Ok(digest)
     }
 
     fn keep(&self, name: &str, mut record: Record, act: Act) -> io::Result<()> {
@@ -188,24 +226,24 @@ impl Builds {
 
     /// Removes what no record names. What stays behind costs room and nothing else.
     fn tidy(&self) {
-        let Ok(files) = fs::read_dir(&self.0) else { return };
+        let Ok(files) = fs::read_dir(&self.dir) else { return };
         let names: Vec<String> = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned()).collect();
         let mut wanted = HashSet::new();
         for name in names.iter().filter(|name| name.ends_with(RECORD)) {
-            let Ok(Some(record)) = read::<Record>(&self.0.join(name)) else { return };
+            let Ok(Some(record)) = read::<Record>(&self.dir.join(name)) else { return };
             wanted.extend(record.steps.into_iter().flat_map(|step| [Some(format!("{}.wasm", step.digest)), step.aside]).flatten());
         }
         for name in names.iter().filter(|name| !name.ends_with(RECORD) && !wanted.contains(*name)) {
-            drop(fs::remove_file(self.0.join(name)));
+            drop(fs::remove_file(self.dir.join(name)));
         }
     }
 
     fn record_path(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}{RECORD}"))
+        self.dir.join(format!("{name}{RECORD}"))
     }
 
     fn build(&self, digest: &str) -> io::Result<Arc<[u8]>> {
-        let path = self.0.join(format!("{digest}.wasm"));
+        let path = self.dir.join(format!("{digest}.wasm"));
         let bytes: Arc<[u8]> = fs::read(&path)?.into();
         if Digest::of(&bytes).to_string() != digest {
             return Err(io::Error::other(format!("`{}` is not what was put in force", path.display())));
@@ -215,13 +253,16 @@ impl Builds {
 
     /// Durable, or not there at all.
     fn write(&self, file: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
-        let (path, temporary) = (self.0.join(file), self.0.join(format!("{file}.tmp")));
+        if !self.dir.is_dir() {
+            fs::create_dir_all(&self.dir)?;
+            self.dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+        }
+        let (path, temporary) = (self.dir.join(file), self.dir.join(format!("{file}.tmp")));
         let mut written = File::create(&temporary)?;
         written.write_all(bytes)?;
         written.sync_all()?;
         fs::rename(&temporary, &path)?;
-        File::open(&self.0)?.sync_all()
+        File::open(&self.dir)?.sync_all()
     }
 }
 
@@ -233,6 +274,11 @@ pub const IN_FORCE: &str = "in force";
 const RECORD: &str = ".json";
 
 impl Record {
+    /// Over this build of the configuration, with `running` (hex) in force: a next step has a way back to what runs.
+    pub fn leads_back_to(&self, plugin: &str, configured: Digest, running: &str) -> bool {
+        if self.steps.is_empty() { configured.to_string() == running } else { self.is_over(plugin, configured) }
+    }
+
     /// The steps were taken over this very build of the configuration.
     fn is_over(&self, plugin: &str, digest: Digest) -> bool {
         self.configured.as_ref().is_some_and(|before| before.plugin == plugin && before.digest == digest.to_string())
@@ -267,7 +313,7 @@ mod tests {
     }
 
     fn files(builds: &Builds) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(&builds.0).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(&builds.dir).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -295,7 +341,7 @@ mod tests {
     fn each_step_back_leads_to_the_build_before_with_what_its_connector_had() {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
-        let had = |cursor: &str| Aside { cursor: Some(cursor.to_owned()), state: vec![("key".to_owned(), vec![0, 255])] };
+        let had = |cursor: &str| Aside { cursor: Some(cursor.to_owned()), raw: 7, state: vec![("key".to_owned(), vec![0, 255])] };
         builds.push("blog", "feed", configured, b"two", Some(&had("c1")), act(1)).unwrap();
         builds.push("blog", "feed", configured, b"three", Some(&had("c2")), act(2)).unwrap();
 
@@ -314,7 +360,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
-        fs::write(builds.0.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
+        fs::write(builds.dir.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
 
         let told = builds.in_force("mood", "sentiment", configured).unwrap_err().to_string();
         assert!(told.contains("is not what was put in force"), "{told}");

@@ -14,10 +14,10 @@ use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
-use super::meter::{Counts, Meter};
+use super::meter::Meter;
 use super::pool::{Connector, Exports, Pool, now, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
-use super::{Kind, Manifest, PluginError, PluginState};
+use super::{Manifest, PluginError, PluginState};
 
 /// One loaded build of a plugin with its configuration.
 pub struct Generation {
@@ -147,14 +147,14 @@ impl Generation {
         &self.manifest
     }
 
-    /// What it did so far.
-    pub fn counts(&self) -> Counts {
-        self.meter.counts()
+    /// From now on it is compared with the build before; see [`Generation::condemned`].
+    pub fn put_on_trial(&self, before: &Self) {
+        self.meter.put_on_trial(before.meter.counts(), self.manifest.kind);
     }
 
-    /// From now on it is compared with the build before; see [`Generation::condemned`].
-    pub fn watch(&self, before: &Self) {
-        self.meter.watch(before.counts(), self.manifest.kind != Kind::Connector);
+    /// It stays in force all the same.
+    pub fn acquit(&self) {
+        self.meter.acquit();
     }
 
     /// Why it is worse than the build before, once that is known. What a turn heard of it is not to be kept.

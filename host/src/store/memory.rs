@@ -254,7 +254,7 @@ impl Channel {
         for raw in commit.raws {
             self.raw(commit.at, raw);
         }
-        self.record.cursor = commit.cursor.or_else(|| self.record.cursor.take());
+        self.record.cursor = commit.cursor.or_else(|| self.record.cursor.take().filter(|_| !commit.is_cursor_gone));
         self.record.status = next_status(self.record.status.take(), commit.status, commit.is_order);
         self.record.tally = commit.tally.unwrap_or_else(|| std::mem::take(&mut self.record.tally));
         self.record.positions.extend(commit.positions);

@@ -76,7 +76,7 @@ pub(super) fn commit(
     txn.overlay()?;
     let mut record = inner.record.clone();
     record.positions.extend(commit.positions);
-    record.cursor = commit.cursor.or(record.cursor);
+    record.cursor = commit.cursor.or(record.cursor).filter(|_| !commit.is_cursor_gone);
     record.tally = commit.tally.unwrap_or(record.tally);
     record.status = next_status(record.status, commit.status, commit.is_order);
     (record.last, record.raw_last, record.media) = (txn.last, txn.raw_last, txn.shelf.count);
