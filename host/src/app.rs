@@ -309,7 +309,7 @@ impl House {
         })
     }
 
-    async fn reload(&self) -> Result<(), AppError> {
+    async fn reload(self: &Arc<Self>) -> Result<(), AppError> {
         let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
         let Some(config) = config else { return Err(AppError::Config(report)) };
         let mut running = self.running.lock().await;
@@ -370,12 +370,13 @@ impl House {
         Ok(())
     }
 
-    fn put_in_force(&self, running: &mut Running, prepared: Prepared) {
+    fn put_in_force(self: &Arc<Self>, running: &mut Running, prepared: Prepared) {
         let in_force = self.in_force.load();
         self.end_builds(&in_force.config);
         self.desk.sections.store(Arc::new(sections_of(&in_force.config, Some(&prepared))));
         *running = Running::begin(self.journal.clone(), prepared, in_force.config.teams.clone().into());
         self.show(running);
+        self.go_on_with_trials(running);
     }
 
     /// Lets what comes from outside find who runs.

@@ -112,6 +112,17 @@ impl House {
         tasks.spawn(work);
     }
 
+    /// Builds that were swapped in before a restart or a reload; what the builds before them did is forgotten.
+    pub(super) fn go_on_with_trials(self: &Arc<Self>, running: &Running) {
+        for section in sections(&self.in_force.load().config) {
+            let Some(generation) = running.generation(&section.name) else { continue };
+            if self.desk.builds.record(&section.name).is_ok_and(|record| record.is_on_trial(generation.digest())) {
+                generation.put_on_trial(None);
+                self.begin_trial(section.name.clone(), generation);
+            }
+        }
+    }
+
     /// Until another build is in force: one that proves worse than the one before it goes back by itself.
     fn begin_trial(self: &Arc<Self>, name: String, generation: Arc<Generation>) {
         let (house, stop) = (Arc::downgrade(self), self.stop.clone());
@@ -227,7 +238,7 @@ impl House {
         let before = before.ok_or_else(|| overtaken(order.name))?;
         let generation = Arc::clone(one.generation());
         if matches!(step, Step::Swap(..)) && !order.stays {
-            generation.put_on_trial(&before);
+            generation.put_on_trial(Some(&before));
         }
         match one {
             One::Channel(channel) => self.replace_channel(&mut running, order, *channel, step).await?,
@@ -253,7 +264,9 @@ impl House {
     fn keep(&self, order: &Order<'_>, step: &Step<'_>, aside: Option<&Aside>) -> Result<(), Refusal> {
         let builds = &self.desk.builds;
         let done = match step {
-            Step::Swap(bytes, configured) => builds.push(order.name, &order.section()?.plugin, *configured, bytes, aside, order.act.clone()),
+            Step::Swap(bytes, configured) => {
+                builds.push(order.name, &order.section()?.plugin, *configured, bytes, aside, order.stays, order.act.clone())
+            }
             Step::Back => builds.pop(order.name, order.act.clone()),
         };
         done.map_err(|error| not_durable(&error))

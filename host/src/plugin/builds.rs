@@ -54,6 +54,9 @@ struct Step {
     digest: String,
     /// The file that holds what the connector had before, if it is one.
     aside: Option<String>,
+    /// It is not on trial.
+    #[serde(default)]
+    stays: bool,
 }
 
 /// One line of the history.
@@ -121,7 +124,7 @@ impl Builds {
     }
 
     /// Puts a build in force: from the return on it is, whatever happens. `aside`: what its connector has, if it is one.
-    pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, act: Act) -> io::Result<()> {
+    pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, stays: bool, act: Act) -> io::Result<()> {
         let _turn = self.turn();
         let mut record = self.record(name)?;
         if !record.is_over(plugin, configured) {
@@ -137,7 +140,7 @@ impl Builds {
             }
             None => None,
         };
-        record.steps.push(Step { digest, aside });
+        record.steps.push(Step { digest, aside, stays });
         let n_over = record.steps.len().saturating_sub(STEPS_MAX);
         record.steps.drain(..n_over);
         record.is_cut |= n_over > 0;
@@ -279,6 +282,11 @@ impl Record {
         if self.steps.is_empty() { configured.to_string() == running } else { self.is_over(plugin, configured) }
     }
 
+    /// This build was swapped in, and was not to stay whatever it does.
+    pub fn is_on_trial(&self, digest: Digest) -> bool {
+        self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
+    }
+
     /// The steps were taken over this very build of the configuration.
     fn is_over(&self, plugin: &str, digest: Digest) -> bool {
         self.configured.as_ref().is_some_and(|before| before.plugin == plugin && before.digest == digest.to_string())
@@ -324,7 +332,7 @@ mod tests {
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none());
 
-        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
+        builds.push("mood", "sentiment", configured, b"two", None, false, act(1)).unwrap();
         assert_eq!(builds.in_force("mood", "sentiment", configured).unwrap().as_deref(), Some(&b"two"[..]));
         assert!(builds.in_force("mood", "other", configured).unwrap().is_none(), "another line");
         assert!(builds.in_force("mood", "sentiment", Digest::of(b"three")).unwrap().is_none(), "another file at the same line");
@@ -342,8 +350,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         let had = |cursor: &str| Aside { cursor: Some(cursor.to_owned()), raw: 7, state: vec![("key".to_owned(), vec![0, 255])] };
-        builds.push("blog", "feed", configured, b"two", Some(&had("c1")), act(1)).unwrap();
-        builds.push("blog", "feed", configured, b"three", Some(&had("c2")), act(2)).unwrap();
+        builds.push("blog", "feed", configured, b"two", Some(&had("c1")), false, act(1)).unwrap();
+        builds.push("blog", "feed", configured, b"three", Some(&had("c2")), false, act(2)).unwrap();
 
         let back = builds.back("blog").unwrap().unwrap();
         assert_eq!((back.bytes.as_deref(), back.aside), (Some(&b"two"[..]), Some(had("c2"))));
@@ -359,7 +367,7 @@ mod tests {
     fn a_damaged_build_is_told_and_never_run() {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
-        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
+        builds.push("mood", "sentiment", configured, b"two", None, false, act(1)).unwrap();
         fs::write(builds.dir.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
 
         let told = builds.in_force("mood", "sentiment", configured).unwrap_err().to_string();
@@ -371,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         for n in 0..HISTORY_MAX as u64 + 5 {
-            builds.push("mood", "sentiment", configured, format!("build {}", n % 20).as_bytes(), None, act(n)).unwrap();
+            builds.push("mood", "sentiment", configured, format!("build {}", n % 20).as_bytes(), None, false, act(n)).unwrap();
         }
         let record = builds.record("mood").unwrap();
         assert_eq!((record.steps.len(), record.history.len()), (STEPS_MAX, HISTORY_MAX));

@@ -147,9 +147,9 @@ impl Generation {
         &self.manifest
     }
 
-    /// From now on it is compared with the build before; see [`Generation::condemned`].
-    pub fn put_on_trial(&self, before: &Self) {
-        self.meter.put_on_trial(before.meter.counts(), self.manifest.kind);
+    /// From now on it is compared with the build before, as far as that is known; see [`Generation::condemned`].
+    pub fn put_on_trial(&self, before: Option<&Self>) {
+        self.meter.put_on_trial(before.map(|before| before.meter.counts()).unwrap_or_default(), self.manifest.kind);
     }
 
     /// It stays in force all the same.

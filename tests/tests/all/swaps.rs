@@ -192,6 +192,11 @@ async fn a_build_that_is_worse_goes_back_by_itself_and_what_it_spoiled_is_done_a
         post(&host, 0..300).await;
         mood(&host, 299).await;
         done(&host, &["swap", "mood", built("hostile", like).to_str().unwrap()]);
+        if like == "tenth" {
+            // A trial outlives a reload.
+            host.signal("HUP");
+            assert!(eventually(async || host.log().contains("The configuration was read again")).await, "{}", host.log());
+        }
         let mut n = 300;
         let went_back = async || {
             post(&host, n..n + 100).await;
