@@ -90,8 +90,6 @@ struct Order<'a> {
     in_force: Arc<InForce>,
     name: &'a str,
     act: Act,
-    /// It is not compared with the build before.
-    stays: bool,
 }
 
 impl Order<'_> {
@@ -204,7 +202,7 @@ impl House {
         let Ordered { by, reason, stays } = ordered;
         let (at, act, outcome) = (self.journal.clock.now(), act.to_owned(), IN_FORCE.to_owned());
         let to = to.map(|to| to.to_string()).unwrap_or_default();
-        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to, outcome, pause_us: None }, stays })
+        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to, outcome, stays, pause_us: None } })
     }
 
     /// Prepares the build, puts it in force, or notes why not.
@@ -237,7 +235,7 @@ impl House {
         let before = running.generation(order.name).filter(|before| before.digest().to_string() == order.act.from);
         let before = before.ok_or_else(|| overtaken(order.name))?;
         let generation = Arc::clone(one.generation());
-        if matches!(step, Step::Swap(..)) && !order.stays {
+        if matches!(step, Step::Swap(..)) && !order.act.stays {
             generation.put_on_trial(Some(&before));
         }
         match one {
@@ -264,9 +262,7 @@ impl House {
     fn keep(&self, order: &Order<'_>, step: &Step<'_>, aside: Option<&Aside>) -> Result<(), Refusal> {
         let builds = &self.desk.builds;
         let done = match step {
-            Step::Swap(bytes, configured) => {
-                builds.push(order.name, &order.section()?.plugin, *configured, bytes, aside, order.stays, order.act.clone())
-            }
+            Step::Swap(bytes, configured) => builds.push(order.name, &order.section()?.plugin, *configured, bytes, aside, order.act.clone()),
             Step::Back => builds.pop(order.name, order.act.clone()),
         };
         done.map_err(|error| not_durable(&error))

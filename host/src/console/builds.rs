@@ -117,6 +117,7 @@ fn act_json(name: &str, act: &Act) -> Json {
         "from": act.from,
         "to": act.to,
         "outcome": act.outcome,
+        "stays": act.stays,
         "pause_us": act.pause_us,
     })
 }

@@ -168,7 +168,7 @@ fn schemas() -> Json {
             "state": { "enum": ActionState::ALL.map(ActionState::word) }, "review": list, "attempts": { "type": "integer" },
             "due_at": moment, "native_id": maybe, "error": maybe,
         })),
-        "Build": object(&["name", "act", "by", "from", "to", "outcome"], json!({ "at": moment, "reason": maybe, "pause_us": { "type": ["integer", "null"] } })),
+        "Build": object(&["name", "act", "by", "from", "to", "outcome"], json!({ "at": moment, "reason": maybe, "stays": { "type": "boolean" }, "pause_us": { "type": ["integer", "null"] } })),
         "DeadLetter": object(&["id", "channel", "stage", "reason"], json!({ "plugin": maybe, "at": moment })),
     })
 }

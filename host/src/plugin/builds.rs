@@ -76,6 +76,9 @@ pub struct Act {
     pub to: String,
     /// `in force`, or why not.
     pub outcome: String,
+    /// It was to stay whatever it does: not on trial.
+    #[serde(default)]
+    pub stays: bool,
     /// For so long the plugin took no calls; known once the change is durable, and so not kept. Units: microseconds.
     #[serde(skip)]
     pub pause_us: Option<u64>,
@@ -124,7 +127,7 @@ impl Builds {
     }
 
     /// Puts a build in force: from the return on it is, whatever happens. `aside`: what its connector has, if it is one.
-    pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, stays: bool, act: Act) -> io::Result<()> {
+    pub fn push(&self, name: &str, plugin: &str, configured: Digest, bytes: &[u8], aside: Option<&Aside>, act: Act) -> io::Result<()> {
         let _turn = self.turn();
         let mut record = self.record(name)?;
         if !record.is_over(plugin, configured) {
@@ -140,7 +143,7 @@ impl Builds {
             }
             None => None,
         };
-        record.steps.push(Step { digest, aside, stays });
+        record.steps.push(Step { digest, aside, stays: act.stays });
         let n_over = record.steps.len().saturating_sub(STEPS_MAX);
         record.steps.drain(..n_over);
         record.is_cut |= n_over > 0;
@@ -186,6 +189,7 @@ impl Builds {
             from: step.digest.clone(),
             to: configured.to_string(),
             outcome: IN_FORCE.to_owned(),
+            stays: false,
             pause_us: None,
         };
         (record.steps, record.is_cut) = (Vec::new(), false);
@@ -316,6 +320,7 @@ mod tests {
             from: word("a"),
             to: word("b"),
             outcome: word(IN_FORCE),
+            stays: false,
             pause_us: None,
         }
     }
@@ -332,7 +337,7 @@ mod tests {
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none());
 
-        builds.push("mood", "sentiment", configured, b"two", None, false, act(1)).unwrap();
+        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
         assert_eq!(builds.in_force("mood", "sentiment", configured).unwrap().as_deref(), Some(&b"two"[..]));
         assert!(builds.in_force("mood", "other", configured).unwrap().is_none(), "another line");
         assert!(builds.in_force("mood", "sentiment", Digest::of(b"three")).unwrap().is_none(), "another file at the same line");
@@ -350,8 +355,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         let had = |cursor: &str| Aside { cursor: Some(cursor.to_owned()), raw: 7, state: vec![("key".to_owned(), vec![0, 255])] };
-        builds.push("blog", "feed", configured, b"two", Some(&had("c1")), false, act(1)).unwrap();
-        builds.push("blog", "feed", configured, b"three", Some(&had("c2")), false, act(2)).unwrap();
+        builds.push("blog", "feed", configured, b"two", Some(&had("c1")), act(1)).unwrap();
+        builds.push("blog", "feed", configured, b"three", Some(&had("c2")), act(2)).unwrap();
 
         let back = builds.back("blog").unwrap().unwrap();
         assert_eq!((back.bytes.as_deref(), back.aside), (Some(&b"two"[..]), Some(had("c2"))));
@@ -367,7 +372,7 @@ mod tests {
     fn a_damaged_build_is_told_and_never_run() {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
-        builds.push("mood", "sentiment", configured, b"two", None, false, act(1)).unwrap();
+        builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
         fs::write(builds.dir.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
 
         let told = builds.in_force("mood", "sentiment", configured).unwrap_err().to_string();
@@ -379,7 +384,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
         for n in 0..HISTORY_MAX as u64 + 5 {
-            builds.push("mood", "sentiment", configured, format!("build {}", n % 20).as_bytes(), None, false, act(n)).unwrap();
+            builds.push("mood", "sentiment", configured, format!("build {}", n % 20).as_bytes(), None, act(n)).unwrap();
         }
         let record = builds.record("mood").unwrap();
         assert_eq!((record.steps.len(), record.history.len()), (STEPS_MAX, HISTORY_MAX));
