@@ -20,7 +20,7 @@ use crate::model::{
     Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq, Timestamp,
 };
 use crate::plugin::Generation;
-use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
+use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::Reader;
 
 pub use catch_up::CatchUp;
@@ -154,11 +154,11 @@ impl Work for Analysis {
         let analyzers = self.analyzers.current();
         let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
         if is_condemned(&analyzers) {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         self.ask(&analyzers, &mut pass).await;
         if is_condemned(&analyzers) {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         let mut commit = self.journal.begin(&self.channel);
         let is_complete = pass.is_complete();

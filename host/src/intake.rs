@@ -21,7 +21,7 @@ use crate::model::{
     ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally, Timestamp,
 };
 use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState};
-use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
+use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{BAD_CREDENTIALS, ChannelRecord, ChannelStatus, Reader, StoreError};
 
 use batch::Batch;
@@ -117,7 +117,7 @@ impl Work for Intake {
             return Ok(Turn::Idle);
         }
         if self.plugin.condemned().is_some() {
-            return Ok(self.leave_to_the_build_before());
+            return Ok(self.journal.left_to_the_build_before());
         }
         // A new login, or an admin who says so, ends the waiting at once.
         if memory.is_refused && record.status.as_ref().is_none_or(|status| status.state != BAD_CREDENTIALS) {
@@ -174,7 +174,7 @@ impl Intake {
         let state = self.state(memory).await?;
         let Called { result, state } = self.plugin.poll(state, record.cursor.clone(), PAGE_ITEMS_MAX, PAGE_BYTES_MAX).await;
         if self.plugin.condemned().is_some() {
-            return Ok(self.leave_to_the_build_before());
+            return Ok(self.journal.left_to_the_build_before());
         }
         match result {
             Ok(page) => {
@@ -191,11 +191,6 @@ impl Intake {
                 Ok(Turn::Until(memory.next_poll))
             }
         }
-    }
-
-    /// What a build that proved worse brought is not kept: the build before, which is about to be in force, brings it again.
-    fn leave_to_the_build_before(&self) -> Turn {
-        Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT))
     }
 
     /// Commits a page with its cursor and state, all or nothing. Says whether its `more` is a lie.
@@ -275,7 +270,7 @@ impl Intake {
             position = raw.seq;
         }
         if self.plugin.condemned().is_some() {
-            return Ok(self.leave_to_the_build_before());
+            return Ok(self.journal.left_to_the_build_before());
         }
         let mut commit = batch.finish();
         if position >= from {

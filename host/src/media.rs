@@ -130,7 +130,7 @@ impl Media {
         let kept = self.journal.store.media_about(&self.channel, id).await?;
         let is_of = |record: &Record| attachments.get(usize::from(record.index)).is_some_and(|now| now.digest() == record.of);
         commit.media_gone.extend(kept.iter().filter(|record| !is_of(record)).map(|record| (id, record.index)));
-        if !entry.new.wants_media() || commit.at.since_ms(entry.at) > ms_of(self.bounds.keep) {
+        if !entry.new.wants_media() || commit.at > entry.at.plus(self.bounds.keep) {
             return Ok(());
         }
         for (index, attachment) in (0..).zip(attachments) {
@@ -264,8 +264,4 @@ impl Work for Media {
         self.attempt(&record, &mut memory, &next).await?;
         Ok(Turn::Worked)
     }
-}
-
-fn ms_of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Detail, Fault, ReplyTerms, Seq};
 use crate::plugin::{Generation, RuleDecision, View};
-use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
+use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
 use apply::{Answer, Subject, Verdict, apply};
@@ -90,7 +90,7 @@ impl Work for Rules {
         let rules = self.rules.load_full();
         let is_condemned = || rules.iter().any(|rule| rule.plugin.condemned().is_some());
         if is_condemned() {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         let view = rules.iter().fold(View::default(), |view, rule| view.or(rule.plugin.manifest().view));
         let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities, view };
@@ -99,7 +99,7 @@ impl Work for Rules {
         self.decide(&rules, asked, &mut commit).await?;
         // What it decided is decided again by the build before.
         if is_condemned() {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         commit.positions.push((Reader::Rules, last.0));
         self.journal.commit(commit).await?;

@@ -24,8 +24,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// First wait after a failed turn; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Until a build that proved worse than the one before is replaced.
-pub const CONDEMNED_WAIT: Duration = Duration::from_millis(50);
+/// Between two looks whether a build that proved worse than the one before is replaced.
+const CONDEMNED_WAIT: Duration = Duration::from_millis(50);
 /// Commits that found something changed under them are done again at once, so many times in a row.
 const CONFLICTS_MAX: u32 = 8;
 
@@ -68,6 +68,12 @@ impl Journal {
     /// Wakes all stages of a channel.
     pub fn ring(&self, channel: &ChannelName) {
         self.bell(channel).send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// The end of a turn of a build that proved worse than the one before: what it said is not kept, for the one that is about to take
+    /// its place says it again.
+    pub fn left_to_the_build_before(&self) -> Turn {
+        Turn::Until(self.clock.now().plus(CONDEMNED_WAIT))
     }
 
     /// The bell of a channel, to wait on.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq, Timestamp};
-use crate::stage::{CONDEMNED_WAIT, Journal, StageError, Turn, Work};
+use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
 use super::batches::{Asked, Pass};
@@ -80,11 +80,11 @@ impl Work for CatchUp {
         let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
         let analyzers = self.analyzers.current();
         if is_condemned(&analyzers) {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         let pass = self.ask(&analyzers, &entries, &annotated).await;
         if is_condemned(&analyzers) {
-            return Ok(Turn::Until(self.journal.clock.now().plus(CONDEMNED_WAIT)));
+            return Ok(self.journal.left_to_the_build_before());
         }
         let waits_from = pass.failed.iter().filter(|failed| !failed.fault.is_final()).map(|failed| failed.seq).min();
         let holds_at = waits_from.filter(|_| held.n_times < HOLDS_MAX).map(|seq| seq.0.saturating_sub(1));

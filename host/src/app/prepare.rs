@@ -191,7 +191,7 @@ impl<'a> Preparing<'a> {
         if matches!(self.choice, Choice::Configured) {
             return Some(configured);
         }
-        match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, Digest::of(&configured.bytes)) {
+        match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, &configured.bytes) {
             Ok(Some(bytes)) => Some(Found { bytes, origin: "put in force by `membrana swap`".to_owned() }),
             Ok(None) => Some(configured),
             Err(error) => {

@@ -340,6 +340,9 @@ impl House {
     /// Where the configuration names another build than what was swapped over, it is in force, and the history says so.
     pub(super) fn end_builds(&self, config: &Config) {
         for section in sections(config) {
+            if self.desk.builds.record(&section.name).is_ok_and(|record| record.is_as_configured()) {
+                continue;
+            }
             let Ok(found) = find(&section.plugin, &config.host.plugins) else { continue };
             let ended = self.desk.builds.end(&section.name, &section.plugin, Digest::of(&found.bytes), self.journal.clock.now());
             if let Err(error) = ended {

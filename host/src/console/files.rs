@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
+use crate::egress::percent_encoded;
 use crate::model::{MediaOutcome, MediaState};
 
 use super::read::find_interaction;
@@ -71,15 +72,7 @@ fn content_type(declared: &str) -> &'static str {
 fn disposition(name: Option<&str>) -> String {
     let file = name.and_then(|name| name.rsplit(['/', '\\']).next()).filter(|file| !file.is_empty() && *file != "." && *file != "..");
     let Some(file) = file else { return "attachment".to_owned() };
-    let mut written = String::from("attachment; filename*=UTF-8''");
-    for byte in file.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            written.push(char::from(byte));
-        } else {
-            written.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    written
+    format!("attachment; filename*=UTF-8''{}", percent_encoded(file))
 }
 
 #[cfg(test)]

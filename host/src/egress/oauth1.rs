@@ -91,8 +91,8 @@ fn signature(base: &str, consumer_secret: &str, token_secret: &str) -> String {
     STANDARD.encode(hmac::sign(&key, base.as_bytes()))
 }
 
-/// Source: §3.6, which is stricter than forms.
-fn encoded(text: &str) -> String {
+/// Everything but what RFC 3986 calls unreserved, percent-encoded. Source: §3.6, which is stricter than forms.
+pub fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -118,10 +118,10 @@ impl Builds {
 
     /// The build in force in the place of what the configuration names; `None` where that one is. Errors: it cannot be read,
     /// or is not what was put in force.
-    pub fn in_force(&self, name: &str, plugin: &str, configured: Digest) -> io::Result<Option<Arc<[u8]>>> {
+    pub fn in_force(&self, name: &str, plugin: &str, configured: &[u8]) -> io::Result<Option<Arc<[u8]>>> {
         let record = self.record(name)?;
         match record.steps.last() {
-            Some(step) if record.is_over(plugin, configured) => self.build(&step.digest).map(Some),
+            Some(step) if record.is_over(plugin, Digest::of(configured)) => self.build(&step.digest).map(Some),
             _ => Ok(None),
         }
     }
@@ -286,6 +286,11 @@ impl Record {
         if self.steps.is_empty() { configured.to_string() == running } else { self.is_over(plugin, configured) }
     }
 
+    /// Nothing was put in force in the configured build's place.
+    pub fn is_as_configured(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// This build was swapped in, and was not to stay whatever it does.
     pub fn is_on_trial(&self, digest: Digest) -> bool {
         self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
@@ -335,17 +340,17 @@ mod tests {
     fn what_is_put_in_force_stays_until_the_configuration_names_another_build() {
         let folder = tempfile::tempdir().unwrap();
         let (builds, configured) = (Builds::new(folder.path()), Digest::of(b"one"));
-        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none());
+        assert!(builds.in_force("mood", "sentiment", b"one").unwrap().is_none());
 
         builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
-        assert_eq!(builds.in_force("mood", "sentiment", configured).unwrap().as_deref(), Some(&b"two"[..]));
-        assert!(builds.in_force("mood", "other", configured).unwrap().is_none(), "another line");
-        assert!(builds.in_force("mood", "sentiment", Digest::of(b"three")).unwrap().is_none(), "another file at the same line");
+        assert_eq!(builds.in_force("mood", "sentiment", b"one").unwrap().as_deref(), Some(&b"two"[..]));
+        assert!(builds.in_force("mood", "other", b"one").unwrap().is_none(), "another line");
+        assert!(builds.in_force("mood", "sentiment", b"three").unwrap().is_none(), "another file at the same line");
 
         builds.end("mood", "sentiment", configured, Timestamp(2)).unwrap();
-        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_some(), "nothing changed: nothing ends");
+        assert!(builds.in_force("mood", "sentiment", b"one").unwrap().is_some(), "nothing changed: nothing ends");
         builds.end("mood", "other", configured, Timestamp(2)).unwrap();
-        assert!(builds.in_force("mood", "sentiment", configured).unwrap().is_none(), "what is over does not come back");
+        assert!(builds.in_force("mood", "sentiment", b"one").unwrap().is_none(), "what is over does not come back");
         assert_eq!(builds.record("mood").unwrap().history.iter().map(|act| act.act.as_str()).collect::<Vec<_>>(), ["swap", "configured"]);
         assert_eq!(files(&builds), ["mood.json"], "builds that nobody can go back to are removed");
     }
@@ -361,11 +366,11 @@ mod tests {
         let back = builds.back("blog").unwrap().unwrap();
         assert_eq!((back.bytes.as_deref(), back.aside), (Some(&b"two"[..]), Some(had("c2"))));
         builds.pop("blog", act(3)).unwrap();
-        assert_eq!(builds.in_force("blog", "feed", configured).unwrap().as_deref(), Some(&b"two"[..]));
+        assert_eq!(builds.in_force("blog", "feed", b"one").unwrap().as_deref(), Some(&b"two"[..]));
         let back = builds.back("blog").unwrap().unwrap();
         assert_eq!((back.bytes, back.aside), (None, Some(had("c1"))));
         builds.pop("blog", act(4)).unwrap();
-        assert!(builds.back("blog").unwrap().is_none() && builds.in_force("blog", "feed", configured).unwrap().is_none());
+        assert!(builds.back("blog").unwrap().is_none() && builds.in_force("blog", "feed", b"one").unwrap().is_none());
     }
 
     #[test]
@@ -375,7 +380,7 @@ mod tests {
         builds.push("mood", "sentiment", configured, b"two", None, act(1)).unwrap();
         fs::write(builds.dir.join(format!("{}.wasm", Digest::of(b"two"))), b"twO").unwrap();
 
-        let told = builds.in_force("mood", "sentiment", configured).unwrap_err().to_string();
+        let told = builds.in_force("mood", "sentiment", b"one").unwrap_err().to_string();
         assert!(told.contains("is not what was put in force"), "{told}");
     }
 
