@@ -136,8 +136,9 @@ async fn an_event_whose_answer_was_lost_is_told_again_under_the_same_id() {
     crm.next(Next::LoseAnswer);
     blog.comment("Anna", "<p>Ho pagato due volte la bolletta e nessuno mi risponde.</p>");
     let repeated = async || {
+        // Events go out side by side: the one whose answer was lost need not be the first told.
         let told = crm.told();
-        told.first().is_some_and(|first| told.iter().filter(|other| other.id == first.id).count() == 2)
+        told.iter().any(|one| told.iter().filter(|other| other.id == one.id).count() == 2)
     };
     assert!(eventually(repeated).await, "{:?}\n{}", crm.told(), host.log());
     assert!(crm.told().iter().all(|told| told.is_signed), "the repeat is signed anew");
