@@ -25,7 +25,7 @@ use crate::model::{
 
 use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Resolved, SinkRetry, Store, StoreError, Verified};
 
-use committer::Committer;
+use committer::{Committer, Delivery};
 use disk::{Disk, Writes, failed};
 use keys::Kind;
 use live::Live;
@@ -64,7 +64,7 @@ impl SledStore {
         }
         let file = File::open(sled_dir.join("db")).map_err(io("open"))?;
         file.sync_all().map_err(io("sync"))?;
-        let committer = Committer::start(db.clone(), file)?;
+        let committer = Committer::start(disk.clone(), db.clone(), file)?;
         let live = live::all(&disk)?;
         live.values().try_for_each(|live| media::take_stock(&disk, &media_dir, live))?;
         Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, committer, live: Mutex::new(live) }))
@@ -239,16 +239,15 @@ impl Store for SledStore {
         let live = self.live(channel)?;
         let raws = self.lay(&live, raws).await?;
         let files = files_of(&raws);
-        let places = match txn::commit_raw(&self.disk, &live, at, raws) {
-            Ok(places) => places,
-            Err(error) => {
-                forget(files);
-                return Err(error);
+        let written = self.committer.raws(live, Delivery { at, raws }).await;
+        // After a failed sync nobody can tell whether there is a record that names them.
+        let places = written.inspect_err(|_| {
+            if self.committer.health().is_ok() {
+                forget(files.clone())
             }
-        };
+        })?;
         // A delivery seen before keeps the file that it came with first.
         forget(files.into_iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(file, _)| file).collect());
-        self.committer.sync().await?;
         Ok(places)
     }
 

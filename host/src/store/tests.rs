@@ -522,3 +522,26 @@ async fn commits_wait_together_for_one_sync() {
     }
     assert_eq!(store.channels().await.unwrap().len(), 5);
 }
+
+#[tokio::test]
+async fn deliveries_at_once_have_each_its_own_place_and_their_repeats_none() {
+    let (dir, channel) = (tempfile::tempdir().unwrap(), channel());
+    let store = SledStore::open(dir.path()).unwrap();
+    let raw = |n: u64| NewRaw { origin: RawOrigin::Frame, body: n.to_le_bytes().to_vec(), once: Some((format!("id-{}", n % 40), 100)) };
+    let calls = (0..60).map(|n| store.commit_raw(&channel, Timestamp(n % 3), vec![raw(n)]));
+    let calls = futures_util::future::join_all(calls).await;
+    let places: Vec<Option<u64>> = calls.into_iter().flat_map(|call| call.unwrap()).collect();
+    drop(store);
+
+    let mut given: Vec<u64> = places.iter().copied().flatten().collect();
+    given.sort_unstable();
+    assert_eq!(given, (1..=40).collect::<Vec<_>>());
+    let store = SledStore::open(dir.path()).unwrap();
+    let stored = store.read_raw(&channel, 1, 99, usize::MAX).await.unwrap();
+    assert_eq!(stored.len(), 40);
+    for item in stored {
+        let n = u64::from_le_bytes(item.body.try_into().unwrap());
+        assert_eq!(places[usize::try_from(n).unwrap()], Some(item.seq), "who was told a place finds its own item there");
+        assert_eq!(item.received, Timestamp(n % 3), "each is dated as it came");
+    }
+}

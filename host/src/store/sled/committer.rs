@@ -1,8 +1,10 @@
-//! One thread that makes what was written durable, for all who wait at once.
+//! One thread that makes what was written durable, for all who wait at once; raw items it writes itself, those of a channel that wait
+//! at once together: each write of its own costs sled two writes to the file, whatever its size.
 //!
 //! sled's own flush does not fsync: after it the host syncs the file itself. A failed sync is final: nothing is acknowledged
 //! any more, for nobody can tell what the disk holds.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -11,31 +13,54 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::model::Timestamp;
 use crate::store::StoreError;
+
+use super::disk::Disk;
+use super::live::Live;
+use super::raws::Laid;
+use super::txn;
 
 /// Who waits at once; more wait for a place.
 const WAITERS_MAX: usize = 1024;
 
-type Waiter = oneshot::Sender<Result<(), String>>;
+type Waiter<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Of each raw item its place; none where it was there before.
+type Places = Vec<Option<u64>>;
+
+/// What somebody waits for.
+enum Asked {
+    /// That all written before is durable.
+    Sync(Waiter<()>),
+    /// That these are written and durable.
+    Raws(Arc<Live>, Delivery, Waiter<Places>),
+}
+
+/// Raw items that came at one moment.
+pub(super) struct Delivery {
+    pub(super) at: Timestamp,
+    pub(super) raws: Vec<Laid>,
+}
 
 /// See the module.
 pub(super) struct Committer {
-    queue: Mutex<Option<Sender<Waiter>>>,
+    queue: Mutex<Option<Sender<Asked>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     broken: Arc<OnceLock<String>>,
 }
 
 impl Committer {
-    pub(super) fn start(db: sled::Db, file: File) -> Result<Self, StoreError> {
-        Self::over(move || flush(&db, &file))
+    pub(super) fn start(disk: Disk, db: sled::Db, file: File) -> Result<Self, StoreError> {
+        Self::over(disk, move || flush(&db, &file))
     }
 
     /// With another way to sync, so that a test can let it fail.
-    fn over(flush: impl FnMut() -> Result<(), String> + Send + 'static) -> Result<Self, StoreError> {
+    fn over(disk: Disk, flush: impl FnMut() -> Result<(), String> + Send + 'static) -> Result<Self, StoreError> {
         let (queue, waiting) = channel(WAITERS_MAX);
         let broken = Arc::new(OnceLock::new());
         let told = Arc::clone(&broken);
-        let run = move || serve(flush, waiting, &told);
+        let run = move || serve(&disk, flush, waiting, &told);
         let thread =
             std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).map_err(|source| StoreError::Io { step: "open", source })?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), broken })
@@ -43,16 +68,19 @@ impl Committer {
 
     /// Returns when everything written before the call is durable.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        self.ask(Asked::Sync).await
+    }
+
+    /// Writes raw items of a channel; returns when they are durable.
+    pub(super) async fn raws(&self, live: Arc<Live>, delivery: Delivery) -> Result<Places, StoreError> {
+        self.ask(|waiter| Asked::Raws(live, delivery, waiter)).await
+    }
+
+    async fn ask<T>(&self, asked: impl FnOnce(Waiter<T>) -> Asked) -> Result<T, StoreError> {
         let (done, wait) = oneshot::channel();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(queue) = queue else { return Err(stopping()) };
-        queue.send(done).await.map_err(|_| stopping())?;
-        drop(queue);
-        match wait.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(StoreError::Closed(why)),
-            Err(_) => Err(stopping()),
-        }
+        queue.ok_or_else(stopping)?.send(asked(done)).await.map_err(|_| stopping())?;
+        wait.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Says whether a sync can succeed.
@@ -85,23 +113,77 @@ fn stopping() -> StoreError {
     StoreError::Closed("the host is stopping".to_owned())
 }
 
-fn serve(mut flush: impl FnMut() -> Result<(), String>, mut waiting: Receiver<Waiter>, broken: &OnceLock<String>) {
+/// Who waits, and what for: those of one channel beside each other.
+#[derive(Default)]
+struct Group {
+    syncs: Vec<Waiter<()>>,
+    raws: BTreeMap<u32, Row>,
+}
+
+struct Row {
+    live: Arc<Live>,
+    deliveries: Vec<Delivery>,
+    waiters: Vec<Waiter<Places>>,
+}
+
+impl Group {
+    fn push(&mut self, asked: Asked) {
+        match asked {
+            Asked::Sync(waiter) => self.syncs.push(waiter),
+            Asked::Raws(live, delivery, waiter) => {
+                let new = Row { live: Arc::clone(&live), deliveries: Vec::new(), waiters: Vec::new() };
+                let row = self.raws.entry(live.number).or_insert(new);
+                row.deliveries.push(delivery);
+                row.waiters.push(waiter);
+            }
+        }
+    }
+}
+
+fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting: Receiver<Asked>, broken: &OnceLock<String>) {
     while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
+        let mut group = Group::default();
+        group.push(first);
         while let Ok(next) = waiting.try_recv() {
             group.push(next);
         }
+        let rows = group.raws.into_values().map(|row| {
+            let places = match broken.get() {
+                Some(why) => Err(StoreError::Closed(why.clone())),
+                None => txn::commit_raws(disk, &row.live, row.deliveries),
+            };
+            (places, row.waiters)
+        });
+        let rows: Vec<_> = rows.collect();
         if broken.get().is_none()
             && let Err(why) = flush()
         {
             error!(error = why.as_str(), "Sync failed: the store takes nothing more. Check the disk and start again.");
             broken.get_or_init(|| why);
         }
-        let answer = broken.get().cloned().map_or(Ok(()), Err);
-        for waiter in group {
-            // Who no longer waits needs no answer.
-            drop(waiter.send(answer.clone()));
+        // Who no longer waits needs no answer.
+        let end = || broken.get().map_or(Ok(()), |why| Err(StoreError::Closed(why.clone())));
+        group.syncs.into_iter().for_each(|waiter| drop(waiter.send(end())));
+        for (places, waiters) in rows {
+            answer(end().and(places), waiters);
         }
+    }
+}
+
+/// To each its places, or to all why there are none.
+fn answer(places: Result<Vec<Places>, StoreError>, waiters: Vec<Waiter<Places>>) {
+    match places {
+        Ok(places) => waiters.into_iter().zip(places).for_each(|(waiter, places)| drop(waiter.send(Ok(places)))),
+        Err(error) => waiters.into_iter().for_each(|waiter| drop(waiter.send(Err(alike(&error))))),
+    }
+}
+
+/// One failure of many: an error of the system cannot be cloned.
+fn alike(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Io { step, source } => StoreError::Io { step, source: std::io::Error::new(source.kind(), source.to_string()) },
+        StoreError::Closed(why) => StoreError::Closed(why.clone()),
+        other => StoreError::Damaged(other.to_string()),
     }
 }
 
@@ -118,7 +200,8 @@ mod tests {
     async fn a_failed_sync_is_final_and_tells_in_the_health() {
         // given a disk that fails once and would be well again
         let mut n_calls = 0;
-        let committer = Committer::over(move || {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let committer = Committer::over(Disk { tree: (*db).clone() }, move || {
             n_calls += 1;
             if n_calls == 2 { Err("fsync: no".to_owned()) } else { Ok(()) }
         })

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::store::{Commit, Committed, Conversation, Exchange, Known, Link, SinkRetry, StoreError, check_commit, next_status};
 
+use super::committer::Delivery;
 use super::disk::{Disk, VALUE_MAX, Writes, encode};
 use super::keys::{self, Key, Kind};
 use super::live::{Envelope, Inner, Live, Queued, RUN_SPAN, Stored, StoredRecord, Thread, short};
@@ -92,12 +93,17 @@ pub(super) fn commit(
     Ok((Committed { first, last, raw_last }, shelf.forgotten))
 }
 
-/// Writes raw items. They are durable after the next sync.
-pub(super) fn commit_raw(disk: &Disk, live: &Live, at: Timestamp, raws: Vec<Laid>) -> Result<Vec<Option<u64>>, StoreError> {
+/// Writes raw items of several deliveries, in their order. They are durable after the next sync.
+pub(super) fn commit_raws(disk: &Disk, live: &Live, deliveries: Vec<Delivery>) -> Result<Vec<Vec<Option<u64>>>, StoreError> {
     let mut inner = live.lock();
+    let at = deliveries.iter().map(|delivery| delivery.at).max().unwrap_or_default();
     let mut txn = Txn::new(disk, live.number, &inner, at);
     txn.forget_old_ids()?;
-    let places = raws.into_iter().map(|raw| txn.raw(raw)).collect::<Result<Vec<_>, _>>()?;
+    let mut places = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        txn.at = delivery.at;
+        places.push(delivery.raws.into_iter().map(|raw| txn.raw(raw)).collect::<Result<Vec<_>, _>>()?);
+    }
     let mut record = inner.record.clone();
     record.raw_last = txn.raw_last;
     txn.record(&record)?;
