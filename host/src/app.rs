@@ -227,6 +227,13 @@ impl App {
         &self.addresses
     }
 
+    /// The files that the configuration in force was read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let in_force = self.house.in_force.load();
+        let named = prepare::sections(&in_force.config).flat_map(|section| section.places.files()).map(Path::to_owned);
+        std::iter::once(self.house.file.clone()).chain(named).collect()
+    }
+
     /// Reads the configuration again. Errors: the report; what ran goes on running, all of it.
     pub async fn reload(&self) -> Result<(), AppError> {
         self.house.reload().await

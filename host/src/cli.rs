@@ -13,6 +13,7 @@ mod outcome;
 mod plugins;
 mod show;
 mod things;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -175,7 +176,7 @@ enum PluginCommand {
         /// A bundled name or a file.
         plugin: String,
     },
-    /// Plugins there are.
+    /// Plugins there are; beside a running host, what each used: time, memory, bytes, what failed, and whether it is left alone.
     List {
         /// At most so many.
         #[arg(long)]
@@ -318,6 +319,9 @@ enum DeadCommand {
     List {
         #[command(flatten)]
         list: ListArgs,
+        /// Of one plugin only, by its name in the configuration.
+        #[arg(long)]
+        plugin: Option<String>,
     },
     /// One dead letter.
     Show {
@@ -325,11 +329,20 @@ enum DeadCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Put it back on its way.
+    /// Put it back on its way; or, with --all, every one of them.
     Redrive {
         /// Its id.
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
-        id: String,
+        #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// All dead letters.
+        #[arg(long)]
+        all: bool,
+        /// Of these, those of one plugin, by its name in the configuration.
+        #[arg(long, requires = "all")]
+        plugin: Option<String>,
+        /// Of these, those of one channel.
+        #[arg(long, requires = "all")]
+        channel: Option<String>,
     },
 }
 
@@ -364,7 +377,7 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         }
         Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
-        Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit),
+        Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit).await,
         other => things::call(&file, is_json, other).await,
     }
 }

@@ -11,12 +11,13 @@ mod lists;
 mod metrics;
 mod openapi;
 mod orders;
+mod plugins;
 mod read;
 mod refusal;
 mod serve;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -27,7 +28,7 @@ use axum::routing::{get, post};
 use crate::egress::Budget;
 use crate::ingress::Ingress;
 use crate::model::{ChannelName, Digest};
-use crate::plugin::{Builds, FILE_BYTES_MAX};
+use crate::plugin::{Builds, FILE_BYTES_MAX, Generation};
 use crate::stage::Journal;
 
 pub use refusal::Refusal;
@@ -65,7 +66,7 @@ pub enum Polled {
 
 pub use auth::Token;
 pub use builds::{Ordered, Swaps};
-pub use orders::redrive_all;
+pub use orders::{Redriven, redrive_all};
 
 /// The configuration in force, as far as surfaces show it.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +92,8 @@ pub struct Section {
     pub plugin: String,
     /// The build in force, where a host runs.
     pub digest: Option<Digest>,
+    /// Likewise. Who is in force is the stages' to hold.
+    pub generation: Weak<Generation>,
     /// Where a channel's webhooks go: what is pasted at the network. A path alone where `public_url` is not set.
     pub hook: Option<String>,
     /// A channel's budget of a day, and the folder where it is kept what was spent; `None` where there is none.
@@ -139,8 +142,10 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/actions/{id}/reject", post(orders::reject))
         .route("/api/v1/actions/{id}/retry", post(orders::retry))
         .route("/api/v1/dead", get(lists::dead))
+        .route("/api/v1/dead/redrive", post(orders::redrive_some))
         .route("/api/v1/dead/{id}", get(read::dead))
         .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
+        .route("/api/v1/plugins", get(plugins::list))
         .route("/api/v1/plugins/{name}/swap", post(builds::swap).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
         .route("/api/v1/plugins/{name}/rollback", post(builds::roll_back))
         .route("/api/v1/plugins/{name}/history", get(builds::history))

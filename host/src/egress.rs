@@ -17,10 +17,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traffic;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +42,7 @@ pub use stream::{Frame, Stream, StreamEnd, StreamError, StreamProtocol, StreamRe
 pub use tls::check_roots;
 
 use tls::Tls;
+use traffic::{Counted, Traffic};
 
 /// A connection must stand after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,6 +108,7 @@ pub struct Door {
     config: DoorConfig,
     calls: Semaphore,
     idle: http::Idle,
+    traffic: Arc<Traffic>,
 }
 
 impl Egress {
@@ -115,7 +119,7 @@ impl Egress {
 
     /// A door that opens to what `config` says and to nothing else.
     pub fn door(self: &Arc<Self>, config: DoorConfig) -> Door {
-        Door { egress: Arc::clone(self), config, calls: Semaphore::new(CALLS_MAX), idle: http::Idle::default() }
+        Door { egress: Arc::clone(self), config, calls: Semaphore::new(CALLS_MAX), idle: http::Idle::default(), traffic: Arc::default() }
     }
 }
 
@@ -133,8 +137,13 @@ enum Failed {
 }
 
 impl Door {
+    /// Bytes that went out and that came in since the door was made, at the socket.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.traffic.sent.load(Ordering::Relaxed), self.traffic.received.load(Ordering::Relaxed))
+    }
+
     /// A TCP connection to a checked address of `host`. A literal address was granted as such, so it needs no `private`.
-    async fn dial(&self, host: &str, port: u16, within: Duration) -> Result<TcpStream, Failed> {
+    async fn dial(&self, host: &str, port: u16, within: Duration) -> Result<Counted, Failed> {
         let deadline = tokio::time::Instant::now() + within.min(CONNECT_TIMEOUT);
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         let addresses = match literal {
@@ -154,7 +163,7 @@ impl Door {
                 Ok(Ok(stream)) => {
                     // Without it small requests wait for the other side's acknowledgement.
                     stream.set_nodelay(true).map_err(|error| Failed::Connect(error.to_string()))?;
-                    return Ok(stream);
+                    return Ok(Counted { stream, traffic: Arc::clone(&self.traffic) });
                 }
                 Ok(Err(error)) => failed = Failed::Connect(format!("{host}:{port}: {error}")),
                 Err(_) => failed = Failed::Timeout,

@@ -4,6 +4,7 @@
 //! budget of time, memory and bytes. What a guest returns is checked in `bindings::take`; no type of the contract leaves here.
 
 mod bindings;
+mod breaker;
 mod builds;
 mod cache;
 mod credentials;
@@ -21,6 +22,7 @@ mod seal;
 mod shapes;
 mod state;
 
+pub use breaker::BreakerState;
 pub use builds::{Act, Aside, Back, Builds, IN_FORCE, ITSELF};
 pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
@@ -31,6 +33,7 @@ pub use limits::Limits;
 #[cfg(any(feature = "demo", feature = "bench"))]
 pub use manifest::with_version;
 pub use manifest::{Kind, Manifest, View, embed};
+pub use meter::{Faults, Usage};
 pub use shapes::{
     Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

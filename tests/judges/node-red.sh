@@ -11,9 +11,9 @@
 # The load is bounded: so many connections, each waits for its answer. It is not counted, but shares the machine.
 # Not part of `membrana bench`: it fetches Node-RED by npm, into a folder that is removed at the end.
 #
-# Measured once, on two cores with a load of 18 beside it, 5,000 events over 16 connections: Node-RED 604 us an event, membrana
-# 544 us: 1.1 times, far under the bar. At that load few events share a commit: each pays several syncs, and a third of
-# membrana's time was sled's I/O threads waking for them. With 64 connections it was a fifth less. To be measured on a quiet one.
+# Measured on two cores, quiet, at `770d2ba`: Node-RED 585 us an event, membrana 172 to 198 us over six runs: 3.0 to 3.4 times, under the
+# bar. Before webhooks that wait at once were written together it was 1.7. Of what is left a fifth is HTTP, a third sled and its I/O
+# threads (each of the four commits on an event's way wakes all seven of them twice), a fifth the guests.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 MEMBRANA=${1:-$ROOT/target/release/membrana}

@@ -403,33 +403,30 @@ fn network_of(manifest: &Manifest, channel: &str) -> String {
 
 /// What surfaces show of a configuration; with builds where it is loaded.
 pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
-    let section = |plugin: &Plugin, digest: Option<Digest>| Section {
-        name: plugin.name.clone(),
-        plugin: plugin.plugin.clone(),
-        digest,
-        hook: None,
-        budget: None,
+    let loaded = |name: &str| {
+        let prepared = prepared?;
+        let channel = prepared.channels.iter().find(|one| one.name == name).map(|one| &one.plugin);
+        let analyzer = || prepared.analyzers.iter().find(|one| one.name == name).map(|one| &one.plugin);
+        channel.or_else(analyzer).or_else(|| prepared.rules.iter().find(|one| one.name == name).map(|one| &one.plugin))
+    };
+    let section = |plugin: &Plugin| {
+        let generation = loaded(&plugin.name);
+        Section {
+            name: plugin.name.clone(),
+            plugin: plugin.plugin.clone(),
+            digest: generation.map(|generation| generation.digest()),
+            generation: generation.map(Arc::downgrade).unwrap_or_default(),
+            hook: None,
+            budget: None,
+        }
     };
     let hook = |channel: &Channel| channel.ingress.is_some().then(|| hooks::url_of(&config.host, &channel.plugin.name));
-    let channels = prepared.map(|all| all.channels.as_slice()).unwrap_or_default();
-    let analyzers = prepared.map(|all| all.analyzers.as_slice()).unwrap_or_default();
-    let rules = prepared.map(|all| all.rules.as_slice()).unwrap_or_default();
+    let budget = |channel: &Channel| (channel.plugin.budget != Budget::default()).then(|| (channel.plugin.budget, doors::budgets(&config.host.data)));
+    let channel = |channel: &Channel| Section { hook: hook(channel), budget: budget(channel), ..section(&channel.plugin) };
     Sections {
-        channels: config
-            .channels
-            .iter()
-            .map(|c| {
-                let loaded = channels.iter().find(|p| p.name == c.plugin.name);
-                let budget = (c.plugin.budget != Budget::default()).then(|| (c.plugin.budget, doors::budgets(&config.host.data)));
-                Section { hook: hook(c), budget, ..section(&c.plugin, loaded.map(|p| p.plugin.digest())) }
-            })
-            .collect(),
-        analyzers: config
-            .analyzers
-            .iter()
-            .map(|a| section(&a.plugin, analyzers.iter().find(|p| p.name == a.plugin.name).map(|p| p.plugin.digest())))
-            .collect(),
-        rules: config.rules.iter().map(|r| section(&r.plugin, rules.iter().find(|p| p.name == r.plugin.name).map(|p| p.plugin.digest()))).collect(),
+        channels: config.channels.iter().map(channel).collect(),
+        analyzers: config.analyzers.iter().map(|analyzer| section(&analyzer.plugin)).collect(),
+        rules: config.rules.iter().map(|rule| section(&rule.plugin)).collect(),
         teams: config.teams.clone(),
         sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Plugin, Report, Severity};
-use crate::console::{self, Ordered, Refusal, Swaps};
+use crate::console::{self, Ordered, Redriven, Refusal, Swaps};
 use crate::model::{ChannelName, DeadLetter, Digest};
 use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF};
 use crate::rules::Rule;
@@ -153,7 +153,7 @@ impl House {
     async fn redrive_all_of(&self, name: &str, digest: Digest) {
         let is_its = |letter: &DeadLetter| letter.digest == Some(digest) && letter.plugin.as_deref() == Some(name);
         match console::redrive_all(&self.desk, is_its).await {
-            Ok(n_letters) => info!(n_letters, "What the worse build set aside is tried again."),
+            Ok(Redriven { n_redriven, n_left }) => info!(n_redriven, n_left, "What the worse build set aside is tried again."),
             Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
         }
     }
@@ -254,7 +254,7 @@ impl House {
                 order.act.pause_us = u64::try_from(pause.elapsed().as_micros()).ok();
             }
         }
-        self.show_digest(order.name, generation.digest());
+        self.show_build(order.name, &generation);
         Ok(generation)
     }
 
@@ -328,11 +328,13 @@ impl House {
         Ok(())
     }
 
-    fn show_digest(&self, name: &str, digest: Digest) {
+    fn show_build(&self, name: &str, generation: &Arc<Generation>) {
         self.desk.sections.rcu(|sections| {
             let mut sections = sections.as_ref().clone();
             let all = sections.channels.iter_mut().chain(&mut sections.analyzers).chain(&mut sections.rules);
-            all.filter(|section| section.name == name).for_each(|section| section.digest = Some(digest));
+            all.filter(|section| section.name == name).for_each(|section| {
+                (section.digest, section.generation) = (Some(generation.digest()), Arc::downgrade(generation));
+            });
             sections
         });
     }

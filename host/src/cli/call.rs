@@ -73,6 +73,13 @@ impl Caller {
         ))
     }
 
+    /// The host that runs with this configuration, if one answers.
+    pub(super) async fn of_host(config: &Config) -> Option<Self> {
+        let address = reachable(address_of_host(&config.host.data)?);
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
+        Some(Self::Host(address, config.host.admin_tokens.first().cloned()))
+    }
+
     fn in_process(config: &Config, store: Arc<SledStore>) -> Self {
         let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
         let sections = ArcSwap::from_pointee(sections_of(config, None));

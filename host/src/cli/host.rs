@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
 use crate::app::{App, AppError, examine, log_findings, process_env};
@@ -11,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{DEFAULT, DEFAULT_TABLE};
 
 use super::outcome::{Failure, aside, counted, put};
+use super::watch::{LOOK, Watch};
 
 /// Writes the commented files; never over one that is there, and both or none.
 pub(super) fn init(file: &Path) -> Result<(), Failure> {
@@ -73,12 +75,18 @@ pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
         env!("CARGO_PKG_VERSION"),
         app.addresses().first().map(ToString::to_string).unwrap_or_default()
     ));
+    let (mut watch, mut looks) = (Watch::begin(app.files()), tokio::time::interval(LOOK));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => reload(&app).await,
+            _ = hang_up.recv() => {}
+            _ = looks.tick() => if !watch.look(app.files()) { continue },
         }
+        // Before they are read: what is written meanwhile is another change.
+        watch = Watch::begin(app.files());
+        reload(&app).await;
     }
     info!("Stopping.");
     app.stop().await;

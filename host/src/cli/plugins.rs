@@ -10,8 +10,25 @@ use crate::config;
 use crate::plugin::{self, Inspection, Manifest};
 use crate::telemetry::chain;
 
+use super::call::Caller;
 use super::outcome::{Failure, aside, put};
 use super::show;
+
+const IN_USE: &[(&str, &str)] = &[
+    ("NAME", "/name"),
+    ("KIND", "/kind"),
+    ("VERSION", "/version"),
+    ("USED BY", "/in_use/name"),
+    ("CALLS", "/in_use/calls"),
+    ("CPU MS", "/in_use/cpu_ms"),
+    ("PEAK BYTES", "/in_use/memory_peak_bytes"),
+    ("BYTES OUT", "/in_use/bytes_out"),
+    ("BYTES IN", "/in_use/bytes_in"),
+    ("FAILED", "/in_use/failed"),
+    ("DENIED", "/in_use/denied"),
+    ("BREAKER", "/in_use/breaker"),
+    ("FROM", "/origin"),
+];
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -116,8 +133,9 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
     if is_json { put(told) } else { show::thing(&told) }
 }
 
-/// Plugins there are.
-pub(super) fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Result<(), Failure> {
+/// Plugins there are, with what they used where a host runs.
+pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Result<(), Failure> {
+    let in_use = in_use(file).await;
     let mut rows = Vec::new();
     for (name, found) in listed(&folder(file)).into_iter().take(limit.unwrap_or(usize::MAX)) {
         match plugin::inspect(&found.bytes) {
@@ -125,8 +143,48 @@ pub(super) fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Result<(
             Err(error) => aside(format_args!("warning: {name} ({}): {}", found.origin, chain(&error))),
         }
     }
+    if let Some(in_use) = &in_use {
+        for row in &mut rows {
+            row["in_use"] = in_use.iter().filter(|one| one.get("plugin") == row.get("name")).cloned().collect();
+        }
+    }
     if is_json {
         return rows.iter().try_for_each(put);
     }
-    show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")])
+    if in_use.is_none() {
+        return show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);
+    }
+    let each: Vec<Json> = rows.into_iter().flat_map(used).collect();
+    show::table(&each, IN_USE)
+}
+
+/// What each section's plugin used, where a host runs and answers.
+async fn in_use(file: &Path) -> Option<Vec<Json>> {
+    let (config, _) = config::read_what_is_there(file, crate::app::process_env().as_ref());
+    let caller = Caller::of_host(&config?).await?;
+    let mut uses = Vec::new();
+    let mut keep = |line: &str| {
+        uses.extend(serde_json::from_str::<Json>(line).ok());
+        Ok(())
+    };
+    match caller.lines("GET", "/api/v1/plugins", None, &mut keep).await {
+        Ok(()) => Some(uses),
+        Err(failure) => {
+            if let Failure::Failed(message, cure) = failure {
+                aside(format_args!("warning: what the running plugins used is not known: {message}; {cure}"));
+            }
+            None
+        }
+    }
+}
+
+/// A row for each section that uses it; one where none does.
+fn used(row: Json) -> Vec<Json> {
+    let uses = row.get("in_use").and_then(Json::as_array).cloned().unwrap_or_default();
+    let with = |one: Option<&Json>| {
+        let mut row = row.clone();
+        row["in_use"] = one.cloned().unwrap_or_default();
+        row
+    };
+    if uses.is_empty() { vec![with(None)] } else { uses.iter().map(|one| with(Some(one))).collect() }
 }

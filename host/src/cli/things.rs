@@ -158,9 +158,12 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         }
         Command::Outbox(OutboxCommand::Reject { id, by, reason }) => post(one("actions", &id, "/reject"), json!({ "by": by, "reason": reason })),
         Command::Outbox(OutboxCommand::Retry { id }) => post(one("actions", &id, "/retry"), json!({})),
-        Command::Dead(DeadCommand::List { list }) => Wish::List(path("dead", &list, is_json, &[]), DEAD),
+        Command::Dead(DeadCommand::List { list, plugin }) => Wish::List(path("dead", &list, is_json, &[("plugin", &plugin)]), DEAD),
         Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
-        Command::Dead(DeadCommand::Redrive { id }) => post(one("dead", &id, "/redrive"), json!({})),
+        Command::Dead(DeadCommand::Redrive { id: Some(id), .. }) => post(one("dead", &id, "/redrive"), json!({})),
+        Command::Dead(DeadCommand::Redrive { id: None, plugin, channel, .. }) => {
+            post(with_query("/api/v1/dead/redrive", [("plugin", plugin), ("channel", channel)]), json!({}))
+        }
         Command::Swap { name, file, reason, stays } => {
             let found = find(&file, Path::new(""))
                 .map_err(|(message, _)| Failure::failed(message, "name a file by its path, with .wasm, or one of `membrana plugin list`"))?;
@@ -176,21 +179,22 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
 
 /// The path of an order about a build, with who gives it.
 fn build_path(name: &str, order: &str, reason: Option<String>, stays: bool) -> String {
-    let pairs = [("by", process_env()("USER")), ("reason", reason), ("stays", stays.then(|| "true".to_owned()))];
+    with_query(&one("plugins", name, order), [("by", process_env()("USER")), ("reason", reason), ("stays", stays.then(|| "true".to_owned()))])
+}
+
+/// A path with what of these there is.
+fn with_query<'k>(path: &str, pairs: impl IntoIterator<Item = (&'k str, Option<String>)>) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))))
         .finish();
-    format!("{}?{query}", one("plugins", name, order))
+    format!("{path}?{query}")
 }
 
 fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>)]) -> String {
     let is_short = !is_json && std::io::stdout().is_terminal();
     let limit = list.limit.or_else(|| is_short.then_some(ROWS)).map(|n| n.to_string());
     let pairs = [("channel", &list.channel), ("limit", &limit)].into_iter().chain(more.iter().copied());
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs.filter_map(|(key, value)| value.as_ref().map(|value| (key, value))))
-        .finish();
-    format!("/api/v1/{of}?{query}")
+    with_query(&format!("/api/v1/{of}"), pairs.map(|(key, value)| (key, value.clone())))
 }
 
 /// The path of one thing, whatever its name is made of.

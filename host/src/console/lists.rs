@@ -14,7 +14,9 @@ use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::model::{ActionId, ActionState, ChannelName, DeadId, Entry, EntryBody, InteractionId, Seq, TaskId, TaskState, Timestamp, shown};
+use crate::model::{
+    ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, TaskId, TaskState, Timestamp, shown,
+};
 use crate::store::{Store, StoreError, view};
 
 use super::{Desk, Refusal};
@@ -41,6 +43,8 @@ pub(super) struct Narrow {
     state: Option<String>,
     /// Tasks: a team.
     team: Option<String>,
+    /// Dead letters: the plugin at fault, by its name in the configuration.
+    plugin: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Narrow {
@@ -54,6 +58,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Narrow {
 }
 
 impl Narrow {
+    pub(super) fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
+    }
+
+    /// Says whether it is one of those meant.
+    pub(super) fn takes(&self, letter: &DeadLetter) -> bool {
+        let is = |wanted: &Option<String>, word: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == word);
+        is(&self.channel, Some(letter.channel.as_str())) && is(&self.plugin, letter.plugin.as_deref())
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.limit.unwrap_or(usize::MAX)
     }
@@ -191,8 +205,10 @@ pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Re
 /// By channel.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     let channels = narrow.channels(&desk).await?;
-    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Dead };
-    Ok(lines(pages.stream(), narrow.limit))
+    let limit = narrow.limit;
+    let of = Of::Dead(narrow);
+    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of };
+    Ok(lines(pages.stream(), limit))
 }
 
 /// Pages of one kind of record, channel after channel.
@@ -206,7 +222,7 @@ struct Pages {
 enum Of {
     Tasks { state: Option<String>, team: Option<String> },
     Actions { state: Option<String> },
-    Dead,
+    Dead(Narrow),
 }
 
 enum After {
@@ -260,11 +276,12 @@ impl Pages {
                 self.after = read.last().map_or(After::Start, |action| After::Action(action.interaction, action.id));
                 Ok((read.len(), read.iter().filter(|action| is(state, action.state.word())).map(shown::action).collect()))
             }
-            Of::Dead => {
+            Of::Dead(narrow) => {
                 let after = if let After::Dead(id) = self.after { Some(id) } else { None };
                 let read = self.store.dead_letters(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |letter| After::Dead(letter.id));
-                Ok((read.len(), read.iter().map(shown::dead_letter).collect()))
+                let wanted = read.iter().filter(|letter| narrow.takes(letter));
+                Ok((read.len(), wanted.map(shown::dead_letter).collect()))
             }
         }
     }

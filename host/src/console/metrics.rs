@@ -15,7 +15,9 @@ use prometheus_client::registry::Registry;
 
 use crate::ingress::Ingress;
 use crate::model::{ChannelName, MediaCount, Tally};
+use crate::plugin::BreakerState;
 
+use super::plugins::{InUse, in_use};
 use super::read::behind;
 use super::{Desk, Refusal};
 
@@ -54,6 +56,29 @@ struct OfState {
 struct OfFiles {
     channel: String,
     state: &'static str,
+}
+
+/// `name` is its section's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlugin {
+    name: String,
+    kind: &'static str,
+}
+
+/// `fault`: `trap`, `cpu`, `memory`, `timeout`, `contract`, `own`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFault {
+    name: String,
+    kind: &'static str,
+    fault: &'static str,
+}
+
+/// `direction`: `out`, or `in`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBytes {
+    name: String,
+    kind: &'static str,
+    direction: &'static str,
 }
 
 /// Dead letters read at once.
@@ -106,12 +131,50 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     registry.register("media_files", "Attachments whose bytes are kept (stored), and those that could not be had (failed)", files);
     registry.register("media_bytes", "Bytes of the files that a channel keeps", file_bytes);
     registry.register("webhooks_refused", "Webhooks that did not prove themselves, since the start", refused);
+    register_plugins(&mut registry, &in_use(&desk.sections.load()));
     let mut body = String::new();
     // Writing to a string cannot fail.
     if encode(&mut body, &registry).is_err() {
         body.clear();
     }
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response())
+}
+
+/// Since the build is in force: a swap and a reload begin anew, as a restart does.
+fn register_plugins(registry: &mut Registry, in_use: &[InUse]) {
+    let (calls, items, denied) =
+        (Family::<OfPlugin, Counter>::default(), Family::<OfPlugin, Counter>::default(), Family::<OfPlugin, Counter>::default());
+    let (cpu, waited) = (Family::<OfPlugin, Counter<f64, AtomicU64>>::default(), Family::<OfPlugin, Counter<f64, AtomicU64>>::default());
+    let (memory, open) = (Family::<OfPlugin, Gauge<u64, AtomicU64>>::default(), Family::<OfPlugin, Gauge<u64, AtomicU64>>::default());
+    let (failed, bytes) = (Family::<OfFault, Counter>::default(), Family::<OfBytes, Counter>::default());
+    for one in in_use {
+        let (name, kind, usage) = (|| one.section.name.clone(), one.kind, one.generation.usage());
+        let labels = || OfPlugin { name: name(), kind };
+        calls.get_or_create(&labels()).inc_by(usage.calls);
+        items.get_or_create(&labels()).inc_by(usage.items);
+        denied.get_or_create(&labels()).inc_by(usage.denied);
+        cpu.get_or_create(&labels()).inc_by(usage.cpu.as_secs_f64());
+        waited.get_or_create(&labels()).inc_by(usage.waited.as_secs_f64());
+        memory.get_or_create(&labels()).set(u64::try_from(usage.memory_peak).unwrap_or(u64::MAX));
+        open.get_or_create(&labels()).set(u64::from(usage.breaker != BreakerState::Closed));
+        for (fault, n) in usage.faults.named() {
+            failed.get_or_create(&OfFault { name: name(), kind, fault }).inc_by(*n);
+        }
+        if let Some((sent, received)) = one.generation.door().map(|door| door.traffic()) {
+            for (direction, n) in [("out", sent), ("in", received)] {
+                bytes.get_or_create(&OfBytes { name: name(), kind, direction }).inc_by(n);
+            }
+        }
+    }
+    registry.register("plugin_calls", "Calls of a plugin that ended", calls);
+    registry.register("plugin_items", "Items and events that a plugin was asked about", items);
+    registry.register("plugin_cpu_seconds", "Time in a plugin, without what it waited for", cpu);
+    registry.register("plugin_waited_seconds", "Time that a plugin waited for its network", waited);
+    registry.register("plugin_memory_peak_bytes", "The most memory that one instance of a plugin held after a call", memory);
+    registry.register("plugin_faults", "Calls of a plugin that failed", failed);
+    registry.register("plugin_denied", "Ways out that were refused to a plugin", denied);
+    registry.register("plugin_bytes", "Bytes that passed through a plugin's door, at the socket", bytes);
+    registry.register("plugin_breaker_open", "1 where a plugin failed call after call and is left alone", open);
 }
 
 fn count(channel: &str, tally: &Tally, unknown: &Family<OfKind, Counter>, gaps: &Family<OfGap, Counter>) {

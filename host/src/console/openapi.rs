@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, &str, bool); 24] = [
+const PATHS: [(&str, &str, &str, &str, bool); 26] = [
     ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
@@ -26,7 +26,9 @@ const PATHS: [(&str, &str, &str, &str, bool); 24] = [
     ("post", "/api/v1/actions/{id}/retry", "retryAction", "Try a dead or uncertain action again", false),
     ("get", "/api/v1/dead", "listDead", "Dead letters", true),
     ("get", "/api/v1/dead/{id}", "showDead", "One dead letter", false),
+    ("post", "/api/v1/dead/redrive", "redriveAll", "Put dead letters back on their way: all, or those of one channel or plugin", false),
     ("post", "/api/v1/dead/{id}/redrive", "redriveDead", "Put a dead letter back on its way", false),
+    ("get", "/api/v1/plugins", "listPlugins", "What each section's plugin used since its build is in force", true),
     ("post", "/api/v1/plugins/{name}/swap", "swapPlugin", "Put another build in force; the body is the plugin's file", false),
     ("post", "/api/v1/plugins/{name}/rollback", "rollBackPlugin", "Put the build before in force again", false),
     ("get", "/api/v1/plugins/{name}/history", "listBuilds", "Builds that were put in force, newest first", true),
@@ -84,7 +86,8 @@ fn queries_of(name: &str) -> Vec<Json> {
         "listInteractions" => &["channel", "kind", "since", "own", "limit"],
         "listTasks" => &["channel", "state", "team", "limit"],
         "listActions" => &["channel", "state", "limit"],
-        "listDead" => &["channel", "limit"],
+        "listDead" => &["channel", "plugin", "limit"],
+        "redriveAll" => &["channel", "plugin"],
         "swapPlugin" => &["by", "reason", "stays"],
         "rollBackPlugin" => &["by", "reason"],
         _ => &[],

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::rules::timers_of;
 use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
+use super::lists::Narrow;
 use super::read::{find_action, find_dead, find_task};
 use super::{Desk, Polled, Refusal};
 
@@ -235,21 +236,42 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
     Ok(Answer(json!({ "id": id, "redriven": true })))
 }
 
-/// Puts all letters that this is true of back on their way; says how many. One that cannot be is left where it is.
-pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<usize, Refusal> {
-    let (store, mut n_letters) = (&desk.journal.store, 0);
+/// As [`redrive`], of all letters that are meant.
+pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Done {
+    if let Some(name) = narrow.channel() {
+        desk.channel(name).await?;
+    }
+    let Redriven { n_redriven, n_left } = redrive_all(&desk, |letter| narrow.takes(letter)).await?;
+    Ok(Answer(json!({ "redriven": n_redriven, "left": n_left })))
+}
+
+/// What came of several letters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Redriven {
+    /// Back on their way.
+    pub n_redriven: usize,
+    /// Left where they are: what they are about is no longer kept, or somebody was faster.
+    pub n_left: usize,
+}
+
+/// Puts all letters that this is true of back on their way; those that are written meanwhile are not meant.
+pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<Redriven, Refusal> {
+    let (store, begun, mut done) = (&desk.journal.store, desk.journal.clock.now(), Redriven::default());
     for channel in store.channels().await? {
         let mut after = None;
         loop {
             let letters = store.dead_letters(&channel, after, PAGE).await?;
             let Some(last) = letters.last() else { break };
             after = Some(last.id);
-            for letter in letters.iter().filter(|letter| is_wanted(letter)) {
-                n_letters += usize::from(redrive_one(desk, letter).await.is_ok());
+            for letter in letters.iter().filter(|letter| letter.at <= begun && is_wanted(letter)) {
+                match redrive_one(desk, letter).await {
+                    Ok(()) => done.n_redriven += 1,
+                    Err(_) => done.n_left += 1,
+                }
             }
         }
     }
-    Ok(n_letters)
+    Ok(done)
 }
 
 async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::credential::{Withheld, echoes};
+use super::traffic::Counted;
 use super::wire::{Taken, Wire};
 use super::{Door, Failed, Io};
 
@@ -49,7 +49,7 @@ pub enum NetError {
 }
 
 enum Stream {
-    Clear(TcpStream),
+    Clear(Counted),
     Other(Box<dyn Io>),
     Gone,
 }

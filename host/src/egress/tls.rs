@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::EgressError;
+use super::traffic::Counted;
 
 pub(super) struct Tls(TlsConnector);
 
@@ -30,7 +30,7 @@ impl Tls {
     }
 
     /// The handshake; the certificate must be for `host`.
-    pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    pub(super) async fn connect(&self, host: &str, stream: Counted) -> Result<TlsStream<Counted>, String> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| format!("`{host}` is no name for a certificate"))?;
         self.0.connect(name, stream).await.map_err(|error| format!("{host}: {error}"))
     }

@@ -37,6 +37,9 @@ impl Fault {
     /// The code of a `rate-limited` that is about this item alone, such as a mail server's greylisting of one recipient.
     pub const ITEM_LATER: &'static str = "item-later";
 
+    /// The code of a `rate-limited` that the host says: the plugin failed call after call and was not asked.
+    pub const BREAKER: &'static str = "breaker";
+
     /// What happened.
     pub fn detail(&self) -> &Detail {
         match self {

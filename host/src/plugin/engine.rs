@@ -17,6 +17,7 @@ use super::cache::Cache;
 use super::generation::Generation;
 use super::host::{HostState, LogQuota, Who};
 use super::limits::TICK;
+use super::meter::Meter;
 use super::pool::{Pool, Prepared};
 use super::{Kind, Limits, PluginError, inspect};
 
@@ -95,6 +96,7 @@ impl Engine {
             clock: self.clock.clone(),
             limits: load.limits,
             log: LogQuota::default(),
+            meter: Arc::new(Meter::new(load.name.clone(), manifest.kind)),
         });
         let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;
         drop(component);

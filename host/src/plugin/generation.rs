@@ -14,7 +14,7 @@ use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
-use super::meter::Meter;
+use super::meter::{Meter, Usage};
 use super::pool::{Connector, Exports, Pool, now, transient};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
@@ -123,13 +123,15 @@ impl<T> Drop for AbortOnDrop<T> {
 
 impl Generation {
     pub(super) fn new(engine: Arc<Engine>, name: String, digest: Digest, manifest: Manifest, pool: Pool) -> Self {
-        Self { name, digest, manifest, meter: Arc::default(), backing: Backing::Wasm(engine, Arc::new(pool)) }
+        let meter = Arc::clone(&pool.who().meter);
+        Self { name, digest, manifest, meter, backing: Backing::Wasm(engine, Arc::new(pool)) }
     }
 
     /// The host's own code in the place of a plugin.
     pub fn native(name: &str, manifest: Manifest, native: impl Native) -> Arc<Self> {
         let backing = Backing::Native(Box::new(native));
-        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, meter: Arc::default(), backing })
+        let meter = Arc::new(Meter::new(name.to_owned(), manifest.kind));
+        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, meter, backing })
     }
 
     /// The plugin's name in the configuration.
@@ -149,7 +151,7 @@ impl Generation {
 
     /// From now on it is compared with the build before, as far as that is known; see [`Generation::condemned`].
     pub fn put_on_trial(&self, before: Option<&Self>) {
-        self.meter.put_on_trial(before.map(|before| before.meter.counts()).unwrap_or_default(), self.manifest.kind);
+        self.meter.put_on_trial(before.map(|before| before.meter.counts()).unwrap_or_default());
     }
 
     /// It stays in force all the same.
@@ -160,6 +162,11 @@ impl Generation {
     /// Why it is worse than the build before, once that is known. What a turn heard of it is not to be kept.
     pub fn condemned(&self) -> Option<&str> {
         self.meter.condemned()
+    }
+
+    /// What it used since it was loaded.
+    pub fn usage(&self) -> Usage {
+        self.meter.usage()
     }
 
     /// Its way out, if it has one.
@@ -425,6 +432,7 @@ async fn one<T>(
         let begun = now();
         let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
         meter.ran(begun.elapsed());
+        meter.holds(instance.store.data().limiter.memory());
         match answer {
             Err(_) => Err(pool.late()),
             Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
@@ -463,7 +471,10 @@ async fn checked<T, U>(
     call: impl Future<Output = Called<T>>,
     check: impl FnOnce(T) -> Result<U, String>,
 ) -> Called<U> {
-    let count = meter.begin(n_items);
+    let count = match meter.begin(n_items) {
+        Ok(count) => count,
+        Err(fault) => return Called::failed(fault),
+    };
     let Called { result, state } = call.await;
     let result = result.and_then(|value| check(value).map_err(take::broken));
     count.end(result.as_ref().err());

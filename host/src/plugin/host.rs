@@ -18,6 +18,7 @@ use super::bindings::api;
 use super::bindings::take::shown;
 use super::limits::{Limiter, Limits, Stop};
 use super::manifest::Kind;
+use super::meter::Meter;
 use super::state::PluginState;
 
 pub use out::Conn;
@@ -41,6 +42,7 @@ pub(super) struct Who {
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     pub(super) log: LogQuota,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// One instance's side of the host.

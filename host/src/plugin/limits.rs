@@ -73,6 +73,11 @@ impl Limiter {
     pub(super) fn new(memory_max: usize) -> Self {
         Self { memory_max, memory: 0, elements: 0, is_over: false }
     }
+
+    /// Of all memories. Units: bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
 }
 
 impl ResourceLimiter for Limiter {

@@ -1,12 +1,16 @@
-//! What a generation did since it was loaded, and whether a build on trial is worse than the one before.
+//! What a generation did and used since it was loaded, whether it is left alone for a while, and whether a build on trial is worse than
+//! the one before.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::model::Fault;
+use tracing::warn;
+
+use crate::model::{Detail, Fault};
 
 use super::Kind;
+use super::breaker::{Breaker, BreakerState, Health};
 
 /// Faults that the host saw, whatever the guest says.
 const SEEN: [&str; 4] = ["trap", "cpu", "memory", "contract"];
@@ -23,15 +27,60 @@ const SLOWER_MAX: f64 = 3.0;
 const FULLER_MAX: f64 = 2.0;
 
 /// Counts calls while they are made.
-#[derive(Default)]
 pub(super) struct Meter {
+    name: String,
+    kind: Kind,
+    breaker: Breaker,
     calls: AtomicU64,
     items: AtomicU64,
     failed: AtomicU64,
     failed_maybe: AtomicU64,
+    faults: Faults<AtomicU64>,
+    denied: AtomicU64,
+    memory_peak: AtomicUsize,
     /// Units: microseconds.
     busy: AtomicU64,
+    /// Likewise.
+    waited: AtomicU64,
     trial: OnceLock<Trial>,
+}
+
+/// Calls that failed, by what the host saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults<N = u64> {
+    /// The guest ended itself.
+    pub trap: N,
+    /// Its processor time was used up.
+    pub cpu: N,
+    /// It wanted more memory than its limit.
+    pub memory: N,
+    /// No answer in time.
+    pub timeout: N,
+    /// An answer that the contract does not allow.
+    pub contract: N,
+    /// The guest said so itself: its network refused, or it cannot do that.
+    pub own: N,
+}
+
+/// What a plugin used since it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls that ended.
+    pub calls: u64,
+    /// Items or events they were about; 1 where a call is about one thing.
+    pub items: u64,
+    /// In the guest, without what it waited for.
+    pub cpu: Duration,
+    /// For its network, inside its calls.
+    pub waited: Duration,
+    /// The most that one instance held after a call. Units: bytes.
+    pub memory_peak: usize,
+    /// Calls that failed.
+    pub faults: Faults,
+    /// Ways out that were refused: not granted, or not public.
+    pub denied: u64,
+    /// Whether calls are let through.
+    pub breaker: BreakerState,
 }
 
 /// What was counted. Since the generation was loaded.
@@ -61,19 +110,23 @@ struct Trial {
 pub(super) struct Count<'m> {
     meter: &'m Meter,
     n_items: usize,
+    is_probe: bool,
     is_done: bool,
 }
 
 impl Count<'_> {
     pub(super) fn end(mut self, fault: Option<&Fault>) {
         self.is_done = true;
+        let is_asked_again = fault.is_some_and(Fault::is_final) && self.n_items > 1;
+        let is_seen = fault.map(|fault| SEEN.contains(&fault.detail().code.as_str()));
         match fault {
             None => self.meter.note(self.n_items, None),
-            // Its items are asked again.
-            Some(fault) if fault.is_final() && self.n_items > 1 => self.meter.note(0, None),
+            Some(_) if is_asked_again => self.meter.note(0, None),
             // One cause, however many it was asked about.
-            Some(fault) => self.meter.note(1, Some(SEEN.contains(&fault.detail().code.as_str()))),
+            Some(_) => self.meter.note(1, is_seen),
         }
+        let health = fault.map_or(Health::Well, |fault| self.meter.health(fault.detail(), is_asked_again));
+        self.meter.judge(self.is_probe, health, fault);
     }
 }
 
@@ -81,19 +134,100 @@ impl Drop for Count<'_> {
     fn drop(&mut self) {
         if !self.is_done {
             self.meter.note(1, Some(false));
+            self.meter.faults.timeout.fetch_add(1, Ordering::Relaxed);
+            let health = if self.meter.kind == Kind::Connector { Health::Unknown } else { Health::Struck };
+            self.meter.judge(self.is_probe, health, None);
         }
     }
 }
 
 impl Meter {
-    /// A call about so many items begins.
-    pub(super) fn begin(&self, n_items: usize) -> Count<'_> {
-        Count { meter: self, n_items, is_done: false }
+    pub(super) fn new(name: String, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            breaker: Breaker::default(),
+            calls: AtomicU64::default(),
+            items: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            failed_maybe: AtomicU64::default(),
+            faults: Faults::default(),
+            denied: AtomicU64::default(),
+            memory_peak: AtomicUsize::default(),
+            busy: AtomicU64::default(),
+            waited: AtomicU64::default(),
+            trial: OnceLock::default(),
+        }
+    }
+
+    /// A call about so many items begins. Errors: the plugin is left alone for now.
+    pub(super) fn begin(&self, n_items: usize) -> Result<Count<'_>, Fault> {
+        match self.breaker.admit() {
+            Ok(is_probe) => Ok(Count { meter: self, n_items, is_probe, is_done: false }),
+            Err(left) => {
+                let message = format!("it failed call after call and is left alone for {} s more", left.as_secs() + 1);
+                let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+                Err(Fault::RateLimited(Detail { code: Fault::BREAKER.to_owned(), message }, wait_ms))
+            }
+        }
+    }
+
+    /// What a fault says of the plugin. A connector that traps or is late may owe it to what its network sent: it costs little, and the
+    /// channel waits by itself.
+    fn health(&self, detail: &Detail, is_asked_again: bool) -> Health {
+        let is_of = |codes: &[&str]| codes.contains(&detail.code.as_str());
+        match self.kind {
+            _ if is_asked_again || is_of(&["stopped"]) => Health::Unknown,
+            Kind::Connector if is_of(&["cpu", "memory"]) => Health::Struck,
+            Kind::Connector if is_of(&SEEN) || is_of(&["timeout"]) => Health::Unknown,
+            Kind::Analyzer | Kind::Rule if is_of(&SEEN) || is_of(&["timeout"]) => Health::Struck,
+            Kind::Connector | Kind::Analyzer | Kind::Rule => Health::Well,
+        }
+    }
+
+    fn judge(&self, is_probe: bool, health: Health, fault: Option<&Fault>) {
+        if let Some(fault) = fault {
+            self.faults.of(&fault.detail().code).fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(rest) = self.breaker.note(is_probe, health) {
+            let (plugin, rest_s) = (self.name.as_str(), rest.as_secs());
+            warn!(plugin, rest_s, "Plugin failed call after call and is left alone for a while.");
+        }
     }
 
     /// A guest ran for so long.
     pub(super) fn ran(&self, time: Duration) {
-        self.busy.fetch_add(u64::try_from(time.as_micros()).unwrap_or(0), Ordering::Relaxed);
+        self.busy.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// Inside a call it waited for others, for so long.
+    pub(super) fn waited(&self, time: Duration) {
+        self.waited.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// An instance holds so many bytes.
+    pub(super) fn holds(&self, memory: usize) {
+        self.memory_peak.fetch_max(memory, Ordering::Relaxed);
+    }
+
+    /// A way out was refused.
+    pub(super) fn denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let Counts { calls, items, busy, .. } = self.counts();
+        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        Usage {
+            calls,
+            items,
+            cpu: busy.saturating_sub(waited),
+            waited,
+            memory_peak: self.memory_peak.load(Ordering::Relaxed),
+            faults: self.faults.read(),
+            denied: self.denied.load(Ordering::Relaxed),
+            breaker: self.breaker.look(),
+        }
     }
 
     /// `failed`: whether it is surely the guest's doing.
@@ -122,9 +256,9 @@ impl Meter {
     }
 
     /// From now on it is compared with what the build before did.
-    pub(super) fn put_on_trial(&self, before: Counts, kind: Kind) {
+    pub(super) fn put_on_trial(&self, before: Counts) {
         let (is_condemned, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        drop(self.trial.set(Trial { before, kind, is_condemned, is_over, why: OnceLock::new() }));
+        drop(self.trial.set(Trial { before, kind: self.kind, is_condemned, is_over, why: OnceLock::new() }));
     }
 
     /// Why it is worse, once it is known.
@@ -138,6 +272,49 @@ impl Meter {
         if let Some(trial) = self.trial.get() {
             trial.is_over.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(0)
+}
+
+impl Faults<AtomicU64> {
+    fn of(&self, code: &str) -> &AtomicU64 {
+        match code {
+            "trap" => &self.trap,
+            "cpu" => &self.cpu,
+            "memory" => &self.memory,
+            "timeout" => &self.timeout,
+            "contract" => &self.contract,
+            _ => &self.own,
+        }
+    }
+
+    fn read(&self) -> Faults {
+        let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Faults {
+            trap: of(&self.trap),
+            cpu: of(&self.cpu),
+            memory: of(&self.memory),
+            timeout: of(&self.timeout),
+            contract: of(&self.contract),
+            own: of(&self.own),
+        }
+    }
+}
+
+impl<N> Faults<N> {
+    /// Each with its word for surfaces.
+    pub fn named(&self) -> [(&'static str, &N); 6] {
+        [
+            ("trap", &self.trap),
+            ("cpu", &self.cpu),
+            ("memory", &self.memory),
+            ("timeout", &self.timeout),
+            ("contract", &self.contract),
+            ("own", &self.own),
+        ]
     }
 }
 
@@ -187,9 +364,16 @@ mod tests {
         Fault::Permanent(detail(code))
     }
 
+    /// A call that ended so, where the breaker let it through.
+    fn end(meter: &Meter, n_items: usize, fault: Option<&Fault>) {
+        if let Ok(count) = meter.begin(n_items) {
+            count.end(fault);
+        }
+    }
+
     fn on_trial(kind: Kind, before: Counts) -> Meter {
-        let meter = Meter::default();
-        meter.put_on_trial(before, kind);
+        let meter = Meter::new("words".to_owned(), kind);
+        meter.put_on_trial(before);
         meter
     }
 
@@ -202,11 +386,11 @@ mod tests {
         let meter = on_trial(Kind::Analyzer, Counts::default());
         for n in 0..3 {
             assert_eq!(meter.condemned(), None, "{n}");
-            meter.begin(1).end(Some(&fault("trap")));
+            end(&meter, 1, Some(&fault("trap")));
         }
         assert_eq!(meter.condemned(), Some("it failed at 3 of 3 items"));
         meter.acquit();
-        meter.begin(1).end(Some(&fault("trap")));
+        end(&meter, 1, Some(&fault("trap")));
         assert_eq!(meter.condemned(), None);
     }
 
@@ -214,7 +398,7 @@ mod tests {
     fn a_build_is_allowed_what_the_one_before_did_too() {
         let fails = |meter: &Meter| {
             for n in 0..100 {
-                meter.begin(1).end((n % 10 == 9).then(|| fault("cpu")).as_ref());
+                end(meter, 1, (n % 10 == 9).then(|| fault("cpu")).as_ref());
             }
             meter.condemned().is_some()
         };
@@ -226,8 +410,8 @@ mod tests {
     fn one_item_that_fails_whoever_it_is_asked_with_is_one_item() {
         let meter = on_trial(Kind::Analyzer, before(1000, 0));
         for n_items in [64, 32, 16, 8, 4, 2, 1] {
-            meter.begin(n_items).end(Some(&fault("trap")));
-            meter.begin(n_items).end(None);
+            end(&meter, n_items, Some(&fault("trap")));
+            end(&meter, n_items, None);
         }
         let counts = meter.counts();
         assert_eq!((meter.condemned(), counts.failed, counts.items), (None, 1, 128));
@@ -236,7 +420,7 @@ mod tests {
     #[test]
     fn what_is_late_is_one_failure_however_many_it_was_asked_about() {
         let meter = on_trial(Kind::Analyzer, before(1000, 0));
-        meter.begin(64).end(Some(&Fault::Transient(detail("timeout"))));
+        end(&meter, 64, Some(&Fault::Transient(detail("timeout"))));
         drop(meter.begin(64));
         assert_eq!((meter.condemned(), meter.counts().failed_maybe), (None, 2));
     }
@@ -245,11 +429,11 @@ mod tests {
     fn what_a_network_refuses_or_delays_is_not_its_connector_s_fault() {
         let (connector, analyzer) = (on_trial(Kind::Connector, Counts::default()), on_trial(Kind::Analyzer, Counts::default()));
         for meter in [&connector, &analyzer] {
-            (0..10).for_each(|_| meter.begin(1).end(Some(&fault("busy"))));
+            (0..10).for_each(|_| end(meter, 1, Some(&fault("busy"))));
             (0..10).for_each(|_| drop(meter.begin(1)));
         }
         assert_eq!((connector.condemned(), analyzer.condemned().is_some()), (None, true));
-        (0..20).for_each(|_| connector.begin(1).end(Some(&fault("trap"))));
+        (0..20).for_each(|_| end(&connector, 1, Some(&fault("trap"))));
         assert!(connector.condemned().is_some());
     }
 
@@ -260,7 +444,7 @@ mod tests {
             for n in 0..300 / n_items {
                 assert!(meter.condemned().is_none() || n * n_items > 200);
                 meter.ran(Duration::from_micros(us * n_items as u64));
-                meter.begin(n_items).end(None);
+                end(&meter, n_items, None);
             }
             meter.condemned().map(str::to_owned)
         };
@@ -268,5 +452,38 @@ mod tests {
         assert_eq!(judged(Kind::Analyzer, 20, 10), None, "twice as long is the admin's to judge");
         assert_eq!(judged(Kind::Analyzer, 50, 1), None, "calls about one item each take longer");
         assert_eq!(judged(Kind::Connector, 50, 10), None, "a network may have become slower");
+    }
+
+    #[test]
+    fn what_fails_item_after_item_is_left_alone_and_what_is_halved_is_not_counted_thrice() {
+        let meter = Meter::new("words".to_owned(), Kind::Analyzer);
+        [64, 32, 16, 8, 4, 2].into_iter().for_each(|n_items| end(&meter, n_items, Some(&fault("cpu"))));
+        assert_eq!(meter.usage().breaker, BreakerState::Closed, "the item at fault was not found yet");
+        (0..3).for_each(|_| end(&meter, 1, Some(&fault("cpu"))));
+        let refused = meter.begin(1).err().expect("it is left alone");
+        assert!(matches!(&refused, Fault::RateLimited(detail, 1..=1000) if detail.code == Fault::BREAKER), "{refused}");
+        let usage = meter.usage();
+        assert_eq!((usage.calls, usage.faults), (9, Faults { cpu: 9, ..Faults::default() }), "a call that was not made is not counted");
+    }
+
+    #[test]
+    fn a_connector_is_left_alone_for_what_it_costs_and_not_for_what_its_network_sends() {
+        let meter = Meter::new("shop".to_owned(), Kind::Connector);
+        for code in ["trap", "timeout", "busy", "contract"] {
+            (0..4).for_each(|_| end(&meter, 1, Some(&fault(code))));
+            assert_eq!(meter.usage().breaker, BreakerState::Closed, "{code}");
+        }
+        (0..3).for_each(|_| end(&meter, 1, Some(&fault("memory"))));
+        assert!(matches!(meter.usage().breaker, BreakerState::Open(_)));
+    }
+
+    #[test]
+    fn time_that_was_waited_for_others_is_no_processor_time() {
+        let meter = Meter::new("shop".to_owned(), Kind::Connector);
+        meter.ran(Duration::from_millis(900));
+        meter.waited(Duration::from_millis(880));
+        [1 << 20, 3 << 20, 2 << 20].into_iter().for_each(|bytes| meter.holds(bytes));
+        let usage = meter.usage();
+        assert_eq!((usage.cpu, usage.waited, usage.memory_peak), (Duration::from_millis(20), Duration::from_millis(880), 3 << 20));
     }
 }

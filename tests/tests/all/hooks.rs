@@ -72,11 +72,11 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
     let mut host = Host::new(CONFIG, TABLE);
     host.start().await;
     let shop = shop(&host);
-    for (n, body) in ["{\"id\":1}", "nonsense", "{\"no\":\"id\"}", "{\"id\":2}"].into_iter().enumerate() {
+    for (n, body) in ["{\"id\":1}", "nonsense", "{\"no\":\"id\"}", "{\"id\":2}", "{\"no\":\"id-2\"}"].into_iter().enumerate() {
         assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, body).await.unwrap().status, 202);
     }
     host.until(&["interaction", "list"], |all| all.len() == 2).await;
-    let dead = host.until(&["dead", "list"], |dead| dead.len() == 2).await;
+    let dead = host.until(&["dead", "list"], |dead| dead.len() == 3).await;
     assert!(dead.iter().any(|letter| text(letter, "/reason").contains("no id at `/id`")), "{dead:?}");
 
     // The admin mends the mapping, and drives it again.
@@ -86,8 +86,20 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
     let letter = dead.iter().find(|letter| text(letter, "/reason").contains("no id")).unwrap();
     let redriven = host.cli(&["dead", "redrive", text(letter, "/id")]);
     assert!(redriven.status.success(), "{}", String::from_utf8_lossy(&redriven.stderr));
-    host.until(&["interaction", "list"], |all| all.iter().any(|one| text(one, "/native/id") == "id")).await;
-    host.until(&["dead", "list"], |dead| dead.len() == 1).await;
+    host.until(&["interaction", "list"], |all| all.len() == 3).await;
+    host.until(&["dead", "list"], |dead| dead.len() == 2).await;
+
+    // All that are left: one is understood now, and one never will be.
+    let redrive_all = |plugin: &str| {
+        let done = host.cli(&["dead", "redrive", "--all", "--plugin", plugin, "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap()
+    };
+    assert_eq!(redrive_all("nobody"), serde_json::json!({ "redriven": 0, "left": 0 }));
+    assert_eq!(redrive_all("shop"), serde_json::json!({ "redriven": 2, "left": 0 }));
+    let all = host.until(&["interaction", "list"], |all| all.len() == 4).await;
+    assert!(["id", "id-2"].iter().all(|id| all.iter().any(|one| text(one, "/native/id") == *id)), "{all:?}");
+    host.until(&["dead", "list", "--plugin", "shop"], |dead| dead.len() == 1).await;
+    assert!(host.list(&["dead", "list", "--plugin", "nobody"]).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,50 @@ async fn one_bad_item_is_found_and_the_rest_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_fails_on_and_on_is_left_alone_and_every_plugin_s_use_is_told() {
+    let mut host = with_mode("one-bad").await;
+    let shop = shop(&host);
+    for n in 0..3 {
+        assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"poison\"}}")).await.unwrap().status, 202);
+        host.until(&["dead", "list"], |dead| dead.len() == n + 1).await;
+    }
+    assert!(host.log().contains("is left alone for a while"), "{}", host.log());
+    let use_of = |name: &str| {
+        let rows = host.list(&["plugin", "list"]);
+        let uses = rows.iter().filter_map(|row| row["in_use"].as_array()).flatten();
+        uses.filter(|one| one["name"] == name).cloned().next()
+    };
+    let uses = call(host.address, "GET", "/api/v1/plugins", &[], b"").await.unwrap().body;
+    let mad = uses.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).find(|one| one["name"] == "mad").unwrap();
+    assert_eq!((&mad["faults"]["trap"], &mad["failed"], &mad["calls"]), (&3.into(), &3.into(), &3.into()), "{mad}");
+    assert!(mad["memory_peak_bytes"].as_u64() > Some(0) && mad["breaker"] != "closed", "{mad}");
+    let well = use_of("shop").expect("its plugin is a bundled one");
+    assert_eq!((&well["kind"], &well["breaker"], &well["failed"]), (&"connector".into(), &"closed".into(), &0.into()), "{well}");
+    assert!(well["calls"].as_u64() >= Some(3), "{well}");
+    let metrics = call(host.address, "GET", "/metrics", &[], b"").await.unwrap().body;
+    for line in [
+        "membrana_plugin_faults_total{name=\"mad\",kind=\"analyzer\",fault=\"trap\"} 3",
+        "membrana_plugin_breaker_open{name=\"mad\",kind=\"analyzer\"} 1",
+        "membrana_plugin_breaker_open{name=\"shop\",kind=\"connector\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+
+    // Its rest ends, one call tries it, and it is asked again.
+    let mut n = 3;
+    let is_asked_again = async || {
+        n += 1;
+        let posted = shop.post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"fine\"}}")).await.unwrap();
+        assert_eq!(posted.status, 202);
+        host.list(&["interaction", "list"]).iter().any(|one| text(one, "/annotations/0/key") == "mood")
+    };
+    assert!(eventually(is_asked_again).await, "{}", host.log());
+    let uses = call(host.address, "GET", "/api/v1/plugins", &[], b"").await.unwrap().body;
+    assert!(uses.lines().any(|line| line.contains("\"mad\"") && line.contains("\"closed\"")), "{uses}");
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_log_lines_is_cut_and_cannot_move_the_terminal() {
     let host = with_mode("log").await;
     shop(&host).post("evt-1", Dress::Right, "{\"id\":1}").await.unwrap();

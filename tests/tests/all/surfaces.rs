@@ -36,6 +36,22 @@ fn an_empty_secret_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_the_configuration_that_is_written_anew_is_read_again_by_itself() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    let n_read = || host.log().matches("was read again and is in force").count();
+    host.configure(&CONFIG.replace("\"shop\"", "\"SHOP!\""));
+    assert!(eventually(async || host.log().contains("last good one stays in force")).await, "{}", host.log());
+    host.configure(&CONFIG.replace("\"shop\"", "\"till\""));
+    assert!(eventually(async || n_read() == 1).await, "{}", host.log());
+    host.write("impact.toml", TABLE.replace("check-in", "check-in of today"));
+    assert!(eventually(async || n_read() == 2).await, "{}", host.log());
+    assert_eq!(call(host.address, "POST", "/hooks/shop", &[], b"{}").await.unwrap().status, 404);
+    assert_eq!(call(host.address, "POST", "/hooks/till", &[], b"{}").await.unwrap().status, 401);
+    assert_eq!((n_read(), host.stop()), (2, Some(0)), "each change is read once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_token_of_a_list_opens_the_api_and_a_reload_changes_them() {
     let mut host = Host::new(&with_host("admin_token = [{ file = \"old\" }, { file = \"new\" }]"), TABLE);
     host.write("old", "old-token\n");

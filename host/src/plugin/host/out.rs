@@ -7,8 +7,9 @@ use wasmtime::component::Resource;
 use crate::egress::{Connection, HttpError, HttpRequest, NetError, Security};
 use crate::plugin::bindings::api;
 use crate::plugin::manifest::Kind;
+use crate::plugin::meter::Meter;
 
-use super::HostState;
+use super::{HostState, now};
 
 /// A connection that a guest holds.
 pub struct Conn(Connection);
@@ -22,12 +23,21 @@ impl HostState {
     }
 }
 
+/// Waits for others; that time is not the guest's own.
+async fn outside<T>(meter: &Meter, work: impl Future<Output = T>) -> T {
+    let begun = now();
+    let done = work.await;
+    meter.waited(begun.elapsed());
+    done
+}
+
 impl api::http::Host for HostState {
     async fn send(&mut self, request: api::http::Request) -> wasmtime::Result<Result<api::http::Response, api::http::HttpError>> {
         if self.who.kind == Kind::Rule {
             return Err(wasmtime::Error::msg("`http` is not for rules"));
         }
         let Some(door) = self.who.door.clone() else {
+            self.who.meter.denied();
             return Ok(Err(api::http::HttpError::Denied("no http is granted to this plugin".to_owned())));
         };
         let remaining = self.remaining();
@@ -40,7 +50,11 @@ impl api::http::Host for HostState {
             auth: request.auth,
             timeout: Some(asked.min(remaining)),
         };
-        Ok(match door.http(request).await {
+        let answer = outside(&self.who.meter, door.http(request)).await;
+        if matches!(answer, Err(HttpError::Denied(_))) {
+            self.who.meter.denied();
+        }
+        Ok(match answer {
             Ok(answer) => Ok(api::http::Response { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(error) => Err(http_error(error)),
         })
@@ -81,6 +95,7 @@ impl api::net::HostConnection for HostState {
     ) -> wasmtime::Result<Result<Resource<Conn>, api::net::NetError>> {
         self.only_connectors("net")?;
         let Some(door) = self.who.door.clone() else {
+            self.who.meter.denied();
             return Ok(Err(api::net::NetError::Denied("no net is granted to this plugin".to_owned())));
         };
         if self.n_connections >= CONNECTIONS_MAX {
@@ -91,7 +106,11 @@ impl api::net::HostConnection for HostState {
             api::net::Security::Tls => Security::Tls,
             api::net::Security::Starttls => Security::StartTls,
         };
-        Ok(match door.connect(&host, port, security, self.wait(timeout_ms)).await {
+        let connected = outside(&self.who.meter, door.connect(&host, port, security, self.wait(timeout_ms))).await;
+        if matches!(connected, Err(NetError::Denied(_))) {
+            self.who.meter.denied();
+        }
+        Ok(match connected {
             Ok(connection) => {
                 let held = self.table.push(Conn(connection))?;
                 self.n_connections += 1;
@@ -103,17 +122,17 @@ impl api::net::HostConnection for HostState {
 
     async fn upgrade(&mut self, conn: Resource<Conn>) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
-        Ok(self.table.get_mut(&conn)?.0.upgrade(wait).await.map_err(net_error))
+        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.upgrade(wait)).await.map_err(net_error))
     }
 
     async fn read(&mut self, conn: Resource<Conn>, max: u32, timeout_ms: u32) -> wasmtime::Result<Result<Vec<u8>, api::net::NetError>> {
         let (wait, max) = (self.wait(timeout_ms), usize::try_from(max).unwrap_or(usize::MAX));
-        Ok(self.table.get_mut(&conn)?.0.read(max, wait).await.map_err(net_error))
+        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.read(max, wait)).await.map_err(net_error))
     }
 
     async fn write(&mut self, conn: Resource<Conn>, data: Vec<u8>) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
-        Ok(self.table.get_mut(&conn)?.0.write(&data, wait).await.map_err(net_error))
+        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.write(&data, wait)).await.map_err(net_error))
     }
 
     async fn write_secret(
@@ -125,7 +144,8 @@ impl api::net::HostConnection for HostState {
         suffix: Vec<u8>,
     ) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
-        Ok(self.table.get_mut(&conn)?.0.write_secret(&prefix, &credential, &encoding, &suffix, wait).await.map_err(net_error))
+        let conn = &mut self.table.get_mut(&conn)?.0;
+        Ok(outside(&self.who.meter, conn.write_secret(&prefix, &credential, &encoding, &suffix, wait)).await.map_err(net_error))
     }
 
     async fn drop(&mut self, conn: Resource<Conn>) -> wasmtime::Result<()> {

@@ -1,0 +1,66 @@
+//! What each section's plugin used since its build is in force.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde_json::{Map, Value as Json, json};
+
+use crate::plugin::{BreakerState, Generation, Usage};
+
+use super::{Desk, Section, Sections};
+
+/// One section whose plugin is in force.
+pub(super) struct InUse {
+    pub(super) section: Section,
+    pub(super) kind: &'static str,
+    pub(super) generation: Arc<Generation>,
+}
+
+/// In the file's order: channels, analyzers, rules. Nothing where no host runs.
+pub(super) fn in_use(sections: &Sections) -> Vec<InUse> {
+    let of = |sections: &[Section]| -> Vec<InUse> {
+        let each = sections.iter().filter_map(|section| Some((section, section.generation.upgrade()?)));
+        each.map(|(section, generation)| InUse { section: section.clone(), kind: generation.manifest().kind.word(), generation }).collect()
+    };
+    [&sections.channels, &sections.analyzers, &sections.rules].into_iter().flat_map(|sections| of(sections)).collect()
+}
+
+/// One JSON object a line.
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> String {
+    in_use(&desk.sections.load()).iter().map(|one| format!("{}\n", one.json())).collect()
+}
+
+impl InUse {
+    fn json(&self) -> Json {
+        let (manifest, usage) = (self.generation.manifest(), self.generation.usage());
+        let Usage { calls, items, memory_peak, faults, denied, breaker, .. } = usage;
+        let (bytes_out, bytes_in) = self.generation.door().map_or((0, 0), |door| door.traffic());
+        let wait_ms = match breaker {
+            BreakerState::Open(left) => Some(millis(left)),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        };
+        json!({
+            "name": self.section.name,
+            "kind": self.kind,
+            "plugin": self.section.plugin,
+            "version": manifest.version,
+            "digest": self.generation.digest().to_string(),
+            "calls": calls,
+            "items": items,
+            "cpu_ms": millis(usage.cpu),
+            "waited_ms": millis(usage.waited),
+            "memory_peak_bytes": memory_peak,
+            "faults": faults.named().into_iter().map(|(word, n)| (word.to_owned(), json!(n))).collect::<Map<_, _>>(),
+            "failed": faults.named().into_iter().map(|(_, n)| n).sum::<u64>(),
+            "denied": denied,
+            "bytes_out": bytes_out,
+            "bytes_in": bytes_in,
+            "breaker": breaker.word(),
+            "breaker_wait_ms": wait_ms,
+        })
+    }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
