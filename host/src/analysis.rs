@@ -5,6 +5,7 @@
 
 mod batches;
 mod catch_up;
+mod rerun;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::Reader;
 
 pub use catch_up::CatchUp;
+pub use rerun::Rerun;
 
 use batches::{Asked, Failed, Pass, Told};
 

@@ -27,14 +27,14 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Severity};
-use crate::console::{self, Desk, Polled, Token};
+use crate::console::{self, Audit, Desk, Polled, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::ChannelName;
 use crate::plugin::{Builds, Engine, EngineConfig, PluginError};
 use crate::stage::Journal;
-use crate::store::{NO_MEDIA, Reader, SledStore, Store, StoreError};
+use crate::store::{OFF, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
@@ -304,6 +304,7 @@ impl House {
                 sections: ArcSwap::default(),
                 poll: Some(poll_by(Arc::clone(&intakes))),
                 builds: Builds::new(&config.host.data),
+                audit: Audit::new(&config.host.data),
                 swaps: Some(Box::new(swap::Swapper(Weak::clone(house)))),
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),
             }),
@@ -335,6 +336,7 @@ impl House {
         self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
         self.in_force.store(Arc::new(InForce { config, kit }));
         self.put_in_force(&mut running, prepared);
+        self.desk.audit.reloaded(self.journal.clock.now()).await;
         info!("The configuration was read again and is in force.");
         Ok(())
     }
@@ -366,8 +368,8 @@ impl House {
             let record = self.journal.store.channel(&name).await?;
             let is_wanted = prepared.channels.iter().any(|channel| channel.name == name.as_str() && channel.media.is_some());
             let position = match (is_wanted, record.positions.get(&Reader::Media).copied()) {
-                (true, None | Some(NO_MEDIA)) => record.last.0,
-                (false, Some(position)) if position != NO_MEDIA => NO_MEDIA,
+                (true, None | Some(OFF)) => record.last.0,
+                (false, Some(position)) if position != OFF => OFF,
                 _ => continue,
             };
             let mut commit = self.journal.begin(&name);

@@ -97,6 +97,22 @@ enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Ask an analyzer again about what is stored, with the build in force. The host does it beside its work, over restarts; `channel list
+    /// --json` and `--progress` tell how much is left. What was decided stays.
+    Rerun {
+        /// The analyzer's name in membrana.toml.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// Only what was received at or after this time (RFC 3339).
+        #[arg(long)]
+        since: Option<String>,
+        /// How many entries are left; nothing is ordered.
+        #[arg(long, conflicts_with_all = ["since", "stop"])]
+        progress: bool,
+        /// Ask about no more of them.
+        #[arg(long, conflicts_with = "since")]
+        stop: bool,
+    },
     /// Builds that were put in force: when, by whom, why, and what came of it; newest first.
     History {
         /// The section's name in membrana.toml.

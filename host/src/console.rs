@@ -3,6 +3,7 @@
 //! The handlers work on the store alone, and on the record of builds beside it, so that the command line runs the same ones in process where no host runs. What an
 //! admin orders is a record in the store; nothing here calls a stage. Only a swap is carried out by the app that the desk is given.
 
+mod audit;
 mod auth;
 mod builds;
 mod files;
@@ -14,6 +15,7 @@ mod orders;
 mod plugins;
 mod read;
 mod refusal;
+mod rerun;
 mod serve;
 
 use std::path::PathBuf;
@@ -44,6 +46,8 @@ pub struct Desk {
     pub poll: Option<PollNow>,
     /// Which builds were put in force, and how it came to it.
     pub builds: Builds,
+    /// Keeps what is ordered, and who was not let in.
+    pub audit: Arc<Audit>,
     /// Puts others in force; `None` where no host runs.
     pub swaps: Option<Box<dyn Swaps>>,
     /// What callers of the API must show, any of them; none: whoever reaches the loopback address may call.
@@ -64,6 +68,7 @@ pub enum Polled {
     WebhookOnly,
 }
 
+pub use audit::Audit;
 pub use auth::Token;
 pub use builds::{Ordered, Swaps};
 pub use orders::{Redriven, redrive_all};
@@ -149,9 +154,11 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/plugins/{name}/swap", post(builds::swap).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
         .route("/api/v1/plugins/{name}/rollback", post(builds::roll_back))
         .route("/api/v1/plugins/{name}/history", get(builds::history))
+        .route("/api/v1/plugins/{name}/rerun", get(rerun::progress).post(rerun::begin).delete(rerun::stop))
         .route("/api/v1/verify", post(read::verify))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), audit::keep))
         .with_state(desk)
 }
 

@@ -261,14 +261,29 @@ pub enum Reader {
     Rules,
     /// A sink, by name.
     Sink(String),
-    /// One catch-up pass, by analyzer.
+    /// One pass over what is stored: `missing`, or `rerun/ANALYZER`.
     CatchUp(String),
-    /// The files of messages: every attachment up to here has its record or needs none. [`NO_MEDIA`] where none are fetched.
+    /// The files of messages: every attachment up to here has its record or needs none. [`OFF`] where none are fetched.
     Media,
 }
 
-/// The position of [`Reader::Media`] where a channel's files are not fetched any more.
-pub const NO_MEDIA: u64 = u64::MAX;
+/// The position of a reader that has nothing to read: files that are not fetched any more, a pass that is over.
+pub const OFF: u64 = u64::MAX;
+
+/// No name in a configuration has a `/`.
+const RERUN: &str = "rerun/";
+
+impl Reader {
+    /// The pass that asks this analyzer again about what is stored.
+    pub fn rerun(analyzer: &str) -> Self {
+        Self::CatchUp(format!("{RERUN}{analyzer}"))
+    }
+
+    /// Whom it asks again, where it is such a pass.
+    pub fn asks_again(&self) -> Option<&str> {
+        if let Self::CatchUp(pass) = self { pass.strip_prefix(RERUN) } else { None }
+    }
+}
 
 /// Where a channel stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

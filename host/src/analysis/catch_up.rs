@@ -159,7 +159,7 @@ impl CatchUp {
 }
 
 /// What is in force, by place in the lineup.
-fn words(analyzers: &[Analyzer], said: &Annotated) -> Said {
+pub(super) fn words(analyzers: &[Analyzer], said: &Annotated) -> Said {
     let of = |name: &str| -> Vec<Annotation> { said.annotations.iter().filter(|(by, _, _)| by == name).map(|(_, _, one)| one.clone()).collect() };
     (0u8..)
         .zip(analyzers)
@@ -170,7 +170,7 @@ fn words(analyzers: &[Analyzer], said: &Annotated) -> Said {
 }
 
 /// Only what was answered.
-fn answered(results: Results) -> Results {
+pub(super) fn answered(results: Results) -> Results {
     let said = |of: ResultsOf| ResultsOf { seq: of.seq, said: of.said.into_iter().filter(|(_, said)| said.is_some()).collect() };
     let of = results.of.into_iter().map(said).filter(|of| !of.said.is_empty());
     Results { lineup: results.lineup, of: of.collect() }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::model::{Annotation, Decision, Digest, EntryBody, Fact, Fault, Seq, Value};
 use crate::plugin::Generation;
 use crate::stage::{StageError, Turn};
-use crate::store::{Reader, StoreError};
+use crate::store::{OFF, Reader, StoreError};
 use crate::testing::{Scripted, Stand, detail, said};
 
-use super::{Analysis, Analyzer, Analyzers, CatchUp, missing_reader};
+use super::{Analysis, Analyzer, Analyzers, CatchUp, Rerun, missing_reader};
 
 fn analyzer(name: &str, plugin: Arc<Generation>, after: &[&str]) -> Analyzer {
     Analyzer {
@@ -224,4 +224,64 @@ async fn an_analyzer_that_never_answers_is_left_alone_for_a_while_and_hides_noth
     stand.arrive(vec![said("6", "hello")]).await;
     stand.run(&analysis).await;
     assert_eq!(mood.n_calls.load(Ordering::Relaxed), 3, "then it is asked once more");
+}
+
+/// What `mood` said of each item.
+async fn moods(stand: &Stand) -> Vec<Vec<String>> {
+    let annotated = stand.store().annotated(&stand.channel, Seq(1), Seq(99)).await.unwrap();
+    let of_mood = |annotations: Vec<(String, Digest, Annotation)>| annotations.into_iter().filter(|(by, ..)| by == "mood");
+    annotated.into_iter().map(|(_, said)| of_mood(said.annotations).map(|(.., one)| one.key).collect()).collect()
+}
+
+#[tokio::test]
+async fn what_is_stored_is_asked_again_of_the_build_in_force_and_no_other_word_changes() {
+    // given three items, and a build that says otherwise
+    let (stand, (analyzers, _)) = (Stand::new("blog"), lineup(Vec::new()));
+    let (analysis, _) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "one"), said("2", "two"), said("3", "three")]).await;
+    stand.run(&analysis).await;
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&texts);
+    let (faults, n_entries) = (Arc::new(Mutex::new(transient(1))), stand.log().await.len());
+    let better = Scripted::default().analyze(move |texts| {
+        if let Some(fault) = faults.lock().unwrap().pop() {
+            return Err(fault);
+        }
+        heard.lock().unwrap().extend(texts.iter().cloned());
+        Ok(texts.iter().map(|_| word("better")).collect())
+    });
+    analyzers.replace(&analyzer("mood", better.generation("mood", "analyzer"), &["language"]));
+    let rerun = Rerun::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(&analyzers));
+    assert_eq!(stand.run(&rerun).await, Turn::Idle, "nobody ordered it");
+
+    // when it is asked again about all but the first, and does not answer at once
+    stand.move_reader(Reader::rerun("mood"), 1).await;
+    assert!(matches!(stand.run(&rerun).await, Turn::Until(_)));
+    assert_eq!(moods(&stand).await, [["mood"], ["mood"], ["mood"]], "its old words stay");
+    for _ in 0..2 {
+        stand.advance(Duration::from_secs(31));
+        stand.run(&rerun).await;
+    }
+
+    // then
+    assert_eq!(moods(&stand).await, [["mood"], ["better"], ["better"]]);
+    assert_eq!(*texts.lock().unwrap(), ["two [language]", "three [language]"]);
+    assert_eq!(stand.record().await.position(&Reader::rerun("mood")), OFF);
+    assert_eq!((missing(&stand).await, stand.log().await.len()), (Vec::new(), n_entries), "the rules are not asked again");
+}
+
+#[tokio::test]
+async fn an_order_that_is_taken_back_meanwhile_stands() {
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(Vec::new()));
+    let (analysis, _) = stages(&stand, &analyzers);
+    stand.arrive((0..100).map(|n| said(&n.to_string(), "again")).collect()).await;
+    stand.run(&analysis).await;
+    let rerun = Rerun::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(&analyzers));
+    stand.move_reader(Reader::rerun("mood"), 0).await;
+    stand.turn(&rerun).await.unwrap();
+    let n_calls = mood.n_calls.load(Ordering::Relaxed);
+    stand.move_reader(Reader::rerun("mood"), OFF).await;
+    stand.advance(Duration::from_secs(31));
+    assert_eq!(stand.run(&rerun).await, Turn::Idle);
+    assert_eq!(mood.n_calls.load(Ordering::Relaxed), n_calls);
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::analysis::{Analysis, Analyzers, CatchUp};
+use crate::analysis::{Analysis, Analyzers, CatchUp, Rerun};
 use crate::ingress::{Hook, Streaming};
 use crate::intake::Intake;
 use crate::media::Media;
@@ -146,6 +146,7 @@ impl Around {
         }
         works.push(Arc::new(Analysis::new(journal(), channel(), Arc::clone(&self.analyzers))));
         works.push(Arc::new(CatchUp::new(journal(), channel(), Arc::clone(&self.analyzers))));
+        works.push(Arc::new(Rerun::new(journal(), channel(), Arc::clone(&self.analyzers))));
         works.push(Arc::new(Rules {
             journal: journal(),
             channel: channel(),

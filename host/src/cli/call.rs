@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Secret, Severity};
-use crate::console::{Desk, api};
+use crate::console::{Audit, Desk, api};
 use crate::plugin::Builds;
 use crate::stage::Journal;
 use crate::store::{SledStore, Store, StoreError};
@@ -84,7 +84,15 @@ impl Caller {
         let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
         let sections = ArcSwap::from_pointee(sections_of(config, None));
         Self::InProcess(
-            api(Arc::new(Desk { journal, sections, poll: None, builds: Builds::new(&config.host.data), swaps: None, tokens: ArcSwap::default() })),
+            api(Arc::new(Desk {
+                journal,
+                sections,
+                poll: None,
+                builds: Builds::new(&config.host.data),
+                audit: Audit::new(&config.host.data),
+                swaps: None,
+                tokens: ArcSwap::default(),
+            })),
             store,
         )
     }

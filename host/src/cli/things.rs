@@ -66,6 +66,7 @@ enum Wish {
     /// Bytes, as they are.
     Bytes(String),
     Post(String, Bytes),
+    Delete(String),
 }
 
 /// Carries out a command on the store.
@@ -86,6 +87,10 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
         Wish::Get(path, show) => {
             let answer = caller.thing("GET", &path, None).await?;
             if is_json { put(answer) } else { show(&answer) }
+        }
+        Wish::Delete(path) => {
+            let answer = caller.thing("DELETE", &path, None).await?;
+            if is_json { put(answer) } else { show::thing(&answer) }
         }
         Wish::Post(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
@@ -170,6 +175,9 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
             Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(found.bytes))
         }
         Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason, false), Bytes::new()),
+        Command::Rerun { name, progress: true, .. } => Wish::Get(one("plugins", &name, "/rerun"), show::thing),
+        Command::Rerun { name, stop: true, .. } => Wish::Delete(one("plugins", &name, "/rerun")),
+        Command::Rerun { name, since, .. } => post(with_query(&one("plugins", &name, "/rerun"), [("since", since)]), json!({})),
         Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Desk, Refusal};
+use super::{Desk, Refusal, audit};
 
 /// A bearer token. Prints as `***`.
 pub struct Token(Zeroizing<String>);
@@ -41,7 +41,10 @@ impl std::fmt::Debug for Token {
 /// Lets a call through, or refuses it with the cure.
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     match refusal(&desk.tokens.load(), request.headers()) {
-        Some(refusal) => refusal.into_response(),
+        Some(refusal) => {
+            audit::denied(&desk, request.method(), request.uri(), refusal.status.as_u16()).await;
+            refusal.into_response()
+        }
         None => next.run(request).await,
     }
 }

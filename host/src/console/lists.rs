@@ -89,7 +89,7 @@ impl Narrow {
         }
     }
 
-    fn since(&self) -> Result<Timestamp, Refusal> {
+    pub(super) fn since(&self) -> Result<Timestamp, Refusal> {
         let Some(text) = &self.since else { return Ok(Timestamp::default()) };
         let moment: jiff::Timestamp =
             text.parse().map_err(|_| Refusal::bad_request(format!("`since` is `{text}`"), "write a time like 2026-11-24T12:00:00Z"))?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, &str, bool); 26] = [
+const PATHS: [(&str, &str, &str, &str, bool); 29] = [
     ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
@@ -32,6 +32,9 @@ const PATHS: [(&str, &str, &str, &str, bool); 26] = [
     ("post", "/api/v1/plugins/{name}/swap", "swapPlugin", "Put another build in force; the body is the plugin's file", false),
     ("post", "/api/v1/plugins/{name}/rollback", "rollBackPlugin", "Put the build before in force again", false),
     ("get", "/api/v1/plugins/{name}/history", "listBuilds", "Builds that were put in force, newest first", true),
+    ("post", "/api/v1/plugins/{name}/rerun", "beginRerun", "Ask an analyzer again about what is stored, with the build in force", false),
+    ("get", "/api/v1/plugins/{name}/rerun", "showRerun", "How many entries an analyzer is still to be asked about again", false),
+    ("delete", "/api/v1/plugins/{name}/rerun", "stopRerun", "Ask it about no more of them", false),
     ("post", "/api/v1/verify", "verify", "Read the whole store once and name what is damaged", false),
 ];
 
@@ -88,6 +91,7 @@ fn queries_of(name: &str) -> Vec<Json> {
         "listActions" => &["channel", "state", "limit"],
         "listDead" => &["channel", "plugin", "limit"],
         "redriveAll" => &["channel", "plugin"],
+        "beginRerun" => &["since"],
         "swapPlugin" => &["by", "reason", "stays"],
         "rollBackPlugin" => &["by", "reason"],
         _ => &[],

@@ -26,7 +26,7 @@ const SOMEBODY: &str = "admin";
 /// Dead letters read at once.
 const PAGE: usize = 256;
 /// For the body of an order.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Done = Result<Answer<Json>, Refusal>;
 

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::egress::{Budget, Spent};
 use crate::model::{Action, ActionId, ChannelName, Count, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
-use crate::store::{ChannelRecord, NO_MEDIA, Reader, Resolved, view};
+use crate::store::{ChannelRecord, OFF, Reader, Resolved, view};
 
 use super::lists::Narrow;
 use super::{Desk, Refusal};
@@ -106,8 +106,13 @@ pub(super) fn behind(record: &ChannelRecord, sinks: &[String]) -> BTreeMap<Strin
     let mut note = |name: String, reader: &Reader| behind.insert(name, record.last.0.saturating_sub(record.position(reader)));
     note("analysis".to_owned(), &Reader::Analysis);
     note("rules".to_owned(), &Reader::Rules);
-    if record.positions.get(&Reader::Media).is_some_and(|position| *position != NO_MEDIA) {
+    if record.positions.get(&Reader::Media).is_some_and(|position| *position != OFF) {
         note("media".to_owned(), &Reader::Media);
+    }
+    for (reader, position) in &record.positions {
+        if let Some(analyzer) = reader.asks_again().filter(|_| *position != OFF) {
+            note(format!("rerun:{analyzer}"), reader);
+        }
     }
     for sink in sinks {
         note(format!("sink:{sink}"), &Reader::Sink(sink.clone()));
@@ -224,10 +229,20 @@ pub(super) async fn find_dead(desk: &Desk, id: &str) -> Result<DeadLetter, Refus
     Err(Refusal::not_found(format!("there is no dead letter `{id}`"), "`membrana dead list` shows ids"))
 }
 
-/// Reads the whole store once.
+/// Reads the whole store once, and the audit log.
 pub(super) async fn verify(State(desk): State<Arc<Desk>>) -> Found {
-    let found = desk.journal.store.verify().await?;
-    Ok(Answer(json!({ "entries": found.n_entries, "records": found.n_records, "damage": found.damage, "sound": found.damage.is_empty() })))
+    let mut found = desk.journal.store.verify().await?;
+    let unreadable =
+        |error: std::io::Error| Refusal::unavailable(format!("the audit log cannot be read: {error}"), "look at `audit.log` in the data folder");
+    let (n_audited, broken) = desk.audit.verify().await.map_err(unreadable)?;
+    found.damage.extend(broken);
+    Ok(Answer(json!({
+        "entries": found.n_entries,
+        "records": found.n_records,
+        "audit": n_audited,
+        "damage": found.damage,
+        "sound": found.damage.is_empty(),
+    })))
 }
 
 /// The process answers.

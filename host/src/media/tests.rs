@@ -272,7 +272,7 @@ async fn history_own_words_and_a_channel_that_keeps_none_bring_no_files() {
     stand.journal.commit(commit).await.unwrap();
     stand.run(&media).await;
 
-    stand.move_reader(Reader::Media, crate::store::NO_MEDIA).await;
+    stand.move_reader(Reader::Media, crate::store::OFF).await;
     stand.arrive(vec![with_files("3", vec![network.at("/ok")])]).await;
     assert_eq!(stand.run(&media).await, Turn::Idle);
 

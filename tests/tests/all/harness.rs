@@ -46,6 +46,11 @@ impl Host {
         self.write("membrana.toml", format!("[host]\nlisten = \"{}\"\n{config}", self.address));
     }
 
+    /// A file of its folder.
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
     /// Writes a file of its folder.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.dir.path().join(name), content).unwrap();

@@ -52,6 +52,34 @@ async fn a_file_of_the_configuration_that_is_written_anew_is_read_again_by_itsel
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_order_and_every_refused_caller_is_kept_in_a_chain_that_shows_an_edit() {
+    let mut host = Host::new(&with_host("admin_token = { file = \"token\" }"), TABLE);
+    host.write("token", "right\n");
+    host.start().await;
+    let pause = async |token: &str| {
+        let headers = [("authorization", token), ("content-type", "application/json")];
+        call(host.address, "POST", "/api/v1/channels/shop/pause", &headers, b"{\"by\":\"shops\",\"reason\":\"stocktaking\"}").await.unwrap().status
+    };
+    assert_eq!((pause("Bearer wrong").await, pause("Bearer right").await), (401, 200));
+    assert!(host.cli(&["channel", "resume", "shop"]).status.success());
+    assert_eq!(host.stop(), Some(0));
+
+    let log = host.read("data/audit.log");
+    let records: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()).collect();
+    let told: Vec<(&str, &str, &str)> = records.iter().map(|one| (text(one, "/what"), text(one, "/act"), text(one, "/by"))).collect();
+    let (paused, resumed) = ("POST /api/v1/channels/shop/pause", "POST /api/v1/channels/shop/resume");
+    let wanted = [("denied", paused, ""), ("ordered", paused, "shops"), ("done", paused, ""), ("ordered", resumed, ""), ("done", resumed, "")];
+    assert_eq!(told, wanted);
+    assert_eq!((&records[0]["status"], &records[2]["status"], &records[2]["of"]), (&401.into(), &200.into(), &2.into()));
+    let verify = || told(&host.cli(&["verify", "--json"]));
+    assert!(matches!(verify(), (Some(0), said) if said.contains("\"audit\":5")), "{:?}", verify());
+
+    host.write("data/audit.log", log.replace("\"by\":\"shops\"", "\"by\":\"legal\""));
+    let (code, said) = verify();
+    assert!(code == Some(1) && said.contains("audit.log:2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_token_of_a_list_opens_the_api_and_a_reload_changes_them() {
     let mut host = Host::new(&with_host("admin_token = [{ file = \"old\" }, { file = \"new\" }]"), TABLE);
     host.write("old", "old-token\n");

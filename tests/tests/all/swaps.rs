@@ -77,6 +77,17 @@ async fn another_build_is_in_force_at_once_survives_a_restart_and_has_a_way_back
     assert_eq!((was, is, after.as_str()), (1.0, 2.0, text(&swap, "/to")));
     assert_eq!(mood(&host, 1).await, (1.0, before.clone()), "what was said stays said");
 
+    // An admin who wants it otherwise has what is stored asked again.
+    let decisions = |all: Vec<Json>| all.into_iter().map(|one| one["decisions"].clone()).collect::<Vec<_>>();
+    let decided = decisions(host.list(&["interaction", "list"]));
+    assert_eq!(done(&host, &["rerun", "mood"])["name"], "mood");
+    assert!(eventually(async || mood(&host, 1).await == (2.0, after.clone())).await, "{}", host.log());
+    assert!(eventually(async || done(&host, &["rerun", "mood", "--progress"])["left"] == 0).await);
+    assert_eq!(decisions(host.list(&["interaction", "list"])), decided, "what was decided stays");
+    let since = ["rerun", "mood", "--since", "2999-01-01T00:00:00Z"];
+    assert_eq!((&done(&host, &since)["left"], &done(&host, &["rerun", "mood", "--stop"])["left"]), (&0.into(), &0.into()));
+    assert!(refused(&host, &["rerun", "shop"]).contains("no analyzer `shop`"));
+
     host.kill();
     host.start().await;
     post(&host, 3..4).await;
