@@ -1,10 +1,17 @@
-//! JSON where every connector has it: its section, its cursor, and lists in its state. `plugin` begins the codes of faults, as in
-//! `mastodon.section`.
+//! JSON where every connector has it: its section, its cursor, lists in its state, and what networks send. `plugin` begins the codes of
+//! faults, as in `mastodon.section`.
+
+mod fields;
+
+use std::cell::OnceCell;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{Fault, Result, config};
+
+pub use fields::{Field, List, Object};
 
 /// The plugin's own section. Errors: `config`, where it has another shape.
 pub fn section<T: DeserializeOwned>(plugin: &str) -> Result<T> {
@@ -20,12 +27,45 @@ pub fn cursor<T: DeserializeOwned>(plugin: &str, text: Option<&str>) -> Result<O
 }
 
 /// JSON as networks send it. Half of a surrogate pair, which JavaScript writes and no text can hold, and bytes that are no UTF-8 are
-/// read as U+FFFD: one bad text must not hold a page for ever. Errors: it is no JSON of this shape.
+/// read as U+FFFD, and of a key that stands twice the last counts: one bad text must not hold a page for ever. Errors: it is no JSON of
+/// this shape.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(bytes).or_else(|_| T::deserialize(tree(bytes)?))
+}
+
+fn tree(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(bytes).or_else(|error| match mended(&String::from_utf8_lossy(bytes)) {
         mended if mended.as_bytes() == bytes => Err(error),
         mended => serde_json::from_str(&mended),
     })
+}
+
+/// An answer whose things are read into a shape, while what none of it fits is still to be had as it was sent.
+#[derive(Debug, Default)]
+pub struct Body {
+    bytes: Vec<u8>,
+    /// Made for the first thing that is odd; most answers have none.
+    tree: OnceCell<Value>,
+}
+
+impl Body {
+    /// The body of an answer.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, tree: OnceCell::new() }
+    }
+
+    /// As [`read`].
+    pub fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        read(&self.bytes)
+    }
+
+    /// What stands at an RFC 6901 pointer, as JSON, cut to so many bytes.
+    pub fn head(&self, pointer: &str, bytes_max: usize) -> Vec<u8> {
+        let tree = self.tree.get_or_init(|| tree(&self.bytes).unwrap_or_default());
+        let mut head = tree.pointer(pointer).map(Value::to_string).unwrap_or_default().into_bytes();
+        head.truncate(bytes_max);
+        head
+    }
 }
 
 /// The same, each half of a pair that stands alone replaced.
@@ -90,6 +130,14 @@ mod tests {
         }
         assert_eq!(read(b"[\"caf\xe9\"]").unwrap(), "caf\u{fffd}");
         assert!(read(b"<html>").is_err() && read(b"[\"\\").is_err() && read("[\"\\é".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_odd_is_to_be_had_as_it_was_sent() {
+        let body = Body::new(br#"{"all":[1,{"a":"\ud83d","b":[]}]}"#.to_vec());
+        assert_eq!(body.read::<List<Field>>().unwrap(), List(None));
+        assert_eq!(String::from_utf8(body.head("/all/1", 99)).unwrap(), "{\"a\":\"\u{fffd}\",\"b\":[]}");
+        assert_eq!((body.head("/all/1", 3), body.head("/all/2", 99)), (b"{\"a".to_vec(), Vec::new()));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 
 use membrana_sdk::http::{HttpError, Request, Response, send};
+use membrana_sdk::json::Body;
 use membrana_sdk::limits::{refused_ms, seconds_ms};
 use membrana_sdk::{Fault, Result, clock};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value as Json;
 
 use crate::Section;
@@ -37,18 +39,25 @@ impl Api {
         at.saturating_add_signed(self.ahead_ms.get())
     }
 
-    /// A GET whose answer is JSON.
-    pub(crate) fn get(&self, path: &str) -> Result<Json> {
-        decoded(path, &read(self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?)?)
+    /// A GET whose answer is JSON of this shape.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        Ok(self.get_with_body(path)?.0)
+    }
+
+    /// As [`Api::get`], with the answer as it was sent.
+    pub(crate) fn get_with_body<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Body)> {
+        let answer = read(self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?)?;
+        let body = Body::new(answer.body);
+        Ok((decoded(path, &body)?, body))
     }
 
     /// As [`Api::get`]; `None` where the thing is no longer there.
-    pub(crate) fn get_if_there(&self, path: &str) -> Result<Option<Json>> {
+    pub(crate) fn get_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let answer = self.sent(Request::new("GET", self.url(path))).map_err(|error| error.fault("discourse"))?;
         match answer.status {
             404 | 410 => Ok(None),
             403 => Err(self.forbidden(&answer)),
-            _ => decoded(path, &read(answer)?).map(Some),
+            _ => decoded(path, &Body::new(read(answer)?.body)).map(Some),
         }
     }
 
@@ -73,7 +82,7 @@ impl Api {
 
     /// A wrong key and what this account may not do or see are refused by the same words: whoever may read anything has a good key.
     fn forbidden(&self, answer: &Response) -> Fault {
-        match self.get("/posts.json") {
+        match self.get::<IgnoredAny>("/posts.json") {
             Err(fault @ (Fault::Auth(_) | Fault::RateLimited(_) | Fault::Transient(_))) => fault,
             _ => Fault::permanent("discourse.forbidden", format!("the forum forbids it: {}", words(answer))),
         }
@@ -126,7 +135,7 @@ fn words(answer: &Response) -> String {
     said.unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
 }
 
-fn decoded(path: &str, answer: &Response) -> Result<Json> {
+fn decoded<T: DeserializeOwned>(path: &str, body: &Body) -> Result<T> {
     let path = path.split('?').next().unwrap_or_default();
-    membrana_sdk::json::read(&answer.body).map_err(|error| Fault::transient("discourse.malformed", format!("{path}: {error}")))
+    body.read().map_err(|error| Fault::transient("discourse.malformed", format!("{path}: {error}")))
 }

@@ -1,14 +1,15 @@
 //! Webhooks. What happened stands in a header alone: a deleted post arrives as an ordinary one.
 
 use membrana_sdk::connector::{Change, Origin, Raw};
+use membrana_sdk::json::Object;
 use membrana_sdk::notes::unknown_kind;
 use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, Result};
 use serde_json::{Value as Json, json};
 
-use crate::Section;
 use crate::api::Api;
 use crate::shapes::{Post, Sort};
+use crate::{Section, wire};
 
 /// Of the contract. Units: bytes.
 const NOTE_BYTES_MAX: usize = 4096;
@@ -47,7 +48,8 @@ pub(crate) fn receive(section: &Section, api: &Api, raw: &Raw) -> Result<Vec<Cha
 }
 
 fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) -> Result<Vec<Change>> {
-    let post = json.get("post").and_then(Post::of).ok_or_else(|| Fault::permanent("discourse.no-post", format!("{event} without a usable post")))?;
+    let post =
+        json.get("post").and_then(Post::in_tree).ok_or_else(|| Fault::permanent("discourse.no-post", format!("{event} without a usable post")))?;
     match post.sort() {
         Sort::Said => {}
         Sort::Action => return Ok(Vec::new()),
@@ -70,8 +72,8 @@ fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) ->
 
 /// Says whether the forum still shows it.
 fn is_there(api: &Api, post: &Post) -> Result<bool> {
-    let now = api.get_if_there(&format!("/posts/{}.json", post.id))?;
-    Ok(now.as_ref().and_then(Post::of).is_some_and(|now| !now.is_gone))
+    let now = api.get_if_there::<Object<wire::Post>>(&format!("/posts/{}.json", post.id))?;
+    Ok(now.and_then(|now| Post::of(now.0?)).is_some_and(|now| !now.is_gone))
 }
 
 /// A post of a type that nobody knew when this was written.

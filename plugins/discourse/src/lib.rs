@@ -11,6 +11,7 @@ mod shapes;
 mod text;
 mod walk;
 mod watch;
+mod wire;
 
 use membrana_sdk::connector::{Change, Message, Page, Raw, Receipt, Sent};
 use membrana_sdk::json;
@@ -35,11 +36,20 @@ pub(crate) struct Section {
     import_days: Option<u64>,
     #[serde(default)]
     pub(crate) private_categories: Vec<u64>,
+    /// Of `base_url`, read once.
+    #[serde(skip)]
+    url: Option<Url>,
+    #[serde(skip)]
+    scope: String,
 }
 
 impl Section {
     fn read() -> Result<Self> {
-        json::section("discourse")
+        let mut section: Self = json::section("discourse")?;
+        section.url = Url::parse(section.base()).ok();
+        let scope = |url: &Url| Some(format!("{}{}", url.host_str()?, url.path().trim_end_matches('/')));
+        section.scope = section.url.as_ref().and_then(scope).unwrap_or_default();
+        Ok(section)
     }
 
     /// Without a slash at its end.
@@ -49,9 +59,11 @@ impl Section {
 
     /// An id of this forum; what its ids are unique within is its host, and the path it lives under.
     pub(crate) fn native(&self, id: String) -> NativeId {
-        let url = Url::parse(self.base()).ok();
-        let scope = url.and_then(|url| Some(format!("{}{}", url.host_str()?, url.path().trim_end_matches('/'))));
-        NativeId { scope: scope.unwrap_or_default(), id }
+        NativeId { scope: self.scope.clone(), id }
+    }
+
+    pub(crate) fn url(&self) -> Option<&Url> {
+        self.url.as_ref()
     }
 
     pub(crate) fn is_us(&self, username: &str) -> bool {

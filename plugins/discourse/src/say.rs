@@ -1,12 +1,14 @@
 //! Replies under the post that they answer, seen by those who see that post.
 
 use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::json::Field;
 use membrana_sdk::{Fault, Result};
+use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::api::{Api, Posted};
-use crate::shapes::{Post, ReplyContext, id, place};
+use crate::shapes::{Post, ReplyContext, number, place};
 use crate::text::Words;
 
 /// Posts at a topic's end looked through for one that may have gone out.
@@ -41,12 +43,15 @@ pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Re
 
 fn taken(section: &Section, answer: &Json) -> Result<Receipt> {
     if answer.get("action").and_then(Json::as_str) == Some("enqueued") {
-        let pending = answer.get("pending_post").and_then(id).map_or_else(|| "unnamed".to_owned(), |id| id.to_string());
+        let pending = answer
+            .get("pending_post")
+            .and_then(|post| number(&Field::deserialize(post.get("id")?).ok()?))
+            .map_or_else(|| "unnamed".to_owned(), |id| id.to_string());
         let attrs = vec![("discourse.state".to_owned(), "waits for a moderator".to_owned())];
         return Ok(Receipt { native: section.native(format!("pending/{pending}")), aka: Vec::new(), url: None, attrs });
     }
     // An older API nests it.
-    let post = Post::of(answer).or_else(|| answer.get("post").and_then(Post::of));
+    let post = Post::in_tree(answer).or_else(|| answer.get("post").and_then(Post::in_tree));
     post.map(|post| receipt(section, &post)).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))
 }
 
@@ -73,13 +78,13 @@ pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(
 /// Reads the end of the topic for the same words by us, under the same post, since the action was made.
 fn look(section: &Section, api: &Api, message: &Message, context: &ReplyContext) -> Result<(Sent, Option<Receipt>)> {
     let topic = context.topic;
-    let Some(shown) = api.get_if_there(&format!("/t/{topic}.json"))? else { return Ok((Sent::Unknown, None)) };
+    let Some(shown) = api.get_if_there::<Json>(&format!("/t/{topic}.json"))? else { return Ok((Sent::Unknown, None)) };
     let Some(stream) = shown.pointer("/post_stream/stream").and_then(Json::as_array) else { return Ok((Sent::Unknown, None)) };
     let all: Vec<u64> = stream.iter().filter_map(Json::as_u64).collect();
     let last = all.get(all.len().saturating_sub(LOOKED_THROUGH)..).unwrap_or_default();
     let ids: String = last.iter().map(|id| format!("post_ids%5B%5D={id}&")).collect();
     let page = if last.is_empty() { Json::Null } else { api.get(&format!("/t/{topic}/posts.json?{ids}include_raw=true"))? };
-    let posts: Vec<Post> = page.pointer("/post_stream/posts").and_then(Json::as_array).into_iter().flatten().filter_map(Post::of).collect();
+    let posts: Vec<Post> = page.pointer("/post_stream/posts").and_then(Json::as_array).into_iter().flatten().filter_map(Post::in_tree).collect();
     let since = api.by_its_clock(message.created).saturating_sub(CLOCK_SLACK_MS);
     let wanted = Words::of_raw(&message.text);
     let is_candidate = |post: &&Post| {

@@ -2,14 +2,14 @@
 //! another type is absent, numbers may be text, and everything is cut to the bounds of the contract.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::json::{Field, Object};
 use membrana_sdk::text::cut;
 use membrana_sdk::{NativeId, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use url::Url;
 
-use crate::Section;
 use crate::text::Words;
+use crate::{Section, wire};
 
 /// Units: bytes.
 const NAME_BYTES_MAX: usize = 512;
@@ -70,65 +70,63 @@ pub(crate) struct ReplyContext {
     pub(crate) is_private: bool,
 }
 
-fn number(of: &Json, key: &str) -> Option<u64> {
-    let value = of.get(key)?;
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+pub(crate) fn number(field: &Field) -> Option<u64> {
+    field.whole().or_else(|| field.text()?.parse().ok())
 }
 
-pub(crate) fn id(of: &Json) -> Option<u64> {
-    number(of, "id")
-}
-
-/// None where it is no text, or an empty one.
-fn text<'j>(of: &'j Json, key: &str) -> Option<&'j str> {
-    of.get(key).and_then(Json::as_str).filter(|text| !text.is_empty())
-}
-
-fn flag(of: &Json, key: &str) -> bool {
-    of.get(key).and_then(Json::as_bool).unwrap_or(false)
-}
-
-fn is_set(of: &Json, key: &str) -> bool {
-    of.get(key).is_some_and(|value| !value.is_null())
+fn short(field: &Field, bytes_max: usize) -> Option<String> {
+    field.text().map(|text| cut(text, bytes_max).to_owned())
 }
 
 /// Units: milliseconds since 1970.
-fn moment(of: &Json, key: &str) -> Option<u64> {
-    u64::try_from(text(of, key)?.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+fn moment(field: &Field) -> Option<u64> {
+    u64::try_from(field.text()?.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+}
+
+/// A negative user is the forum's own machine.
+fn user(field: Field) -> Option<String> {
+    let id = match field {
+        Field::Text(text) => text,
+        Field::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    Some(id).filter(|id| id.len() <= 64)
 }
 
 impl Post {
     /// None where it is none: without an id, or without its place in a topic.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
-        // A negative user is the forum's own machine.
-        let user_id = json.get("user_id").filter(|value| value.is_number() || value.is_string());
-        let raw = json.get("raw").and_then(Json::as_str);
-        let words = raw.map_or_else(|| Words::of_cooked(text(json, "cooked").unwrap_or_default()), Words::of_raw);
+    pub(crate) fn of(sent: wire::Post) -> Option<Self> {
+        let raw = if let Field::Text(raw) = &sent.raw { Some(raw) } else { None };
+        let words = raw.map_or_else(|| Words::of_cooked(sent.cooked.text().unwrap_or_default()), |raw| Words::of_raw(raw));
         // Private messages have no category; a webhook says it in so many words.
-        let archetype = text(json, "topic_archetype");
-        let is_private = archetype.map_or_else(|| !is_set(json, "category_id"), |archetype| archetype != "regular");
+        let is_private = sent.topic_archetype.text().map_or_else(|| !sent.category_id.is_set(), |archetype| archetype != "regular");
         Some(Self {
-            id: id(json)?,
-            topic: number(json, "topic_id")?,
-            number: number(json, "post_number")?,
-            reply_to: number(json, "reply_to_post_number"),
-            kind: number(json, "post_type").unwrap_or(1),
-            version: number(json, "version").unwrap_or(1),
-            created: moment(json, "created_at"),
-            updated: moment(json, "updated_at"),
-            username: cut(text(json, "username").unwrap_or_default(), NAME_BYTES_MAX).to_owned(),
-            user_id: user_id.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).filter(|id| id.len() <= 64),
-            name: text(json, "name").map(|name| cut(name, NAME_BYTES_MAX).to_owned()),
-            is_staff: flag(json, "staff"),
-            is_hidden: flag(json, "hidden"),
-            is_gone: is_set(json, "deleted_at") || flag(json, "user_deleted"),
+            id: number(&sent.id)?,
+            topic: number(&sent.topic_id)?,
+            number: number(&sent.post_number)?,
+            reply_to: number(&sent.reply_to_post_number),
+            kind: number(&sent.post_type).unwrap_or(1),
+            version: number(&sent.version).unwrap_or(1),
+            created: moment(&sent.created_at),
+            updated: moment(&sent.updated_at),
+            username: short(&sent.username, NAME_BYTES_MAX).unwrap_or_default(),
+            user_id: user(sent.user_id),
+            name: short(&sent.name, NAME_BYTES_MAX),
+            is_staff: sent.staff.flag(),
+            is_hidden: sent.hidden.flag(),
+            is_gone: sent.deleted_at.is_set() || sent.user_deleted.flag(),
             is_private,
-            category: number(json, "category_id"),
-            title: text(json, "topic_title").map(|title| cut(title, SUBJECT_BYTES_MAX).to_owned()),
-            path: text(json, "post_url").map(str::to_owned),
-            words,
+            category: number(&sent.category_id),
+            title: short(&sent.topic_title, SUBJECT_BYTES_MAX),
+            path: sent.post_url.into_text(),
             is_raw: raw.is_some(),
+            words,
         })
+    }
+
+    /// As [`Post::of`], of what was read as a tree.
+    pub(crate) fn in_tree(json: &Json) -> Option<Self> {
+        Object::<wire::Post>::deserialize(json).ok()?.0.and_then(Self::of)
     }
 
     pub(crate) fn sort(&self) -> Sort {
@@ -166,7 +164,7 @@ impl Post {
 
     fn url(&self, section: &Section) -> Option<String> {
         let path = self.path.clone().unwrap_or_else(|| format!("{}/t/{}/{}", section.base(), self.topic, self.number));
-        Url::parse(section.base()).ok()?.join(&path).ok().map(String::from).filter(|url| url.len() <= URL_BYTES_MAX)
+        section.url()?.join(&path).ok().map(String::from).filter(|url| url.len() <= URL_BYTES_MAX)
     }
 
     fn author(&self, section: &Section) -> Option<Author> {

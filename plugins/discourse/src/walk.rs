@@ -1,17 +1,18 @@
 //! The list of all posts, walked from the newest down to the one known last. Only when all between are told does what is
 //! known move, so that a cut costs a repeat and never a hole. Some pages a poll; the rest with the next.
 
+use std::collections::BTreeSet;
+
 use membrana_sdk::connector::{Change, Page};
-use membrana_sdk::json;
+use membrana_sdk::json::{self, Body, List, Object};
 use membrana_sdk::{Fault, Result, clock};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
 use crate::api::Api;
 use crate::hook::unknown_type;
-use crate::shapes::{Post, Sort, id};
+use crate::shapes::{Post, Sort, number};
 use crate::watch::Watched;
+use crate::{Section, wire};
 
 /// Pages of the list in one poll; no further one is begun with less time. Units of time: milliseconds.
 const PAGES_MAX: usize = 4;
@@ -65,11 +66,11 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
         if n > 0 && (round.is_full() || clock::remaining_ms() < TIME_LEFT_MS) {
             break;
         }
-        let page = page(api, cursor.walk.as_ref().map(|walk| walk.before))?;
+        let mut page = page(api, cursor.walk.as_ref().map(|walk| walk.before))?;
         let is_newest = cursor.walk.is_none();
-        round.take(&mut cursor, &page);
+        round.take(&mut cursor, &mut page);
         if is_newest && !backfill {
-            round.look_again(api, &page, cursor.walk.is_some());
+            round.look_again(api, page, cursor.walk.is_some());
         }
         if cursor.walk.is_none() {
             cursor.is_history = false;
@@ -84,7 +85,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
 fn begin(section: &Section, api: &Api) -> Result<Page> {
     let is_history = section.first_fetch.as_deref() == Some("import");
     let days = if is_history { section.import_days.unwrap_or(IMPORT_DAYS) } else { 1 };
-    let newest = page(api, None)?.iter().filter_map(id).max().unwrap_or(0);
+    let newest = page(api, None)?.numbers().max().unwrap_or(0);
     let start = if is_history { 0 } else { newest };
     let cursor = Cursor { known: start, start, floor: clock::now().saturating_sub(days.saturating_mul(DAY_MS)), is_history, walk: None };
     Ok(Page {
@@ -97,18 +98,51 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
     })
 }
 
-/// Newest first, whatever order the forum has them in; what has no id comes first.
-fn page(api: &Api, before: Option<u64>) -> Result<Vec<Json>> {
+/// A page of the list.
+struct Listed {
+    /// Newest first, whatever order the forum has them in; what has no id comes first.
+    posts: Vec<One>,
+    body: Body,
+}
+
+/// What stands in a page.
+struct One {
+    /// Where in the answer.
+    at: usize,
+    number: Option<u64>,
+    /// None where it is none, or was told.
+    post: Option<Post>,
+}
+
+impl Listed {
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.posts.iter().filter_map(|one| one.number)
+    }
+}
+
+/// The list as it is sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sent {
+    latest_posts: List<Object<wire::Post>>,
+}
+
+fn page(api: &Api, before: Option<u64>) -> Result<Listed> {
     let path = before.map_or_else(|| "/posts.json".to_owned(), |before| format!("/posts.json?before={before}"));
-    let mut json = api.get(&path)?;
-    let Some(Json::Array(mut posts)) = json.get_mut("latest_posts").map(Json::take) else {
+    let (sent, body) = api.get_with_body::<Object<Sent>>(&path)?;
+    let Some(sent) = sent.0.and_then(|sent| sent.latest_posts.0) else {
         return Err(Fault::transient("discourse.malformed", "posts.json: no list of posts"));
     };
-    if !posts.is_empty() && posts.iter().all(|post| id(post).is_none()) {
+    let one = |(at, sent): (usize, Object<wire::Post>)| {
+        let sent = sent.0.unwrap_or_default();
+        One { at, number: number(&sent.id), post: Post::of(sent) }
+    };
+    let mut posts: Vec<One> = sent.into_iter().enumerate().map(one).collect();
+    if !posts.is_empty() && posts.iter().all(|one| one.number.is_none()) {
         return Err(Fault::transient("discourse.malformed", "posts.json: no post has an id; where to go on cannot be told"));
     }
-    posts.sort_by_key(|post| std::cmp::Reverse(id(post).unwrap_or(u64::MAX)));
-    Ok(posts)
+    posts.sort_by_key(|one| std::cmp::Reverse(one.number.unwrap_or(u64::MAX)));
+    Ok(Listed { posts, body })
 }
 
 struct Round<'s> {
@@ -137,15 +171,15 @@ impl<'s> Round<'s> {
     }
 
     /// Tells what is new on a page, and moves the walk on: to its end where the page reaches what is known.
-    fn take(&mut self, cursor: &mut Cursor, page: &[Json]) {
+    fn take(&mut self, cursor: &mut Cursor, page: &mut Listed) {
         let (top, before, n_empty) = match &cursor.walk {
             Some(walk) => (walk.top, Some(walk.before), walk.n_empty),
-            None => (page.iter().filter_map(id).max().unwrap_or(cursor.known).max(cursor.known), None, 0),
+            None => (page.numbers().max().unwrap_or(cursor.known).max(cursor.known), None, 0),
         };
-        let (mut lowest, mut is_end) = (None, page.is_empty() && before.is_none());
-        for (n, json) in page.iter().enumerate() {
-            let Some(number) = id(json) else {
-                self.unreadable(format!("posts/before-{}+{n}", before.unwrap_or(0)), "a post without an id", json);
+        let (mut lowest, mut is_end) = (None, page.posts.is_empty() && before.is_none());
+        for (n, one) in page.posts.iter_mut().enumerate() {
+            let Some(number) = one.number else {
+                self.unreadable(format!("posts/before-{}+{n}", before.unwrap_or(0)), "a post without an id", &page.body, one.at);
                 continue;
             };
             if number <= cursor.known {
@@ -160,13 +194,14 @@ impl<'s> Round<'s> {
                 break;
             }
             lowest = Some(number);
-            match Post::of(json) {
+            match one.post.take() {
                 Some(post) if cursor.is_too_old(&post) => {
+                    one.post = Some(post);
                     is_end = true;
                     break;
                 }
-                Some(post) => self.tell(post),
-                None => self.unreadable(format!("post/{number}"), "a post without its place in a topic", json),
+                Some(post) => one.post = self.tell(post),
+                None => self.unreadable(format!("post/{number}"), "a post without its place in a topic", &page.body, one.at),
             }
         }
         // Full before its first post, a page is asked for again.
@@ -179,30 +214,32 @@ impl<'s> Round<'s> {
         }
     }
 
-    fn tell(&mut self, post: Post) {
+    /// Gives back what is not watched from now on.
+    fn tell(&mut self, post: Post) -> Option<Post> {
         match post.sort() {
-            Sort::Said if post.is_gone => {}
-            Sort::Said => {
+            Sort::Said if !post.is_gone => {
                 let visibility = post.visibility(self.section);
                 self.n_bytes = self.n_bytes.saturating_add(post.words.text.len() + 1000);
                 self.told.push(Change::Upsert(post.interaction(self.section, visibility)));
                 self.fresh.push((post, visibility));
+                return None;
             }
-            Sort::Action => {}
+            Sort::Said | Sort::Action => {}
             Sort::Unknown(kind) => self.told.push(unknown_type(kind)),
         }
+        Some(post)
     }
 
-    fn unreadable(&mut self, id: String, reason: &str, json: &Json) {
-        let mut head = json.to_string().into_bytes();
-        head.truncate(HEAD_BYTES);
+    fn unreadable(&mut self, id: String, reason: &str, body: &Body, at: usize) {
+        let head = body.head(&format!("/latest_posts/{at}"), HEAD_BYTES);
         self.told.push(Change::Unreadable((self.section.native(id), reason.to_owned(), head)));
     }
 
     /// What the newest page shows of posts known already: edits, and some that were committed late, below a later one.
-    fn look_again(&mut self, api: &Api, page: &[Json], is_walking: bool) {
-        let known: Vec<Post> = page.iter().filter_map(Post::of).filter(|post| self.fresh.iter().all(|(fresh, _)| fresh.id != post.id)).collect();
-        for post in known {
+    fn look_again(&mut self, api: &Api, page: Listed, is_walking: bool) {
+        let shown: Vec<u64> = page.numbers().collect();
+        let fresh: BTreeSet<u64> = self.fresh.iter().map(|(post, _)| post.id).collect();
+        for post in page.posts.into_iter().filter_map(|one| one.post).filter(|post| !fresh.contains(&post.id)) {
             if self.is_full() {
                 return;
             }
@@ -213,8 +250,7 @@ impl<'s> Round<'s> {
             }
         }
         if !is_walking {
-            let lowest = page.iter().filter_map(id).min();
-            let shown: Vec<u64> = page.iter().filter_map(id).collect();
+            let lowest = shown.iter().min().copied();
             let n_left = self.n_items_max.saturating_sub(self.told.len() + self.looked.len());
             self.looked.extend(self.watched.look_again(self.section, api, &shown, lowest, n_left));
         }
@@ -222,10 +258,7 @@ impl<'s> Round<'s> {
 
     /// Oldest first, as they were said.
     fn done(mut self) -> Vec<Change> {
-        self.fresh.sort_by_key(|(post, _)| post.id);
-        for (post, visibility) in &self.fresh {
-            self.watched.add(post, visibility);
-        }
+        self.watched.add(self.fresh.iter().map(|(post, visibility)| (post, *visibility)));
         self.watched.keep();
         self.told.reverse();
         self.told.extend(self.looked);

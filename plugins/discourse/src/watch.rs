@@ -3,14 +3,14 @@
 //! whatever goes wrong with it, the page goes on.
 
 use membrana_sdk::connector::Change;
-use membrana_sdk::json;
+use membrana_sdk::json::{self, Object};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
 
-use crate::Section;
 use crate::api::Api;
 use crate::shapes::{self, Post};
+use crate::{Section, wire};
 
 /// Posts remembered; the oldest leave first.
 const WATCHED_MAX: usize = 200;
@@ -75,14 +75,18 @@ impl Watched {
         }
     }
 
-    pub(crate) fn add(&mut self, post: &Post, visibility: &str) {
-        let title = post.title.as_deref().map(|title| cut(title, TITLE_BYTES_MAX).to_owned());
-        let one = One { id: post.id, version: post.version, updated: post.updated, visibility: visibility.to_owned(), title, seen: clock::now() };
-        self.posts.retain(|known| known.id != post.id);
-        self.posts.push(one);
-        self.posts.sort_by_key(|one| one.id);
-        let n_over = self.posts.len().saturating_sub(WATCHED_MAX);
-        self.posts.drain(..n_over);
+    pub(crate) fn add<'p>(&mut self, posts: impl Iterator<Item = (&'p Post, &'static str)>) {
+        let seen = clock::now();
+        self.posts.extend(posts.map(|(post, visibility)| {
+            let title = post.title.as_deref().map(|title| cut(title, TITLE_BYTES_MAX).to_owned());
+            One { id: post.id, version: post.version, updated: post.updated, visibility: visibility.to_owned(), title, seen }
+        }));
+        // Of one post what was seen last, which stands behind.
+        self.posts.reverse();
+        self.posts.sort_by_key(|one| std::cmp::Reverse(one.id));
+        self.posts.dedup_by_key(|one| one.id);
+        self.posts.truncate(WATCHED_MAX);
+        self.posts.reverse();
     }
 
     /// A post that was seen, where it is another now.
@@ -110,9 +114,9 @@ impl Watched {
                 break;
             }
             let Some(one) = self.posts.get_mut(at) else { continue };
-            match api.get_if_there(&format!("/posts/{}.json", one.id)) {
+            match api.get_if_there::<Object<wire::Post>>(&format!("/posts/{}.json", one.id)) {
                 Ok(None) => gone.push(one.id),
-                Ok(Some(json)) => match Post::of(&json).filter(|post| post.id == one.id) {
+                Ok(Some(sent)) => match sent.0.and_then(Post::of).filter(|post| post.id == one.id) {
                     Some(post) if post.is_gone => gone.push(one.id),
                     Some(post) if one.differs(&post) => changes.push(one.now(section, &post)),
                     _ => {}

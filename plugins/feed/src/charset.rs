@@ -64,6 +64,9 @@ fn is_mostly_utf8(body: &[u8]) -> bool {
 
 /// Mostly UTF-8: what does not fit is read as Windows-1252. Hardly ever UTF-8: all of it is.
 fn mended(body: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(body) {
+        return without_nul(text.to_owned());
+    }
     if !is_mostly_utf8(body) {
         return without_nul(WINDOWS_1252.decode_without_bom_handling(body).0.into_owned());
     }
@@ -75,9 +78,8 @@ fn mended(body: &[u8]) -> String {
     without_nul(text)
 }
 
-fn without_nul(mut text: String) -> String {
-    text.retain(|c| c != '\0');
-    text
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "") } else { text }
 }
 
 #[cfg(test)]

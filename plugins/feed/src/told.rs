@@ -27,6 +27,9 @@ pub(crate) struct Source<'a> {
     /// Links that say nothing of which item is meant: the site's own, and what several items share.
     shared_links: BTreeSet<&'a str>,
     is_forum: bool,
+    /// Hosts of the feed and of the blog.
+    host: Option<String>,
+    blog_host: Option<String>,
 }
 
 /// What an item is known by, and what it says.
@@ -47,7 +50,10 @@ impl<'a> Source<'a> {
             }
         }
         shared_links.extend(document.link.as_deref());
-        Self { url, document, comments, is_ours, shared_links, is_forum: forum::is_forum(url, document) }
+        let (is_forum, host) = (forum::is_forum(url, document), host_of(url));
+        let mut source = Self { url, document, comments, is_ours, shared_links, is_forum, host, blog_host: None };
+        source.blog_host = host_of(source.blog());
+        source
     }
 
     /// The feed of the posts; ids of posts and of comments are told apart by it.
@@ -79,9 +85,12 @@ impl<'a> Source<'a> {
 
     /// A forum's links are its ids, and must stay the same when the board moves: they count from the host that the admin wrote.
     fn lasting(&self, id: &str) -> Option<NativeId> {
-        let now = self.document.link.as_deref().unwrap_or_default();
-        let link = Url::parse(id).ok().filter(|_| self.is_forum && (is_on_site(id, self.blog()) || is_on_site(id, now)))?;
-        let scope = Url::parse(self.blog()).ok()?.host_str().map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned())?;
+        if !self.is_forum {
+            return None;
+        }
+        let now = self.document.link.as_deref().and_then(host_of);
+        let link = Url::parse(id).ok().filter(|_| is_on_site(id, self.blog_host.as_deref()) || is_on_site(id, now.as_deref()))?;
+        let scope = bare(self.blog_host.as_deref()?).to_owned();
         let id = forum::lasting(&link);
         (id.len() <= ID_MAX).then_some(NativeId { scope, id })
     }
@@ -89,7 +98,7 @@ impl<'a> Source<'a> {
     /// An address on the blog's own host has no scope, so that all feeds of a site mean the same by it; any other id is
     /// whatever the feed's author wrote, and counts in that blog alone. There a post and a comment may both be `1`.
     fn native(&self, id: &str, is_comment: bool) -> NativeId {
-        let scope = match (is_on_site(id, self.blog()), id.contains(':') || !is_comment) {
+        let scope = match (is_on_site(id, self.blog_host.as_deref()), id.contains(':') || !is_comment) {
             (true, _) => String::new(),
             (false, true) => self.blog().to_owned(),
             (false, false) => format!("{}#comments", self.blog()),
@@ -107,13 +116,13 @@ impl<'a> Source<'a> {
         let ancestors = self.ancestors(item);
         let link = item.link.as_ref().filter(|link| is_web(link) && link.len() <= URL_MAX);
         // What comments may answer; a comment's own link may be its bare post, and another site's article is not this post.
-        let page = self.own_link(item).filter(|link| !is_comment && link.len() <= URL_MAX && is_on_site(link, self.url));
+        let page = self.own_link(item).filter(|link| !is_comment && link.len() <= URL_MAX && is_on_site(link, self.host.as_deref()));
         Interaction {
             aka: page.map(|page| self.native(page, false)).filter(|aka| *aka != native).into_iter().collect(),
             native,
             kind: if is_comment { "comment" } else { "post" }.to_owned(),
             visibility: "public".to_owned(),
-            author: author(self.blog(), &item.author, is_comment),
+            author: author(self.blog_host.as_deref().unwrap_or_default(), &item.author, is_comment),
             ours: if self.is_ours && !is_comment { Ours::Yes(None) } else { Ours::No },
             automated: "no".to_owned(),
             conversation: None,
@@ -170,20 +179,29 @@ fn is_web(link: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| link.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
 }
 
-/// An address on the same host, with or without `www.`.
-fn is_on_site(id: &str, blog: &str) -> bool {
-    let host = |url: &str| Url::parse(url).ok()?.host_str().map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned());
-    is_web(id) && host(id).is_some_and(|of_id| host(blog) == Some(of_id))
+fn host_of(url: &str) -> Option<String> {
+    Url::parse(url).ok()?.host_str().map(str::to_owned)
+}
+
+/// A host with or without `www.` is the same site.
+fn bare(host: &str) -> &str {
+    host.strip_prefix("www.").unwrap_or(host)
+}
+
+/// An address on this host.
+fn is_on_site(id: &str, host: Option<&str>) -> bool {
+    let Some(host) = host.filter(|_| is_web(id)) else { return false };
+    host_of(id).is_some_and(|of_id| bare(&of_id) == bare(host))
 }
 
 /// A feed knows writers by name alone, so a name is one writer per site. Who writes a post is what the blog says; who writes
 /// a comment is what a stranger says, so that the page they claim is nobody's anywhere else.
-fn author(url: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
+fn author(site: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
     let email =
         writer.email.as_deref().map(str::trim).filter(|email| email.contains('@') && email.len() <= WORDS_MAX && !forum::is_no_address(email));
     let name = writer.name.as_deref().map(|name| cut(&forum::name(name), WORDS_MAX).to_owned()).filter(|name| !name.is_empty());
     let page = writer.url.as_deref().filter(|page| page.len() <= ID_MAX && is_web(page));
-    let site = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let site = site.to_owned();
     let native = match (page, &name, email) {
         (Some(page), ..) => NativeId { scope: if is_comment { site } else { String::new() }, id: page.to_owned() },
         (_, Some(name), _) => NativeId { scope: site, id: name.clone() },

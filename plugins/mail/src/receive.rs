@@ -14,7 +14,7 @@ mod tame;
 #[cfg(test)]
 mod tests;
 
-use mail_parser::{Addr, Message, MessageParser, MessagePart, MimeHeaders};
+use mail_parser::{Addr, Header, Message, MessageParser, MessagePart, MimeHeaders};
 use membrana_sdk::connector::{Author, Change, Interaction, Origin, Ours, Raw};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, Attrs, Fault, NativeId, Result};
@@ -176,7 +176,7 @@ impl<'a> Mail<'a> {
             message_id: self.id.clone(),
             references,
             automated: self.automated.to_owned(),
-            null_return: self.message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>"),
+            null_return: header_raw(self.message, "Return-Path").is_some_and(|path| path.trim() == "<>"),
         };
         context.text()
     }
@@ -209,7 +209,7 @@ impl<'a> Mail<'a> {
         add("mail.mailbox", native.scope.rsplit_once(';').map(|(mailbox, _)| mailbox.to_owned()));
         let to = self.message.to().into_iter().chain(self.message.cc()).flat_map(|list| list.iter().take(16).filter_map(Address::of));
         add("mail.to", Some(to.map(|address| address.key()).take(16).collect::<Vec<_>>().join(", ")));
-        add("mail.list", self.message.header_raw("List-Id").map(one_line));
+        add("mail.list", header_raw(self.message, "List-Id").map(one_line));
         let truncated = self.truncated.as_ref().map(|t| t.bytes.map_or_else(|| "true".to_owned(), |bytes| bytes.to_string()));
         add("mail.truncated", truncated);
         add("mail.bounce-recipient", self.report.as_ref().and_then(|report| report.recipient.clone()));
@@ -262,6 +262,21 @@ fn without_headers(native: &NativeId, bytes: &[u8], received: u64) -> Interactio
     }
 }
 
+/// The last header of this name. The parser's own search makes a name of the text first, each time.
+fn named<'m>(message: &'m Message<'_>, name: &str) -> Option<&'m Header<'m>> {
+    message.headers().iter().rev().find(|header| header.name.as_str().eq_ignore_ascii_case(name))
+}
+
+/// As it was written, where that is UTF-8.
+fn raw<'m>(message: &'m Message<'_>, header: &Header<'_>) -> Option<&'m str> {
+    let range = header.offset_start as usize..header.offset_end as usize;
+    std::str::from_utf8(message.raw_message.get(range)?).ok()
+}
+
+fn header_raw<'m>(message: &'m Message<'_>, name: &str) -> Option<&'m str> {
+    raw(message, named(message, name)?)
+}
+
 fn first_usable(list: &mail_parser::Address<'_>) -> Option<Address> {
     list.iter().take(16).find_map(|address: &Addr<'_>| Address::of(address))
 }
@@ -273,7 +288,7 @@ fn one_line(text: &str) -> String {
 
 /// The first tag of Content-Language, if it looks like one.
 fn language(message: &Message<'_>) -> Option<String> {
-    let declared = message.header_raw("Content-Language")?.split(',').next()?.trim();
+    let declared = header_raw(message, "Content-Language")?.split(',').next()?.trim();
     let mut parts = declared.split('-');
     let primary = parts.next().is_some_and(|tag| (2..=3).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphabetic()));
     let rest = parts.all(|tag| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric()));

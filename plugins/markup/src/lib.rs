@@ -191,19 +191,42 @@ pub fn is_html(text: &str) -> bool {
 
 /// A text without what no reader sees: controls, and white space beyond one blank.
 pub fn tidy(text: &str) -> String {
-    let seen: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    seen.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut out = String::with_capacity(text.len());
+    tidy_onto(&mut out, text);
+    out
 }
 
 /// A text that is no markup, line by line.
 pub fn tidy_lines(text: &str) -> String {
-    let lines = text.lines().map(tidy).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join("\n")
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let end = out.len();
+        if end > 0 {
+            out.push('\n');
+        }
+        let begin = out.len();
+        tidy_onto(&mut out, line);
+        if out.len() == begin {
+            out.truncate(end);
+        }
+    }
+    out
+}
+
+/// As [`tidy`], behind what is there.
+fn tidy_onto(out: &mut String, text: &str) {
+    let begin = out.len();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if out.len() > begin {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
 }
 
 /// What a reader sees of a piece of HTML.
 pub fn plain(html: &str) -> String {
-    let (mut out, mut scanner) = (String::new(), Scanner::new(html));
+    let (mut out, mut scanner) = (String::with_capacity(html.len()), Scanner::new(html));
     while let Some(piece) = scanner.next() {
         match piece {
             Piece::Open(name, _, false) if HIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known)) => scanner.skip_to_close(name),
@@ -263,6 +286,13 @@ mod tests {
         assert_eq!(plain("<p>Perch&eacute;?</p><script>alert(1)</script><p>a<br>b &lt;c&gt; &#8217; &#146;</p>"), "Perché?\na\nb <c> ’ ’");
         assert_eq!(plain("1 < 2 & 3"), "1 < 2 & 3");
         assert_eq!(plain("a<script>if(a<b){x='</p>'}</SCRIPT ><p>Text</p><style>p>b{}</style>!<script>never closed <p>x"), "a\nText\n!");
+    }
+
+    #[test]
+    fn what_no_reader_sees_is_one_blank_or_nothing() {
+        assert_eq!(tidy(" a\u{0}\u{85}b \t\n c\u{a0}d "), "a b c d");
+        assert_eq!(tidy_lines("\n \r\na  b\r\n\u{0}\n c\n\n"), "a b\nc");
+        assert_eq!((tidy(" \u{0}"), tidy_lines("")), (String::new(), String::new()));
     }
 
     #[test]

@@ -3,15 +3,18 @@
 use std::cell::Cell;
 
 use membrana_sdk::http::{HttpError, Request, Response, send};
+use membrana_sdk::json::{Body, Object};
 use membrana_sdk::limits::{Allowance, refused_ms};
 use membrana_sdk::{Fault, Result, clock, state};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
 use crate::shapes::Account;
+use crate::{Section, wire};
 
+/// No call that can wait is begun with less time, or with less left of the server's limit. Units of time: milliseconds.
+const TIME_LEFT_MS: u64 = 10_000;
+const SHARE_LEFT: f64 = 0.1;
 /// How long it is believed whose token it is. Units: milliseconds.
 const ME_MS: u64 = 86_400_000;
 
@@ -45,10 +48,20 @@ impl Api {
         self.allowance.get()
     }
 
+    /// Little is left of the time, or of the server's limit: what can wait should.
+    pub(crate) fn is_scarce(&self) -> bool {
+        clock::remaining_ms() < TIME_LEFT_MS || self.allowance().is_some_and(|allowance| allowance.left < SHARE_LEFT)
+    }
+
     /// A GET whose answer is JSON of this shape.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let answer = self.call(Request::new("GET", format!("{}{path}", self.base)))?;
-        decoded(path, &answer)
+        Ok(self.get_with_body(path)?.0)
+    }
+
+    /// As [`Api::get`], with the answer as it was sent.
+    pub(crate) fn get_with_body<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Body)> {
+        let body = Body::new(self.call(Request::new("GET", format!("{}{path}", self.base)))?.body);
+        Ok((decoded(path, &body)?, body))
     }
 
     /// As [`Api::get`]; `None` where the thing is no longer there.
@@ -59,7 +72,7 @@ impl Api {
             404 | 410 => Ok(None),
             // Of one thing: its author blocks us, say.
             403 => Err(Fault::permanent("mastodon.forbidden", "the server does not show it")),
-            _ => decoded(path, &judged(answer, Call::Read)?).map(Some),
+            _ => decoded(path, &Body::new(judged(answer, Call::Read)?.body)).map(Some),
         }
     }
 
@@ -93,8 +106,8 @@ impl Api {
         if let Some(me) = known.filter(|me| me.base == self.base && clock::now().saturating_sub(me.at) < ME_MS) {
             return Ok(me.account);
         }
-        let json: Json = self.get("/api/v1/accounts/verify_credentials")?;
-        let account = Account::of(&json).ok_or_else(|| Fault::transient("mastodon.malformed", "verify_credentials: no account"))?;
+        let sent: Object<wire::Account> = self.get("/api/v1/accounts/verify_credentials")?;
+        let account = sent.0.and_then(Account::of).ok_or_else(|| Fault::transient("mastodon.malformed", "verify_credentials: no account"))?;
         let me = Me { account, base: self.base.clone(), at: clock::now() };
         let bytes = serde_json::to_vec(&me).map_err(|error| Fault::transient("mastodon.state", error))?;
         // `send` may only read; then it is asked again next time.
@@ -128,7 +141,7 @@ fn judged(answer: Response, call: Call) -> Result<Response> {
     }
 }
 
-fn decoded<T: DeserializeOwned>(path: &str, answer: &Response) -> Result<T> {
+fn decoded<T: DeserializeOwned>(path: &str, body: &Body) -> Result<T> {
     let path = path.split('?').next().unwrap_or_default();
-    membrana_sdk::json::read(&answer.body).map_err(|error| Fault::transient("mastodon.malformed", format!("{path}: {error}")))
+    body.read().map_err(|error| Fault::transient("mastodon.malformed", format!("{path}: {error}")))
 }

@@ -1,12 +1,13 @@
 //! Replies: to those addressed, never to more people than could read what is answered.
 
 use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::json::Object;
 use membrana_sdk::{Fault, NativeId, Result};
 use serde_json::{Value as Json, json};
 
-use crate::Section;
 use crate::api::Api;
 use crate::shapes::{ReplyContext, Status, no_wider_than, plain};
+use crate::{Section, wire};
 
 /// Every server allows so many; beyond it the server is asked. Units: characters.
 const LENGTH_SURE: u64 = 400;
@@ -109,14 +110,14 @@ pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -
     if let (Some(language), Some(object)) = (language, body.as_object_mut()) {
         object.insert("language".to_owned(), Json::from(language));
     }
-    let status: Json = api.post("/api/v1/statuses", key, &body)?;
-    let status = Status::of(&status).ok_or_else(|| Fault::outcome_unknown("the server answers without a status"))?;
+    let status: Object<wire::Status> = api.post("/api/v1/statuses", key, &body)?;
+    let status = status.0.and_then(Status::of).ok_or_else(|| Fault::outcome_unknown("the server answers without a status"))?;
     Ok(receipt(section, &status))
 }
 
 fn receipt(section: &Section, status: &Status) -> Receipt {
     let native = status.native(section);
-    let local = NativeId { scope: section.host(), id: status.id.clone() };
+    let local = NativeId { scope: section.host().to_owned(), id: status.id.clone() };
     Receipt { aka: Some(local).filter(|local| *local != native).into_iter().collect(), native, url: status.url.clone(), attrs: Vec::new() }
 }
 
@@ -128,14 +129,14 @@ fn words(text: &str) -> String {
 pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Option<Receipt>)> {
     let context = context(message)?;
     let me = api.me()?;
-    let own: Vec<Json> = api.get(&format!("/api/v1/accounts/{}/statuses?limit={LOOKED_THROUGH}", me.id))?;
+    let own: Vec<Object<wire::Status>> = api.get(&format!("/api/v1/accounts/{}/statuses?limit={LOOKED_THROUGH}", me.id))?;
     let wanted = words(&message.text);
     let is_it = |status: &Status| {
         let said = words(&plain(&status.content));
         status.in_reply_to_id.as_deref() == Some(context.id.as_str()) && said.ends_with(&wanted)
     };
     let is_whole = own.len() < usize::try_from(LOOKED_THROUGH).unwrap_or(0);
-    match own.iter().filter_map(Status::of).find(is_it) {
+    match own.into_iter().filter_map(|status| Status::of(status.0?)).find(is_it) {
         Some(status) => Ok((Sent::Yes, Some(receipt(section, &status)))),
         // Beyond the statuses looked through it could still be there.
         None => Ok((if is_whole { Sent::No } else { Sent::Unknown }, None)),

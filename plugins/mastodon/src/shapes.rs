@@ -1,14 +1,12 @@
-//! What the API sends, as far as it is used, and as an interaction. Other servers than Mastodon speak it too, and anybody
-//! may fill its fields: each item is read alone, what is missing, null or of another type is absent, and everything is cut
-//! to the bounds of the contract.
+//! What the API sends, as it is used, and as an interaction: each item is read alone, what is missing, null or of another type
+//! is absent, and everything is cut to the bounds of the contract.
 
 use membrana_sdk::connector::{Author, Interaction, Ours};
-use membrana_sdk::text::cut;
+use membrana_sdk::json::Field;
 use membrana_sdk::{Attachment, NativeId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
+use crate::{Section, wire};
 
 /// Units: bytes. The contract allows 1 KiB for ids and names, 4 KiB for addresses, subject and reply context.
 const ID_BYTES_MAX: usize = 1024;
@@ -34,15 +32,6 @@ pub(crate) struct Account {
     pub(crate) display_name: String,
     pub(crate) bot: bool,
     pub(crate) followers_count: f64,
-}
-
-/// Of a notification; kinds that are not known are passed over.
-#[derive(Debug)]
-pub(crate) struct Notification<'j> {
-    pub(crate) id: String,
-    pub(crate) kind: String,
-    /// What the server sent of the status; null where it is gone already.
-    pub(crate) status: &'j Json,
 }
 
 /// Of a status.
@@ -72,64 +61,58 @@ pub(crate) struct ReplyContext {
 }
 
 /// Empty where it is no text.
-fn text(of: &Json, key: &str, bytes_max: usize) -> String {
-    of.get(key).and_then(Json::as_str).map(|text| cut(text, bytes_max).to_owned()).unwrap_or_default()
+fn text(field: Field, bytes_max: usize) -> String {
+    within(field.into_text().unwrap_or_default(), bytes_max)
+}
+
+fn within(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
 }
 
 /// What must not be cut: absent where it is too long.
-fn whole(of: &Json, key: &str, bytes_max: usize) -> Option<String> {
-    of.get(key).and_then(Json::as_str).filter(|text| !text.is_empty() && text.len() <= bytes_max).map(str::to_owned)
+fn whole(field: Field, bytes_max: usize) -> Option<String> {
+    field.into_text().filter(|text| text.len() <= bytes_max)
 }
 
 /// Ids are text, and numbers on some servers.
-fn id(of: &Json, key: &str) -> Option<String> {
-    whole(of, key, LOCAL_ID_BYTES_MAX).or_else(|| of.get(key).and_then(Json::as_u64).map(|number| number.to_string()))
-}
-
-fn list<'a>(of: &'a Json, key: &str) -> &'a [Json] {
-    of.get(key).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+pub(crate) fn id(field: &Field) -> Option<String> {
+    let text = field.text().filter(|text| text.len() <= LOCAL_ID_BYTES_MAX).map(str::to_owned);
+    text.or_else(|| field.whole().map(|number| number.to_string()))
 }
 
 impl Account {
     /// None where it is none.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
-        let count = json.get("followers_count").and_then(Json::as_f64).filter(|count| count.is_finite() && *count >= 0.0);
+    pub(crate) fn of(sent: wire::Account) -> Option<Self> {
         Some(Self {
-            id: id(json, "id")?,
-            acct: whole(json, "acct", ACCT_BYTES_MAX).unwrap_or_default(),
-            url: whole(json, "url", URL_BYTES_MAX).unwrap_or_default(),
-            display_name: text(json, "display_name", NAME_BYTES_MAX),
-            bot: json.get("bot").and_then(Json::as_bool).unwrap_or(false),
-            followers_count: count.unwrap_or(0.0),
+            id: id(&sent.id)?,
+            acct: whole(sent.acct, ACCT_BYTES_MAX).unwrap_or_default(),
+            url: whole(sent.url, URL_BYTES_MAX).unwrap_or_default(),
+            display_name: text(sent.display_name, NAME_BYTES_MAX),
+            bot: sent.bot.flag(),
+            followers_count: sent.followers_count.number().filter(|count| count.is_finite() && *count >= 0.0).unwrap_or(0.0),
         })
-    }
-}
-
-impl<'j> Notification<'j> {
-    /// None where it is none.
-    pub(crate) fn of(json: &'j Json) -> Option<Self> {
-        let status = json.get("status").unwrap_or(&Json::Null);
-        Some(Self { id: id(json, "id")?, kind: text(json, "type", WORD_BYTES_MAX), status })
     }
 }
 
 impl Status {
     /// None where it is none.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
+    pub(crate) fn of(sent: wire::Status) -> Option<Self> {
+        let mentioned = sent.mentions.0.into_iter().flatten().take(4 * ACCTS_MAX).filter_map(|one| whole(one.0?.acct, ACCT_BYTES_MAX));
         Some(Self {
-            id: id(json, "id")?,
-            uri: whole(json, "uri", ID_BYTES_MAX).unwrap_or_default(),
-            url: whole(json, "url", URL_BYTES_MAX),
-            created_at: text(json, "created_at", WORD_BYTES_MAX),
-            edited_at: whole(json, "edited_at", WORD_BYTES_MAX),
-            in_reply_to_id: id(json, "in_reply_to_id"),
-            visibility: text(json, "visibility", WORD_BYTES_MAX),
-            language: whole(json, "language", WORD_BYTES_MAX),
-            content: text(json, "content", HTML_BYTES_MAX),
-            spoiler_text: text(json, "spoiler_text", SUBJECT_BYTES_MAX),
-            account: json.get("account").and_then(Account::of).unwrap_or_default(),
-            mentioned: list(json, "mentions").iter().take(4 * ACCTS_MAX).filter_map(|one| whole(one, "acct", ACCT_BYTES_MAX)).collect(),
-            media: list(json, "media_attachments").iter().take(MEDIA_MAX).map(media).collect(),
+            id: id(&sent.id)?,
+            uri: whole(sent.uri, ID_BYTES_MAX).unwrap_or_default(),
+            url: whole(sent.url, URL_BYTES_MAX),
+            created_at: text(sent.created_at, WORD_BYTES_MAX),
+            edited_at: whole(sent.edited_at, WORD_BYTES_MAX),
+            in_reply_to_id: id(&sent.in_reply_to_id),
+            visibility: text(sent.visibility, WORD_BYTES_MAX),
+            language: whole(sent.language, WORD_BYTES_MAX),
+            content: text(sent.content, HTML_BYTES_MAX),
+            spoiler_text: text(sent.spoiler_text, SUBJECT_BYTES_MAX),
+            account: sent.account.0.and_then(Account::of).unwrap_or_default(),
+            mentioned: mentioned.collect(),
+            media: sent.media_attachments.0.into_iter().flatten().take(MEDIA_MAX).map(|one| media(one.0.unwrap_or_default())).collect(),
         })
     }
 
@@ -179,64 +162,63 @@ pub(crate) fn no_wider_than(visibility: &str) -> &'static str {
 /// By its address; a status without a usable one has its local id.
 pub(crate) fn native(section: &Section, uri: &str, local: &str) -> NativeId {
     match uri {
-        "" => NativeId { scope: section.host(), id: local.to_owned() },
+        "" => NativeId { scope: section.host().to_owned(), id: local.to_owned() },
         uri => NativeId { scope: String::new(), id: uri.to_owned() },
     }
 }
 
-fn media(json: &Json) -> Attachment {
-    let kind = text(json, "type", WORD_BYTES_MAX);
+fn media(sent: wire::Media) -> Attachment {
+    let kind = text(sent.kind, WORD_BYTES_MAX);
     let media_type = if kind.is_empty() { "unknown".to_owned() } else { kind };
-    Attachment { name: None, media_type, size: None, url: whole(json, "url", URL_BYTES_MAX), media_ref: None }
+    Attachment { name: None, media_type, size: None, url: whole(sent.url, URL_BYTES_MAX), media_ref: None }
 }
 
 /// A status as everybody's word.
-pub(crate) fn interaction(section: &Section, status: &Status, me: &Account) -> Interaction {
-    let local = |id: &str| NativeId { scope: section.host(), id: id.to_owned() };
+pub(crate) fn interaction(section: &Section, status: Status, me: &Account) -> Interaction {
+    let local = |id: String| NativeId { scope: section.host().to_owned(), id };
     let visibility = status.audience();
     let is_own = !status.account.id.is_empty() && status.account.id == me.id;
     let (occurred, edited) = (moment(&status.created_at), status.edited_at.as_deref().and_then(moment));
-    let native = status.native(section);
+    let (native, reply_context) = (status.native(section), status.reply_context(me));
     Interaction {
-        aka: Some(local(&status.id)).filter(|id| *id != native).into_iter().collect(),
+        aka: Some(local(status.id)).filter(|id| *id != native).into_iter().collect(),
         native,
         kind: if visibility == "direct" { "direct" } else { "mention" }.to_owned(),
         visibility: visibility.to_owned(),
-        author: author(&status.account, &section.host()),
         ours: if is_own { Ours::Yes(None) } else { Ours::No },
         automated: if status.account.bot { "bot" } else { "no" }.to_owned(),
+        author: author(status.account, section.host()),
         conversation: None,
-        parent: status.in_reply_to_id.as_deref().map(local),
+        parent: status.in_reply_to_id.map(local),
         refs: Vec::new(),
-        subject: Some(status.spoiler_text.clone()).filter(|text| !text.is_empty()),
-        text: cut(&plain(&status.content), TEXT_BYTES_MAX).to_owned(),
+        subject: Some(status.spoiler_text).filter(|text| !text.is_empty()),
+        text: within(plain(&status.content), TEXT_BYTES_MAX),
         quoted: None,
-        language: status.language.clone(),
-        url: status.url.clone(),
-        attachments: status.media.clone(),
+        language: status.language,
+        url: status.url,
+        attachments: status.media,
         place: None,
         side: None,
         campaign: None,
         occurred: occurred.unwrap_or_else(membrana_sdk::clock::now),
         edited,
-        reply_context: status.reply_context(me),
+        reply_context,
         attrs: Vec::new(),
     }
 }
 
 /// None where nothing names the account.
-fn author(account: &Account, host: &str) -> Option<Author> {
+fn author(account: Account, host: &str) -> Option<Author> {
     let at = if account.acct.contains('@') { String::new() } else { format!("@{host}") };
     let handle = Some(format!("@{}{at}", account.acct)).filter(|_| !account.acct.is_empty());
-    let id = Some(account.url.clone()).filter(|url| !url.is_empty() && url.len() <= ID_BYTES_MAX).or_else(|| handle.clone())?;
+    let id = Some(&account.url).filter(|url| !url.is_empty() && url.len() <= ID_BYTES_MAX).or(handle.as_ref())?.clone();
+    let named = Some(account.display_name).filter(|name| !name.is_empty());
+    let name = named.or_else(|| account.acct.split('@').next().filter(|name| !name.is_empty()).map(str::to_owned));
     Some(Author {
         native: NativeId { scope: String::new(), id },
         handle,
-        name: [account.display_name.as_str(), account.acct.split('@').next().unwrap_or_default()]
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .map(str::to_owned),
-        url: Some(account.url.clone()).filter(|url| !url.is_empty()),
+        name,
+        url: Some(account.url).filter(|url| !url.is_empty()),
         email: None,
         phone: None,
         assurance: None,
@@ -263,8 +245,11 @@ pub(crate) fn plain(html: &str) -> String {
         rest = next;
     }
     text.push_str(rest);
-    for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&nbsp;", " "), ("&amp;", "&")] {
-        text = text.replace(entity, character);
+    if text.contains('&') {
+        for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&nbsp;", " "), ("&amp;", "&")]
+        {
+            text = text.replace(entity, character);
+        }
     }
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }

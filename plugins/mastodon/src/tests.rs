@@ -374,3 +374,32 @@ fn limited(remaining: u32) -> Vec<(String, String)> {
         [("x-ratelimit-limit", "300"), ("x-ratelimit-remaining", &remaining.to_string()), ("x-ratelimit-reset", "2026-06-01T00:00:00.000Z")];
     headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
+
+#[test]
+fn a_poll_takes_several_pages_and_a_fault_on_the_way_costs_none_of_them() {
+    // given four pages of 40, of which the third is refused at first
+    let n_refused = Rc::new(RefCell::new(0));
+    let refused = Rc::clone(&n_refused);
+    let calls = server(move |request| {
+        let from: u32 = request.url.rsplit_once("min_id=").and_then(|(_, id)| id.parse().ok()).unwrap_or(0);
+        if from == 80 && refused.replace(1) == 0 {
+            return answer(503, "");
+        }
+        let page = (from..(from + 40).min(130)).rev().map(|id| mention(id + 1, &status(&(id + 1).to_string(), "ciao", "null")));
+        answer(200, format!("[{}]", page.collect::<Vec<_>>().join(",")))
+    });
+    let cursor = r#"{"min_id":"0","is_history":true}"#;
+
+    // when
+    let first = Mastodon::poll(Some(cursor.to_owned()), 256, 4 << 20).unwrap();
+    let second = Mastodon::poll(Some(first.cursor.clone()), 256, 4 << 20).unwrap();
+
+    // then
+    let numbers = |changes: &[Change]| said(changes).iter().filter_map(|one| one.aka[0].id.parse().ok()).collect::<Vec<u32>>();
+    assert_eq!((numbers(&first.changes), first.more, first.backfill), ((1..=80).collect(), true, true));
+    assert_eq!((numbers(&second.changes), second.more, second.backfill), ((81..=130).collect(), false, true));
+    let pages = calls.borrow().iter().filter(|call| call.url.contains("/notifications")).count();
+    assert_eq!(pages, 5, "no page is read twice, but for the refused one");
+    let few = Mastodon::poll(Some(cursor.to_owned()), 79, 4 << 20).unwrap();
+    assert_eq!(few.changes.len(), 40, "no more than asked for");
+}

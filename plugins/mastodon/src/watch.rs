@@ -1,15 +1,16 @@
 //! Statuses seen lately, looked at again: was one edited, or taken back? The youngest always, the older ones by lot, for
 //! most edits and deletions come early. A second look is a favour: whatever goes wrong with it, the page goes on.
 
+use std::collections::BTreeSet;
+
 use membrana_sdk::connector::Change;
-use membrana_sdk::json;
+use membrana_sdk::json::{self, Object};
 use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
 use crate::api::Api;
 use crate::shapes::{Account, Status, interaction, native};
+use crate::{Section, wire};
 
 /// Statuses remembered; the oldest leave first.
 const WATCHED_MAX: usize = 200;
@@ -20,9 +21,6 @@ const LOOKS: usize = 5;
 const LOOKS_AT_YOUNGEST: usize = 2;
 /// Nobody edits what is older. Units: milliseconds.
 const AGE_MS_MAX: u64 = 14 * 86_400_000;
-/// No look is begun with less time, or with less left of the server's limit.
-const TIME_LEFT_MS: u64 = 10_000;
-const SHARE_LEFT: f64 = 0.1;
 
 /// What is watched, oldest first.
 #[derive(Debug, Default)]
@@ -30,6 +28,8 @@ pub(crate) struct Watched {
     statuses: Vec<One>,
     /// As it is in the state; what did not change is not written.
     stored: Vec<u8>,
+    /// Units: ms since 1970.
+    now: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,11 +46,12 @@ impl Watched {
     /// What cannot be read is forgotten.
     pub(crate) fn read() -> Self {
         let stored = state::get("watched").unwrap_or_default();
-        Self { statuses: serde_json::from_slice(&stored).unwrap_or_default(), stored }
+        Self { statuses: serde_json::from_slice(&stored).unwrap_or_default(), stored, now: clock::now() }
     }
 
     /// Never fails: without it an edit is overlooked, no more.
     pub(crate) fn keep(&mut self) {
+        self.settle();
         let bytes = json::newest_within(&mut self.statuses, BYTES_MAX);
         let is_same = bytes == self.stored || self.statuses.is_empty() && self.stored.is_empty();
         if !is_same && state::set("watched", &bytes).is_err() {
@@ -59,32 +60,38 @@ impl Watched {
     }
 
     pub(crate) fn add(&mut self, status: &Status) {
-        self.statuses.retain(|one| one.id != status.id);
         let (id, uri, edited) = (status.id.clone(), status.uri.clone(), status.edited_at.clone());
-        self.statuses.push(One { id, uri, edited, seen: clock::now() });
-        let n_over = self.statuses.len().saturating_sub(WATCHED_MAX);
-        self.statuses.drain(..n_over);
+        self.statuses.push(One { id, uri, edited, seen: self.now });
+    }
+
+    /// Each once, as it was seen last, and no more than are watched.
+    fn settle(&mut self) {
+        let mut ids = BTreeSet::new();
+        let mut newest: Vec<One> = self.statuses.drain(..).rev().filter(|one| ids.insert(one.id.clone())).take(WATCHED_MAX).collect();
+        newest.reverse();
+        self.statuses = newest;
     }
 
     /// What became of a few.
     pub(crate) fn look_again(&mut self, section: &Section, api: &Api, me: &Account) -> Vec<Change> {
+        self.settle();
         let mut changes = Vec::new();
         let mut gone = Vec::new();
         for at in self.chosen() {
-            if clock::remaining_ms() < TIME_LEFT_MS || api.allowance().is_some_and(|allowance| allowance.left < SHARE_LEFT) {
+            if api.is_scarce() {
                 break;
             }
             let Some(one) = self.statuses.get_mut(at) else { continue };
-            match api.get_if_there::<Json>(&format!("/api/v1/statuses/{}", one.id)) {
+            match api.get_if_there::<Object<wire::Status>>(&format!("/api/v1/statuses/{}", one.id)) {
                 Ok(None) => {
                     changes.push(Change::Gone(native(section, &one.uri, &one.id)));
                     gone.push(one.id.clone());
                 }
-                Ok(Some(json)) => {
-                    let edited = Status::of(&json).filter(|status| status.id == one.id && status.edited_at != one.edited);
+                Ok(Some(sent)) => {
+                    let edited = sent.0.and_then(Status::of).filter(|status| status.id == one.id && status.edited_at != one.edited);
                     if let Some(status) = edited {
                         one.edited.clone_from(&status.edited_at);
-                        changes.push(Change::Upsert(interaction(section, &status, me)));
+                        changes.push(Change::Upsert(interaction(section, status, me)));
                     }
                 }
                 // What concerns the server or the token concerns the others too.
@@ -98,7 +105,7 @@ impl Watched {
 
     /// Places of the youngest, and of some older ones drawn by the clock, so that no turn must be remembered.
     fn chosen(&self) -> Vec<usize> {
-        let now = clock::now();
+        let now = self.now;
         let young = |one: &One| one.seen == 0 || now.saturating_sub(one.seen) <= AGE_MS_MAX;
         let mut places: Vec<usize> = self.statuses.iter().enumerate().filter(|(_, one)| young(one)).map(|(at, _)| at).rev().collect();
         let mut chosen: Vec<usize> = places.drain(..LOOKS_AT_YOUNGEST.min(places.len())).collect();

@@ -4,8 +4,10 @@
 use std::cell::RefCell;
 
 use membrana_sdk::http::{Request, Response, send};
+use membrana_sdk::json::Body;
 use membrana_sdk::limits::refused_ms;
 use membrana_sdk::{Fault, Result};
+use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 use crate::Section;
@@ -30,17 +32,23 @@ impl Api {
         Self { base: section.base().to_owned(), username: section.username.clone(), cookies: RefCell::default() }
     }
 
-    /// A GET whose answer is JSON; `None` where the thing is no longer there.
-    pub(crate) fn get(&self, path: &str) -> Result<Option<Json>> {
+    /// A GET whose answer is JSON of this shape; `None` where the thing is no longer there.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        Ok(self.get_with_body(path)?.map(|(shape, _)| shape))
+    }
+
+    /// As [`Api::get`], with the answer as it was sent.
+    pub(crate) fn get_with_body<T: DeserializeOwned>(&self, path: &str) -> Result<Option<(T, Body)>> {
         let request = Request::new("GET", format!("{}{path}", self.base)).header("accept", "application/json");
         let answer = send(&request).map_err(|error| error.fault("misago"))?;
         match answer.status {
             404 | 410 => Ok(None),
             401 | 403 => Err(Fault::config("misago.closed", format!("the forum shows nothing to visitors: {}", words(&answer)))),
             _ => {
-                let answer = read(answer)?;
+                let body = Body::new(read(answer)?.body);
                 let path = path.split('?').next().unwrap_or_default();
-                membrana_sdk::json::read(&answer.body).map(Some).map_err(|error| Fault::transient("misago.malformed", format!("{path}: {error}")))
+                let shape = body.read().map_err(|error| Fault::transient("misago.malformed", format!("{path}: {error}")))?;
+                Ok(Some((shape, body)))
             }
         }
     }
@@ -63,7 +71,7 @@ impl Api {
     }
 
     /// Writes a post, as the account. A lost answer is an unknown outcome.
-    pub(crate) fn write(&self, path: &str, body: &Json) -> Result<Json> {
+    pub(crate) fn write<T: DeserializeOwned>(&self, path: &str, body: &Json) -> Result<T> {
         self.log_in()?;
         let answer = send(&self.change(path, body)).map_err(|error| error.fault_of_write("misago"))?;
         match answer.status {

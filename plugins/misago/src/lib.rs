@@ -8,6 +8,7 @@ mod api;
 mod say;
 mod shapes;
 mod walk;
+mod wire;
 
 use membrana_sdk::connector::{Message, Page, Receipt, Sent};
 use membrana_sdk::json;
@@ -30,11 +31,16 @@ pub(crate) struct Section {
     first_fetch: Option<String>,
     #[serde(default)]
     import_days: Option<u64>,
+    /// Of `base_url`.
+    #[serde(skip)]
+    host: String,
 }
 
 impl Section {
     fn read() -> Result<Self> {
-        json::section("misago")
+        let mut section: Self = json::section("misago")?;
+        section.host = Url::parse(&section.base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        Ok(section)
     }
 
     /// Without a slash at its end.
@@ -44,8 +50,7 @@ impl Section {
 
     /// An id of this forum.
     pub(crate) fn native(&self, id: String) -> NativeId {
-        let scope = Url::parse(&self.base_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        NativeId { scope: scope.unwrap_or_default(), id }
+        NativeId { scope: self.host.clone(), id }
     }
 
     pub(crate) fn is_us(&self, username: &str) -> bool {

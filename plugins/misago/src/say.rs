@@ -1,13 +1,14 @@
 //! Replies in the thread.
 
 use membrana_sdk::connector::{Message, Receipt, Sent};
+use membrana_sdk::json::Object;
 use membrana_sdk::{Fault, Result};
 use serde_json::json;
 
-use crate::Section;
 use crate::api::Api;
 use crate::shapes::{Post, ReplyContext, Thread};
 use crate::walk::posts;
+use crate::{Section, wire};
 
 /// Clocks differ, and answers take their time. Units: milliseconds.
 const CLOCK_SLACK_MS: u64 = 300_000;
@@ -25,8 +26,8 @@ pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Re
     if message.kind != "reply" || message.to.as_ref().is_some_and(|to| to.visibility == "direct") {
         return Err(Fault::unsupported("anything but a reply that everybody sees"));
     }
-    let answer = api.write(&format!("/api/threads/{}/posts/", context.thread), &json!({ "post": message.text }))?;
-    let post = Post::of(&answer).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))?;
+    let answer: Object<wire::Post> = api.write(&format!("/api/threads/{}/posts/", context.thread), &json!({ "post": message.text }))?;
+    let post = answer.0.and_then(Post::of).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))?;
     Ok(receipt(section, &post))
 }
 
@@ -37,7 +38,8 @@ fn receipt(section: &Section, post: &Post) -> Receipt {
 /// Reads the end of the thread for the same words by us, since the action was made.
 pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Option<Receipt>)> {
     let context = context(message)?;
-    let Some(thread) = api.get(&format!("/api/threads/{}/", context.thread))?.as_ref().and_then(Thread::of) else {
+    let sent = api.get::<Object<wire::Thread>>(&format!("/api/threads/{}/", context.thread))?;
+    let Some(thread) = sent.and_then(|sent| Thread::of(&sent.0?)) else {
         return Ok((Sent::Unknown, None));
     };
     let since = message.created.saturating_sub(CLOCK_SLACK_MS);
@@ -45,7 +47,7 @@ pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(
     let first = thread.pages.saturating_sub(PAGES_MAX - 1).max(1);
     for page in (first..=thread.pages).rev() {
         let Some(posts) = posts(api, thread.id, page)? else { return Ok((Sent::Unknown, None)) };
-        let all: Vec<Post> = posts.iter().filter_map(Post::of).filter(|post| !post.is_event).collect();
+        let all: Vec<Post> = posts.into_iter().filter_map(|post| Post::of(post.0?)).filter(|post| !post.is_event).collect();
         let ours = all.iter().filter(|post| section.is_us(&post.username) && post.posted.is_none_or(|posted| posted >= since));
         for post in ours {
             if post.words().0.split_whitespace().eq(message.text.split_whitespace()) {

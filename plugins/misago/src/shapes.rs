@@ -1,14 +1,14 @@
-//! Threads and posts as the API sends them, and as interactions. Each field is read alone: what is missing, null or of another
+//! Threads and posts as they are used, and as interactions. Each field is read alone: what is missing, null or of another
 //! type is absent, and everything is cut to the bounds of the contract.
 
 use membrana_markup::{parted, plain};
 use membrana_sdk::connector::{Author, Interaction, Ours};
+use membrana_sdk::json::Field;
 use membrana_sdk::text::cut;
 use membrana_sdk::{NativeId, clock};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
+use crate::{Section, wire};
 
 /// Units: bytes.
 const NAME_BYTES_MAX: usize = 512;
@@ -51,33 +51,25 @@ pub(crate) struct ReplyContext {
     pub(crate) thread: u64,
 }
 
-pub(crate) fn id(of: &Json) -> Option<u64> {
-    of.get("id").and_then(Json::as_u64)
-}
-
-fn text<'j>(of: &'j Json, pointer: &str) -> Option<&'j str> {
-    of.pointer(pointer).and_then(Json::as_str).filter(|text| !text.is_empty())
-}
-
-fn flag(of: &Json, key: &str) -> bool {
-    of.get(key).and_then(Json::as_bool).unwrap_or(false)
+fn short(field: &Field, bytes_max: usize) -> Option<String> {
+    field.text().map(|text| cut(text, bytes_max).to_owned())
 }
 
 /// Units: milliseconds since 1970.
-fn moment(of: &Json, pointer: &str) -> Option<u64> {
-    u64::try_from(text(of, pointer)?.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+fn moment(field: &Field) -> Option<u64> {
+    u64::try_from(field.text()?.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
 }
 
 impl Thread {
     /// None where it is none.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
+    pub(crate) fn of(sent: &wire::Thread) -> Option<Self> {
         Some(Self {
-            id: id(json)?,
-            title: cut(text(json, "/title").unwrap_or_default(), SUBJECT_BYTES_MAX).to_owned(),
-            last_post: json.get("last_post").and_then(Json::as_u64)?,
-            last_on: moment(json, "/last_post_on"),
-            pages: json.get("pages").and_then(Json::as_u64).unwrap_or(1).max(1),
-            is_pinned: json.get("weight").and_then(Json::as_u64).unwrap_or(0) > 0,
+            id: sent.id.whole()?,
+            title: short(&sent.title, SUBJECT_BYTES_MAX).unwrap_or_default(),
+            last_post: sent.last_post.whole()?,
+            last_on: moment(&sent.last_post_on),
+            pages: sent.pages.whole().unwrap_or(1).max(1),
+            is_pinned: sent.weight.whole().unwrap_or(0) > 0,
         })
     }
 
@@ -88,21 +80,22 @@ impl Thread {
 
 impl Post {
     /// None where it is none.
-    pub(crate) fn of(json: &Json) -> Option<Self> {
-        let edits = json.get("edits").and_then(Json::as_u64).unwrap_or(0);
+    pub(crate) fn of(sent: wire::Post) -> Option<Self> {
+        // Who closed their account has left a name.
+        let poster = sent.poster.0.unwrap_or_default();
+        let username = short(&poster.username, NAME_BYTES_MAX).or_else(|| short(&sent.poster_name, NAME_BYTES_MAX));
         Some(Self {
-            id: id(json)?,
-            is_event: flag(json, "is_event"),
-            posted: moment(json, "/posted_on"),
-            edited: moment(json, "/updated_on").filter(|_| edits > 0),
-            username: cut(text(json, "/poster/username").or_else(|| text(json, "/poster_name")).unwrap_or_default(), NAME_BYTES_MAX).to_owned(),
-            // Who closed their account has left a name.
-            user_id: json.pointer("/poster/id").and_then(Json::as_u64),
-            name: text(json, "/poster/real_name").map(|name| cut(name, NAME_BYTES_MAX).to_owned()),
-            profile: text(json, "/poster/url").map(str::to_owned),
-            is_unapproved: flag(json, "is_unapproved"),
-            content: text(json, "/content").filter(|_| !flag(json, "is_hidden")).map(str::to_owned),
-            path: text(json, "/url/index").map(str::to_owned),
+            id: sent.id.whole()?,
+            is_event: sent.is_event.flag(),
+            posted: moment(&sent.posted_on),
+            edited: moment(&sent.updated_on).filter(|_| sent.edits.whole().unwrap_or(0) > 0),
+            username: username.unwrap_or_default(),
+            user_id: poster.id.whole(),
+            name: short(&poster.real_name, NAME_BYTES_MAX),
+            profile: poster.url.into_text(),
+            is_unapproved: sent.is_unapproved.flag(),
+            content: sent.content.into_text().filter(|_| !sent.is_hidden.flag()),
+            path: sent.url.0.and_then(|url| url.index.into_text()),
         })
     }
 

@@ -3,14 +3,13 @@
 //! walk is read again from there, and what was told before is a repeat to the host.
 
 use membrana_sdk::connector::{Change, Page};
-use membrana_sdk::json;
+use membrana_sdk::json::{self, Body, Object};
 use membrana_sdk::{Fault, Result, clock};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
-use crate::Section;
 use crate::api::Api;
-use crate::shapes::{Post, Thread, id};
+use crate::shapes::{Post, Thread};
+use crate::{Section, wire};
 
 /// Calls in one poll; no further one is begun with less time. Units of time: milliseconds.
 const CALLS_MAX: usize = 20;
@@ -112,12 +111,13 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
 /// A page of the list, and where it goes on. A list that begins behind its end is none.
 fn threads(api: &Api, start: u64) -> Result<(Vec<Thread>, Option<u64>)> {
     let path = if start == 0 { "/api/threads/".to_owned() } else { format!("/api/threads/?start={start}") };
-    let Some(json) = api.get(&path)? else { return Ok((Vec::new(), None)) };
-    let Some(results) = json.get("results").and_then(Json::as_array) else {
+    let Some(sent) = api.get::<Object<wire::Threads>>(&path)? else { return Ok((Vec::new(), None)) };
+    let wire::Threads { results, next } = sent.0.unwrap_or_default();
+    let Some(results) = results.0 else {
         return Err(Fault::transient("misago.malformed", "threads: no list of threads"));
     };
-    let threads = results.iter().take(THREADS_MAX).filter_map(Thread::of).collect();
-    Ok((threads, json.get("next").and_then(Json::as_u64).filter(|next| start == 0 || *next < start)))
+    let threads = results.iter().take(THREADS_MAX).filter_map(|thread| Thread::of(thread.0.as_ref()?)).collect();
+    Ok((threads, next.whole().filter(|next| start == 0 || *next < start)))
 }
 
 /// Queues what moved; the list ends where it reaches what is known. Pinned threads stand on top, whatever their age.
@@ -133,16 +133,24 @@ fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk) -> Result<()> {
     Ok(())
 }
 
-/// The thread as it comes with a page of its posts, and the posts; none where it is gone.
-pub(crate) fn posts(api: &Api, thread: u64, page: u64) -> Result<Option<Vec<Json>>> {
-    Ok(page_of(api, thread, page)?.map(|(_, posts)| posts))
+/// The posts of a page of a thread, as they were sent; none where it is gone.
+pub(crate) fn posts(api: &Api, thread: u64, page: u64) -> Result<Option<Vec<Object<wire::Post>>>> {
+    Ok(page_of(api, thread, page)?.map(|page| page.posts))
 }
 
-fn page_of(api: &Api, thread: u64, page: u64) -> Result<Option<(Thread, Vec<Json>)>> {
-    let Some(mut json) = api.get(&format!("/api/threads/{thread}/posts/?page={page}"))? else { return Ok(None) };
-    let head = Thread::of(&json);
-    match (head, json.pointer_mut("/post_set/results").map(Json::take)) {
-        (Some(head), Some(Json::Array(posts))) => Ok(Some((head, posts))),
+/// A page of a thread.
+struct Shown {
+    thread: Thread,
+    posts: Vec<Object<wire::Post>>,
+    body: Body,
+}
+
+fn page_of(api: &Api, thread: u64, page: u64) -> Result<Option<Shown>> {
+    let path = format!("/api/threads/{thread}/posts/?page={page}");
+    let Some((sent, body)) = api.get_with_body::<Object<wire::Thread>>(&path)? else { return Ok(None) };
+    let sent = sent.0.unwrap_or_default();
+    match (Thread::of(&sent), sent.post_set.0.and_then(|set| set.results.0)) {
+        (Some(thread), Some(posts)) => Ok(Some(Shown { thread, posts, body })),
         _ => Err(Fault::transient("misago.malformed", "posts: no thread with a list of posts")),
     }
 }
@@ -169,12 +177,14 @@ impl<'s> Round<'s> {
 
     /// Tells what is new on a page, newest first; what is to be read of this thread then, if anything.
     fn read_posts(&mut self, api: &Api, cursor: &Cursor, turn: Turn) -> Result<Option<Turn>> {
-        let Some((thread, page)) = page_of(api, turn.thread, turn.page)? else { return Ok(None) };
-        let first = page.iter().filter_map(Post::of).find(|post| !post.is_event).map(|post| post.id).filter(|_| turn.page == 1);
+        let Some(Shown { thread, posts, body }) = page_of(api, turn.thread, turn.page)? else { return Ok(None) };
+        let is_post = |sent: &&wire::Post| sent.id.whole().is_some() && !sent.is_event.flag();
+        let first = posts.iter().filter_map(|sent| sent.0.as_ref()).find(is_post).and_then(|sent| sent.id.whole()).filter(|_| turn.page == 1);
         let mut is_end = turn.page <= 1;
-        for json in page.iter().rev() {
-            let Some(number) = id(json) else {
-                self.unreadable(turn, json);
+        for (at, sent) in posts.into_iter().enumerate().rev() {
+            let sent = sent.0.unwrap_or_default();
+            let Some(number) = sent.id.whole() else {
+                self.unreadable(turn, &body, at);
                 continue;
             };
             if turn.below.is_some_and(|below| number >= below) {
@@ -188,7 +198,7 @@ impl<'s> Round<'s> {
                 // What lies below comes with the next poll.
                 return Ok(Some(Turn { below: Some(number.saturating_add(1)), ..turn }));
             }
-            match Post::of(json).filter(|post| !post.is_event) {
+            match Post::of(sent).filter(|post| !post.is_event) {
                 Some(post) if cursor.is_too_old(post.posted) => is_end = true,
                 Some(post) => self.tell(&post, &thread, first == Some(post.id)),
                 None => {}
@@ -207,9 +217,8 @@ impl<'s> Round<'s> {
         self.told.push((post.id, Change::Upsert(about)));
     }
 
-    fn unreadable(&mut self, turn: Turn, json: &Json) {
-        let mut head = json.to_string().into_bytes();
-        head.truncate(HEAD_BYTES);
+    fn unreadable(&mut self, turn: Turn, body: &Body, at: usize) {
+        let head = body.head(&format!("/post_set/results/{at}"), HEAD_BYTES);
         let native = self.section.native(format!("thread/{}/page/{}", turn.thread, turn.page));
         self.told.push((u64::MAX, Change::Unreadable((native, "a post without an id".to_owned(), head))));
     }

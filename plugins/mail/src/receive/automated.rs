@@ -2,15 +2,16 @@
 //! `no`, so in doubt a machine is assumed.
 //! Source: RFC 3834, RFC 3464, RFC 2919, RFC 2369; the Exchange and Gmail headers as their vendors document them.
 
-use mail_parser::{HeaderValue, Message, MimeHeaders};
+use mail_parser::{Header, HeaderValue, Message, MimeHeaders};
 use membrana_sdk::text::cut;
 
+use super::{named, raw};
 use crate::address::Address;
 
 /// The classification.
 pub(crate) fn classify(message: &Message<'_>, from: Option<&Address>) -> &'static str {
-    let header = |name: &'static str| first_words(message, name);
-    let has = |name: &'static str| message.header(name).is_some();
+    let header = |name: &str| first_words(message, name);
+    let has = |name: &str| named(message, name).is_some();
     let local = from.map(Address::local_part).unwrap_or_default();
     let is_daemon = matches!(local.as_str(), "mailer-daemon" | "postmaster");
     let null_return = header("Return-Path") == "<>";
@@ -63,12 +64,10 @@ fn is_no_reply(local: &str) -> bool {
 }
 
 /// The raw value in lower case, comments and all, bounded.
-fn first_words(message: &Message<'_>, name: &'static str) -> String {
-    let raw = message.header_raw(name).map(str::to_owned).or_else(|| match message.header(name) {
-        Some(HeaderValue::Text(text)) => Some(text.to_string()),
-        _ => None,
-    });
-    cut(raw.unwrap_or_default().trim(), 128).to_lowercase()
+fn first_words(message: &Message<'_>, name: &str) -> String {
+    let text = |header: &Header<'_>| if let HeaderValue::Text(text) = &header.value { Some(text.to_string()) } else { None };
+    let value = named(message, name).and_then(|header| raw(message, header).map(str::to_owned).or_else(|| text(header)));
+    cut(value.unwrap_or_default().trim(), 128).to_lowercase()
 }
 
 const AWAY: &[&str] = &[

@@ -5,6 +5,8 @@ use mail_parser::{HeaderValue, Message};
 use membrana_sdk::NativeId;
 use sha2::{Digest, Sha256};
 
+use super::{header_raw, named};
+
 /// The contract allows 1 KiB for an id.
 const ID_BYTES_MAX: usize = 900;
 /// The contract allows 64 further ancestors.
@@ -37,7 +39,7 @@ pub(crate) fn native(id: impl Into<String>) -> NativeId {
 
 /// The mail's own id, or one made from what does not change when a mailbox is moved.
 pub(crate) fn own_id(message: Option<&Message<'_>>, raw: &[u8]) -> String {
-    let declared = message.and_then(|m| all(m.header("Message-ID")).into_iter().next());
+    let declared = message.and_then(|m| all(named(m, "Message-ID").map(|header| &header.value)).into_iter().next());
     declared.unwrap_or_else(|| format!("{MADE_UP_PREFIX}{}@invalid>", content(message, raw)))
 }
 
@@ -56,7 +58,7 @@ fn content(message: Option<&Message<'_>>, raw: &[u8]) -> String {
     let body = message.and_then(|m| m.parts.first()).map_or(0, |part| part.offset_body as usize);
     let mut hash = Sha256::new();
     for name in ["Date", "From", "Subject"] {
-        hash.update(message.and_then(|m| m.header_raw(name)).unwrap_or_default().trim());
+        hash.update(message.and_then(|m| header_raw(m, name)).unwrap_or_default().trim());
         hash.update([0]);
     }
     let body = raw.get(body..).unwrap_or(raw);

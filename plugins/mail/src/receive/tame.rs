@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr_iter;
+
 const HEADER_BYTES_MAX: usize = 256 << 10;
 /// Multiparts and enclosed mails, counted over the whole mail.
 const CONTAINERS_MAX: usize = 100;
@@ -28,10 +30,9 @@ pub(crate) fn tame(raw: &[u8]) -> Cow<'_, [u8]> {
 
 /// Where the body starts; the length where there is none.
 fn header_end(raw: &[u8]) -> usize {
-    let lines = raw.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-    let mut ends = lines.filter_map(|at| match raw.get(at..)? {
-        [b'\n', ..] => Some(at + 1),
-        [b'\r', b'\n', ..] => Some(at + 2),
+    let mut ends = memchr_iter(b'\n', raw).filter_map(|at| match raw.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
         _ => None,
     });
     ends.next().unwrap_or(raw.len())
@@ -41,10 +42,10 @@ fn header_end(raw: &[u8]) -> usize {
 fn containers_end(raw: &[u8]) -> usize {
     const NAME: &[u8] = b"content-type:";
     let mut containers = 0;
-    let mut at = 0;
-    for line in raw.split_inclusive(|&byte| byte == b'\n') {
+    for at in std::iter::once(0).chain(memchr_iter(b'\n', raw).map(|end| end + 1)) {
+        let line = raw.get(at..).unwrap_or_default();
         if line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
-            let rest = raw.get(at + NAME.len()..).unwrap_or_default();
+            let rest = line.get(NAME.len()..).unwrap_or_default();
             let kind = rest.get(..TYPE_BYTES.min(rest.len())).unwrap_or_default().trim_ascii_start();
             let is = |name: &[u8]| kind.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name));
             containers += usize::from(is(b"multipart/") || is(b"message/"));
@@ -52,7 +53,6 @@ fn containers_end(raw: &[u8]) -> usize {
                 return at;
             }
         }
-        at += line.len();
     }
     raw.len()
 }

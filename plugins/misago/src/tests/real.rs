@@ -57,7 +57,7 @@ fn a_thread_comes_in_and_a_reply_goes_out() {
     as_user(&base, "anna", &password);
     let section = crate::Section::read().unwrap();
     let body = json!({ "category": 3, "title": "Bolletta doppia a marzo", "post": "Ho pagato **due** volte! Perché?" });
-    let opened = crate::api::Api::new(&section).write("/api/threads/", &body).unwrap();
+    let opened: serde_json::Value = crate::api::Api::new(&section).write("/api/threads/", &body).unwrap();
 
     as_user(&base, "support", &password);
     let page = Misago::poll(Some(cursor), 100, 1 << 20).unwrap();

@@ -1,0 +1,137 @@
+//! Notifications, walked forward by `min_id` from the one known last. Some pages a poll; the rest with the next.
+
+use membrana_sdk::connector::{Change, Page};
+use membrana_sdk::json::{self, Body, Object};
+use membrana_sdk::{Fault, NativeId};
+use serde::{Deserialize, Serialize};
+
+use crate::api::Api;
+use crate::shapes::{self, Account, Status, id};
+use crate::watch::Watched;
+use crate::{Section, wire};
+
+/// Notifications in one page of the API.
+const PAGE: usize = 40;
+/// Pages in one poll.
+const PAGES_MAX: usize = 6;
+/// Kept of what cannot be read. Units: bytes.
+const HEAD_BYTES: usize = 64 << 10;
+/// An interaction is about so long without its text. Units: bytes.
+const REST_BYTES: usize = 1000;
+
+/// Where to go on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Cursor {
+    min_id: String,
+    /// History is still being walked.
+    #[serde(default)]
+    is_history: bool,
+}
+
+pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items: u32, max_bytes: u32) -> membrana_sdk::Result<Page> {
+    let Some(mut cursor) = json::cursor::<Cursor>("mastodon", cursor)? else { return begin(section, api) };
+    let backfill = cursor.is_history;
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+    let (n_items_max, n_bytes_max) = (number(max_items), number(max_bytes));
+    let limit = PAGE.min(n_items_max);
+    let first = Notifications::ask(api, &cursor.min_id, limit)?;
+    let mut round = Round { section, me: api.me()?, watched: Watched::read(), changes: Vec::new(), n_bytes: 0 };
+    let mut more = round.take(&mut cursor, first);
+    for _ in 1..PAGES_MAX {
+        let is_full = round.changes.len() + limit > n_items_max || round.n_bytes >= n_bytes_max;
+        if !more || is_full || api.is_scarce() {
+            break;
+        }
+        // What was read is told; the next poll meets the fault, if it lasts.
+        let Ok(next) = Notifications::ask(api, &cursor.min_id, limit) else { break };
+        more = round.take(&mut cursor, next);
+    }
+    if !more {
+        cursor.is_history = false;
+        if !backfill {
+            round.changes.extend(round.watched.look_again(section, api, &round.me));
+        }
+    }
+    round.watched.keep();
+    let encoded = json::cursor_text("mastodon", &cursor)?;
+    Ok(Page { changes: round.changes, cursor: encoded, more, backfill, next_poll_ms: None, allowance: api.allowance() })
+}
+
+/// The first look: from now on, or from the beginning as history.
+fn begin(section: &Section, api: &Api) -> membrana_sdk::Result<Page> {
+    api.me()?;
+    let is_history = section.imports();
+    let newest: Vec<Object<wire::Notification>> = if is_history { Vec::new() } else { api.get("/api/v1/notifications?limit=1")? };
+    let min_id = match newest.first() {
+        None => "0".to_owned(),
+        Some(newest) => id_of(newest).ok_or_else(|| Fault::transient("mastodon.malformed", "the newest notification has no id"))?,
+    };
+    let cursor = json::cursor_text("mastodon", &Cursor { min_id, is_history })?;
+    Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: api.allowance() })
+}
+
+fn id_of(notification: &Object<wire::Notification>) -> Option<String> {
+    id(&notification.0.as_ref()?.id)
+}
+
+/// A page of them.
+struct Notifications {
+    /// Newest first.
+    all: Vec<Object<wire::Notification>>,
+    body: Body,
+    /// The newest; none where there are none.
+    last: Option<String>,
+    is_whole: bool,
+}
+
+impl Notifications {
+    fn ask(api: &Api, min_id: &str, limit: usize) -> membrana_sdk::Result<Self> {
+        let path = format!("/api/v1/notifications?types[]=mention&limit={limit}&min_id={min_id}");
+        let (all, body) = api.get_with_body::<Vec<Object<wire::Notification>>>(&path)?;
+        let last = all.iter().find_map(id_of);
+        if last.is_none() && !all.is_empty() {
+            return Err(Fault::transient("mastodon.malformed", "no notification has an id; where to go on cannot be told"));
+        }
+        Ok(Self { is_whole: all.len() >= limit, all, body, last })
+    }
+}
+
+struct Round<'s> {
+    section: &'s Section,
+    me: Account,
+    watched: Watched,
+    changes: Vec<Change>,
+    n_bytes: usize,
+}
+
+impl Round<'_> {
+    /// Tells a page, and moves the cursor on; says whether there may be more. A server that ignores `min_id` repeats what is known, which
+    /// the host drops.
+    fn take(&mut self, cursor: &mut Cursor, page: Notifications) -> bool {
+        let n_all = page.all.len();
+        for (n, sent) in page.all.into_iter().rev().enumerate() {
+            let change = self.change(sent).unwrap_or_else(|(native, reason)| {
+                let named = native.unwrap_or_else(|| format!("notification/{}+{n}", cursor.min_id));
+                let head = page.body.head(&format!("/{}", n_all - 1 - n), HEAD_BYTES);
+                Some(Change::Unreadable((NativeId { scope: self.section.host().to_owned(), id: named }, reason.to_owned(), head)))
+            });
+            self.changes.extend(change);
+        }
+        let more = page.is_whole && page.last.as_ref().is_some_and(|last| *last != cursor.min_id);
+        cursor.min_id = page.last.unwrap_or_else(|| std::mem::take(&mut cursor.min_id));
+        more
+    }
+
+    /// What a notification says, if it says anything. Errors: it cannot be read, with its name, if it has one, and the reason.
+    fn change(&mut self, sent: Object<wire::Notification>) -> Result<Option<Change>, (Option<String>, &'static str)> {
+        let sent = sent.0.unwrap_or_default();
+        let id = id(&sent.id).ok_or((None, "a notification without an id"))?;
+        let Some(status) = sent.status.filter(|_| sent.kind.text() == Some("mention")) else { return Ok(None) };
+        let status = status.0.and_then(Status::of);
+        let status = status.ok_or_else(|| (Some(format!("notification/{id}")), "a mention without a usable status"))?;
+        self.watched.add(&status);
+        let about = shapes::interaction(self.section, status, &self.me);
+        self.n_bytes = self.n_bytes.saturating_add(about.text.len() + REST_BYTES);
+        Ok(Some(Change::Upsert(about)))
+    }
+}
