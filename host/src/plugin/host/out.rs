@@ -13,9 +13,6 @@ use super::HostState;
 /// A connection that a guest holds.
 pub struct Conn(Connection);
 
-/// Connections that one instance may hold.
-const CONNECTIONS_MAX: usize = 8;
-
 impl HostState {
     fn wait(&self, asked_ms: u32) -> Duration {
         Duration::from_millis(asked_ms.into()).min(self.remaining())
@@ -83,9 +80,6 @@ impl api::net::HostConnection for HostState {
         let Some(door) = self.who.door.clone() else {
             return Ok(Err(api::net::NetError::Denied("no net is granted to this plugin".to_owned())));
         };
-        if self.n_connections >= CONNECTIONS_MAX {
-            return Ok(Err(api::net::NetError::Denied(format!("more than {CONNECTIONS_MAX} connections at once"))));
-        }
         let security = match security {
             api::net::Security::Plain => Security::Plain,
             api::net::Security::Tls => Security::Tls,
