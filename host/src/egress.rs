@@ -46,8 +46,8 @@ use traffic::{Counted, Traffic};
 
 /// A connection must stand after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Calls under way through one door.
-const CALLS_MAX: usize = 6;
+/// Connections of a guest through one door: under way, held open, or kept for the next request.
+const CONNECTIONS_MAX: usize = 6;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -106,7 +106,7 @@ pub struct DoorConfig {
 pub struct Door {
     egress: Arc<Egress>,
     config: DoorConfig,
-    calls: Semaphore,
+    connections: Arc<Semaphore>,
     idle: http::Idle,
     traffic: Arc<Traffic>,
 }
@@ -119,7 +119,8 @@ impl Egress {
 
     /// A door that opens to what `config` says and to nothing else.
     pub fn door(self: &Arc<Self>, config: DoorConfig) -> Door {
-        Door { egress: Arc::clone(self), config, calls: Semaphore::new(CALLS_MAX), idle: http::Idle::default(), traffic: Arc::default() }
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Door { egress: Arc::clone(self), config, connections, idle: http::Idle::default(), traffic: Arc::default() }
     }
 }
 

@@ -41,6 +41,8 @@ pub use shapes::{
 
 pub use state::PluginState;
 
+use crate::model::Fault;
+
 /// Why a plugin is not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
@@ -53,6 +55,14 @@ pub enum PluginError {
     /// It does not export what its kind must.
     #[error("it does not fit the contract: {0}; rebuild it with the SDK of this version")]
     Contract(String),
+    /// It does not start, or not within its limits.
+    #[error("its export `{export}` cannot be started: {fault}")]
+    Start {
+        /// What its kind must export.
+        export: String,
+        /// As of a call.
+        fault: Fault,
+    },
     /// The engine itself.
     #[error("cannot start the plugin engine: {0}")]
     Engine(String),
@@ -72,6 +82,10 @@ impl PluginError {
     pub fn cure(&self) -> &'static str {
         match self {
             Self::NotAComponent(_) => "name a file that `membrana plugin build` wrote, or one of `membrana plugin list`",
+            Self::Start { fault, .. } if matches!(fault.detail().code.as_str(), "cpu" | "memory" | "timeout") => {
+                "use another build of it; if you trust this one, give it more by `limits` in its section"
+            }
+            Self::Start { .. } => "use a build for this version of membrana",
             Self::Manifest(_) | Self::Contract(_) => "build it again with `membrana plugin build`, which names what is wrong with it",
             Self::Engine(_) | Self::Cache { .. } => "is the folder `data` writable, and its disk full?",
         }

@@ -12,6 +12,8 @@ mod bench;
 mod chaos;
 #[path = "all/check.rs"]
 mod check;
+#[path = "all/confinement.rs"]
+mod confinement;
 #[path = "all/connectors.rs"]
 mod connectors;
 #[path = "all/contracts.rs"]

@@ -18,7 +18,7 @@ pub struct Found {
 pub fn find(name: &str, folder: &Path) -> Result<Found, (String, String)> {
     let is_path = name.ends_with(".wasm");
     let path = if is_path { Path::new(name).to_owned() } else { folder.join(format!("{name}.wasm")) };
-    if let Some(bytes) = std::fs::metadata(&path).ok().map(|file| file.len()).filter(|bytes| *bytes > FILE_BYTES_MAX as u64) {
+    if let Some(bytes) = too_large(&path) {
         let message = format!("the plugin `{}` of {bytes} bytes is over the limit of {FILE_BYTES_MAX}", path.display());
         return Err((message, "build it as a release, stripped".to_owned()));
     }
@@ -39,12 +39,20 @@ pub fn find(name: &str, folder: &Path) -> Result<Found, (String, String)> {
     Err((format!("there is no plugin `{name}`"), format!("bundled: {}; or put {name}.wasm into `{}`", known.join(", "), folder.display())))
 }
 
-/// Every plugin there is by name, with its file.
+/// How large a file is that is over the limit: it is not read at all.
+fn too_large(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|file| file.len()).filter(|bytes| *bytes > FILE_BYTES_MAX as u64)
+}
+
+/// Every plugin there is by name, with its file; none that is too large.
 pub fn listed(folder: &Path) -> Vec<(String, Found)> {
     let mut all: Vec<(String, Found)> = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|extension| extension == "wasm")) else { continue };
+        if too_large(&path).is_some() {
+            continue;
+        }
         if let Ok(bytes) = std::fs::read(&path) {
             all.push((stem.to_string_lossy().into_owned(), Found { bytes: bytes.into(), origin: path.display().to_string() }));
         }

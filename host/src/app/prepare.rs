@@ -249,7 +249,7 @@ impl<'a> Preparing<'a> {
         match self.kit.engine.load(load).await {
             Ok(generation) => self.validate(section, generation).await.filter(|_| is_granted),
             Err(error) => {
-                self.report.error(place, format!("{what}: {}", chain(&error)), "use a build for this version of membrana");
+                self.report.error(place, format!("{what}: {}", chain(&error)), error.cure());
                 None
             }
         }

@@ -100,11 +100,17 @@ impl Idle {
         Some(kept.swap_remove(at).2)
     }
 
-    fn keep(&self, origin: String, sender: SendRequest<Full<Bytes>>) {
+    /// `n_free`: connections that the door may still have.
+    fn keep(&self, origin: String, sender: SendRequest<Full<Bytes>>, n_free: usize) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < IDLE_KEPT && !sender.is_closed() {
+        if kept.len() < IDLE_KEPT.min(n_free + 1) && !sender.is_closed() {
             kept.push((origin, now(), sender));
         }
+    }
+
+    /// Before another connection is opened: those that nobody uses, too, count among the door's.
+    pub(super) fn make_room(&self, n_free: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).truncate(n_free);
     }
 }
 
@@ -124,7 +130,7 @@ impl Door {
     /// answered by the host itself: 401, with the header `x-membrana: bad-credentials`.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let deadline = deadline_of(&request);
-        let _turn = timeout_at(deadline, self.calls.acquire()).await.ok().and_then(Result::ok).ok_or(HttpError::Timeout)?;
+        let _turn = timeout_at(deadline, self.connections.acquire()).await.ok().and_then(Result::ok).ok_or(HttpError::Timeout)?;
         match self.with_tokens(&request) {
             Some((credential, tokens)) => self.authorised(request, credential, tokens, deadline).await,
             None => self.once(request, None, deadline).await,
@@ -184,6 +190,7 @@ impl Door {
                 }
             }
         }
+        self.idle.make_room(self.connections.available_permits());
         let mut sender = handshake(self.reach(&url, within).await?).await?;
         let answer = sender.send_request(outgoing).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
         self.finish(answer, origin, sender).await
@@ -281,7 +288,7 @@ impl Door {
         let body = Limited::new(body, max).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() { HttpError::TooLarge(max as u64) } else { HttpError::Protocol(error.to_string()) }
         })?;
-        self.idle.keep(origin, sender);
+        self.idle.keep(origin, sender, self.connections.available_permits());
         let scrub = Scrub::of(&self.config.credentials);
         let headers = head
             .headers

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
 use super::credential::{Withheld, echoes};
 use super::traffic::Counted;
 use super::wire::{Taken, Wire};
-use super::{Door, Failed, Io};
+use super::{CONNECTIONS_MAX, Door, Failed, Io};
 
 /// Bytes given to a guest at once.
 const READ_MAX: usize = 64 << 10;
@@ -66,6 +67,8 @@ pub struct Connection {
     wire: Wire,
     n_read: u64,
     n_written: u64,
+    /// Its place among the door's connections.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Door {
@@ -76,6 +79,9 @@ impl Door {
         if !is_granted {
             return Err(NetError::Denied(format!("add `grant = {{ net = [\"{host}:{port}\"] }}` to its section of membrana.toml")));
         }
+        let too_many = |_| NetError::Denied(format!("more than {CONNECTIONS_MAX} connections at once"));
+        let turn = Arc::clone(&self.connections).try_acquire_owned().map_err(too_many)?;
+        self.idle.make_room(self.connections.available_permits());
         let stream = self.dial(host, port, within).await.map_err(|failed| match failed {
             Failed::Denied(why) => NetError::Denied(why),
             Failed::Dns(why) | Failed::Connect(why) => NetError::Io(why),
@@ -92,6 +98,7 @@ impl Door {
             wire: Wire::default(),
             n_read: 0,
             n_written: 0,
+            _turn: turn,
         };
         if security == Security::Tls {
             connection.security = Security::StartTls;

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::Config;
@@ -16,7 +17,7 @@ use super::bindings::host::Everything;
 use super::cache::Cache;
 use super::generation::Generation;
 use super::host::{HostState, LogQuota, Who};
-use super::limits::TICK;
+use super::limits::{Account, TICK};
 use super::meter::Meter;
 use super::pool::{Pool, Prepared};
 use super::{Kind, Limits, PluginError, inspect};
@@ -43,6 +44,7 @@ pub struct Engine {
     cache: Option<Cache>,
     clock: Clock,
     hash: u64,
+    memory: Account,
     runtime: Option<Runtime>,
 }
 
@@ -77,7 +79,7 @@ impl Engine {
             .map_err(|error| PluginError::Engine(error.to_string()))?;
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(inner.precompile_compatibility_hash());
         tick(&inner)?;
-        Ok(Arc::new(Self { inner, linker, cache, clock: config.clock, hash, runtime: Some(runtime) }))
+        Ok(Arc::new(Self { inner, linker, cache, clock: config.clock, hash, memory: Account::default(), runtime: Some(runtime) }))
     }
 
     /// Reads, compiles, links and starts a plugin once. It is proved to work, not yet in force.
@@ -95,6 +97,7 @@ impl Engine {
             door: load.door,
             clock: self.clock.clone(),
             limits: load.limits,
+            memory: Arc::clone(&self.memory),
             log: LogQuota::default(),
             meter: Arc::new(Meter::new(load.name.clone(), manifest.kind)),
         });
@@ -104,6 +107,11 @@ impl Engine {
         let generation = Arc::new(Generation::new(Arc::clone(self), load.name, inspection.digest, manifest, pool));
         generation.try_once().await?;
         Ok(generation)
+    }
+
+    /// What the memories of all guests hold together, idle instances included. Units: bytes.
+    pub fn guest_memory_bytes(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 
     async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<(Component, InstancePre<HostState>), PluginError> {

@@ -207,7 +207,7 @@ impl Generation {
             None => Err(transient("stopped", "the engine is stopping")),
         };
         let export = format!("membrana:plugin/{}@{CONTRACT}.0", self.manifest.kind.word());
-        started.map_err(|fault| PluginError::Contract(format!("its export `{export}` cannot be started: {fault}")))
+        started.map_err(|fault| PluginError::Start { export, fault })
     }
 
     /// Waits for a place among the calls that run at once, for who counts time from there on.

@@ -16,7 +16,7 @@ use crate::egress::Door;
 
 use super::bindings::api;
 use super::bindings::take::shown;
-use super::limits::{Limiter, Limits, Stop};
+use super::limits::{Account, Limiter, Limits, Stop};
 use super::manifest::Kind;
 use super::meter::Meter;
 use super::state::PluginState;
@@ -29,6 +29,9 @@ const VALUE_MAX: usize = 64 << 10;
 const KEYS_MAX: u32 = 1000;
 /// Per second and plugin. Units: bytes.
 const LOG_RATE: usize = 64 << 10;
+/// What a line costs beside its message: time and fields. Units: bytes.
+const LOG_LINE_COST: usize = 200;
+/// Units: characters.
 const LOG_LINE_MAX: usize = 2048;
 
 /// Who a guest is, and what it was given; the same for all instances of a generation.
@@ -41,6 +44,7 @@ pub(super) struct Who {
     pub(super) door: Option<Arc<Door>>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    pub(super) memory: Account,
     pub(super) log: LogQuota,
     pub(super) meter: Arc<Meter>,
 }
@@ -97,7 +101,7 @@ impl HostState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(resources_max);
         Self {
-            limiter: Limiter::new(who.limits.memory_bytes),
+            limiter: Limiter::new(who.limits.memory_bytes, Arc::clone(&who.memory)),
             ticks_left: 0,
             stop: None,
             deadline: now(),
@@ -158,7 +162,7 @@ impl api::types::Host for HostState {}
 impl api::log::Host for HostState {
     async fn write(&mut self, level: api::log::Level, message: String) -> wasmtime::Result<()> {
         let who = &self.who;
-        let (is_admitted, n_dropped) = who.log.admit(message.len());
+        let (is_admitted, n_dropped) = who.log.admit(message.len().saturating_add(LOG_LINE_COST));
         if n_dropped > 0 {
             warn!(plugin = who.name, n_dropped, "Plugin wrote more than its share of the log.");
         }

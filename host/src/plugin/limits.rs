@@ -1,5 +1,7 @@
 //! What a guest may use: memory over all its instances, tables, processor time, log. On by default for every plugin.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -8,7 +10,11 @@ use super::manifest::{Kind, ManifestLimits};
 
 /// Between two looks at a running guest.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Over all tables of an instance.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Of a component, each for itself; its tables as many as its instances.
+const INSTANCES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 16;
 
 /// Limits of one plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,20 +64,26 @@ impl Limits {
 pub(super) enum Stop {
     Cpu,
     Memory,
+    Tables,
 }
+
+/// What the memories of all guests of an engine hold together. Units: bytes.
+pub(super) type Account = Arc<AtomicUsize>;
 
 /// Sums memories and tables over a store.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_max: usize,
     memory: usize,
+    account: Account,
     elements: usize,
-    pub(super) is_over: bool,
+    /// What was asked for in vain.
+    pub(super) over: Option<Stop>,
 }
 
 impl Limiter {
-    pub(super) fn new(memory_max: usize) -> Self {
-        Self { memory_max, memory: 0, elements: 0, is_over: false }
+    pub(super) fn new(memory_max: usize, account: Account) -> Self {
+        Self { memory_max, memory: 0, account, elements: 0, over: None }
     }
 
     /// Of all memories. Units: bytes.
@@ -80,13 +92,21 @@ impl Limiter {
     }
 }
 
+impl Drop for Limiter {
+    /// It goes with its store, and the memories with them.
+    fn drop(&mut self) {
+        self.account.fetch_sub(self.memory, Ordering::Relaxed);
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let sum = self.memory.saturating_add(desired.saturating_sub(current));
         if sum > self.memory_max {
-            self.is_over = true;
+            self.over = Some(Stop::Memory);
             return Err(wasmtime::Error::msg("memory limit reached"));
         }
+        self.account.fetch_add(sum - self.memory, Ordering::Relaxed);
         self.memory = sum;
         Ok(true)
     }
@@ -94,7 +114,7 @@ impl ResourceLimiter for Limiter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let sum = self.elements.saturating_add(desired.saturating_sub(current));
         if sum > TABLE_ELEMENTS_MAX {
-            self.is_over = true;
+            self.over = Some(Stop::Tables);
             return Err(wasmtime::Error::msg("table limit reached"));
         }
         self.elements = sum;
@@ -102,15 +122,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        64
+        INSTANCES_MAX
     }
 
     fn tables(&self) -> usize {
-        64
+        INSTANCES_MAX
     }
 
     fn memories(&self) -> usize {
-        16
+        MEMORIES_MAX
     }
 }
 

@@ -13,9 +13,8 @@ use crate::model::{Detail, Fault};
 use super::bindings::{analyzer::AnalyzerPlugin, analyzer::AnalyzerPluginPre};
 use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginIndices, fetching, streaming};
 use super::bindings::{rule::RulePlugin, rule::RulePluginPre};
-use super::engine::chain;
 use super::host::{HostState, Who};
-use super::limits::Stop;
+use super::limits::{Stop, TABLE_ELEMENTS_MAX};
 use super::manifest::{CONTRACT, Kind};
 
 /// An instance serves so many calls at most.
@@ -212,21 +211,22 @@ impl Pool {
     /// What a trap means.
     pub(super) fn fault(&self, store: &mut Store<HostState>, error: &wasmtime::Error) -> Fault {
         let state = store.data_mut();
-        if state.limiter.is_over {
-            state.stop = Some(Stop::Memory);
-        }
+        state.stop = state.limiter.over.or(state.stop);
         let limits = self.who.limits;
         match (state.stop, error.downcast_ref::<Trap>()) {
             (Some(Stop::Cpu), _) => permanent("cpu", format!("stopped after its {} ms of processor time", limits.cpu.as_millis())),
             (Some(Stop::Memory), _) => permanent("memory", format!("stopped at its limit of {} MiB of memory", limits.memory_bytes >> 20)),
+            (Some(Stop::Tables), _) => permanent("memory", format!("stopped at its limit of {TABLE_ELEMENTS_MAX} elements of tables")),
             (None, Some(trap)) => permanent("trap", trap.to_string()),
-            (None, None) => permanent("trap", last_line(&chain(error))),
+            (None, None) => permanent("trap", why(error)),
         }
     }
 }
 
-fn last_line(text: &str) -> String {
-    super::bindings::take::shown(text.lines().last().unwrap_or_default(), 300)
+/// All causes but where in the guest it was, which is many lines.
+fn why(error: &wasmtime::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).filter(|cause| !cause.contains('\n')).collect();
+    super::bindings::take::shown(&causes.join(": "), 300)
 }
 
 fn permanent(code: &str, message: String) -> Fault {

@@ -14,9 +14,6 @@ use super::{HostState, now};
 /// A connection that a guest holds.
 pub struct Conn(Connection);
 
-/// Connections that one instance may hold.
-const CONNECTIONS_MAX: usize = 8;
-
 impl HostState {
     fn wait(&self, asked_ms: u32) -> Duration {
         Duration::from_millis(asked_ms.into()).min(self.remaining())
@@ -98,9 +95,6 @@ impl api::net::HostConnection for HostState {
             self.who.meter.denied();
             return Ok(Err(api::net::NetError::Denied("no net is granted to this plugin".to_owned())));
         };
-        if self.n_connections >= CONNECTIONS_MAX {
-            return Ok(Err(api::net::NetError::Denied(format!("more than {CONNECTIONS_MAX} connections at once"))));
-        }
         let security = match security {
             api::net::Security::Plain => Security::Plain,
             api::net::Security::Tls => Security::Tls,

@@ -2,6 +2,7 @@
 //! it was compiled leaves what it cannot go on with.
 
 use membrana_sdk::connector::{Change, Interaction, Ours, Page, Raw};
+use membrana_sdk::net::{Connection, Security};
 use membrana_sdk::{
     Attachment, Connector, Fault, Finding, Media, NativeId, Result, Surroundings, clock, register_connector, register_media, state,
 };
@@ -26,6 +27,27 @@ fn misbehave(function: &str) -> bool {
         }
     }
     is("lie")
+}
+
+/// Writes into its state until it is refused.
+fn fill_the_state() -> Result<Page> {
+    let value = vec![7; 60_000];
+    let refused = (0..100_000).find_map(|n| state::set(&format!("key-{n}"), &value).err().map(|why| (n, why)));
+    let (n, why) = refused.unwrap_or_default();
+    Err(Fault::permanent("state", format!("after {n}: {why}")))
+}
+
+/// Opens connections until it is refused, and closes none.
+fn hoard_connections() -> Result<Page> {
+    let config = membrana_sdk::config::json();
+    let port = config.split("\"port\":\"").nth(1).and_then(|rest| rest.split('"').next()).and_then(|port| port.parse().ok()).unwrap_or(0);
+    for n in 0..1000 {
+        match Connection::connect("127.0.0.1", port, Security::Plain, 5_000) {
+            Ok(connection) => std::mem::forget(connection),
+            Err(refused) => return Err(Fault::permanent("net", format!("after {n}: {}", refused.words()))),
+        }
+    }
+    Err(Fault::permanent("net", "a thousand"))
 }
 
 /// What this build is like.
@@ -98,8 +120,15 @@ impl Connector for Hostile {
     }
 
     fn poll(cursor: Option<String>, max_items: u32, _max_bytes: u32) -> Result<Page> {
-        if membrana_sdk::config::json().contains("built") {
+        let config = membrana_sdk::config::json();
+        if config.contains("built") {
             return count(cursor);
+        }
+        if config.contains("poll-fills-state") {
+            return fill_the_state();
+        }
+        if config.contains("poll-hoards") {
+            return hoard_connections();
         }
         let changes = if misbehave("poll") { vec![lie(); max_items as usize + 10] } else { Vec::new() };
         let more = !changes.is_empty();
