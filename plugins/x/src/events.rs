@@ -70,11 +70,11 @@ impl Reader<'_> {
     fn datum(&mut self, data: &Json, around: &Json) {
         match text(data, "event_type", WORD_BYTES_MAX) {
             Some(kind) => self.activity(kind, data),
-            None => self.post(data, Includes(around.get("includes").unwrap_or(&Json::Null))),
+            None => self.post(data, &Includes::of(around.get("includes"))),
         }
     }
 
-    fn post(&mut self, json: &Json, includes: Includes<'_>) {
+    fn post(&mut self, json: &Json, includes: &Includes<'_>) {
         match Post::of(json, includes, self.own) {
             Some(post) => {
                 let change = self.revisions.taken(post);
@@ -87,9 +87,9 @@ impl Reader<'_> {
     /// Source: docs.x.com, X Activity API, payloads by event type.
     fn activity(&mut self, kind: &str, data: &Json) {
         let payload = data.get("payload").unwrap_or(&Json::Null);
-        let includes = Includes(data.get("includes").unwrap_or(&Json::Null));
+        let includes = Includes::of(data.get("includes"));
         match kind {
-            "post.create" | "post.mention.create" | "post.reply.create" | "post.quote.create" | "post.repost.create" => self.post(payload, includes),
+            "post.create" | "post.mention.create" | "post.reply.create" | "post.quote.create" | "post.repost.create" => self.post(payload, &includes),
             "post.delete" => self.gone(payload, data),
             "dm.received" | "dm.sent" => self.directs(payload),
             "oauth.revoke" => self.note("x.revoked", data),
@@ -125,7 +125,7 @@ impl Reader<'_> {
         let Some(fields) = json.as_object() else { return };
         for (kind, value) in fields.iter().filter(|(kind, _)| !BESIDE.contains(&kind.as_str())) {
             match kind.as_str() {
-                "tweet_create_events" => items(value).iter().for_each(|post| self.post(post, Includes(&Json::Null))),
+                "tweet_create_events" => items(value).iter().for_each(|post| self.post(post, &Includes::of(None))),
                 "tweet_delete_events" => items(value).iter().for_each(|event| self.gone(event.get("status").unwrap_or(event), event)),
                 "direct_message_events" => {
                     let users = json.get("users").unwrap_or(&Json::Null);

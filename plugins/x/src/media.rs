@@ -11,7 +11,7 @@ use crate::shapes::{NAME_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX, list, text, w
 const MEDIA_MAX: usize = 16;
 const UNKNOWN: &str = "application/octet-stream";
 
-pub(crate) fn of_post(json: &Json, includes: Includes<'_>) -> Vec<Attachment> {
+pub(crate) fn of_post(json: &Json, includes: &Includes<'_>) -> Vec<Attachment> {
     let keys = json.get("attachments").map(|attachments| list(attachments, "media_keys")).unwrap_or_default();
     let by_key = keys.iter().filter_map(Json::as_str).map(|key| includes.media(key).map_or_else(|| attachment(None, UNKNOWN, None), one));
     let long = json.get("extended_tweet").unwrap_or(json);

@@ -5,6 +5,8 @@
 //! the interaction's native id in every version, the others are its `aka`. So the host sees one interaction with revisions,
 //! and whoever answers or deletes any version reaches the same one.
 
+use std::collections::BTreeMap;
+
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Attachment, NativeId, clock};
@@ -14,7 +16,7 @@ use serde_json::Value as Json;
 use crate::ids::{compare, moment, moment_of};
 use crate::media;
 use crate::shapes::{NAME_BYTES_MAX, TEXT_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX};
-use crate::shapes::{count, either, id, items, language, list, plain, text, unwrapped, whole};
+use crate::shapes::{count, either, id, id_in, items, language, list, plain, text, unwrapped, whole};
 
 /// Of an edit history; X allows five edits.
 const VERSIONS_MAX: usize = 32;
@@ -42,21 +44,36 @@ impl Own {
 }
 
 /// What comes beside posts: users, posts and media that they refer to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Includes<'j>(pub(crate) &'j Json);
+#[derive(Debug)]
+pub(crate) struct Includes<'j> {
+    json: &'j Json,
+    /// By id: every post of a page asks for its author.
+    users: BTreeMap<&'j str, &'j Json>,
+}
 
 impl<'j> Includes<'j> {
-    pub(crate) fn user(self, wanted: &str) -> Option<&'j Json> {
-        let users = list(self.0, "users").iter().map(unwrapped);
-        users.into_iter().find(|user| id(user, "id").as_deref() == Some(wanted))
+    /// Of an answer or a payload; empty where there are none.
+    pub(crate) fn of(json: Option<&'j Json>) -> Self {
+        let json = json.unwrap_or(&Json::Null);
+        let mut users = BTreeMap::new();
+        for user in list(json, "users").iter().map(unwrapped) {
+            if let Some(id) = id_in(user, "id") {
+                users.entry(id).or_insert(user);
+            }
+        }
+        Self { json, users }
     }
 
-    pub(crate) fn post(self, wanted: &str) -> Option<&'j Json> {
-        items(either(self.0, ["posts", "tweets"])).iter().map(unwrapped).find(|post| id(post, "id").as_deref() == Some(wanted))
+    pub(crate) fn user(&self, wanted: &str) -> Option<&'j Json> {
+        self.users.get(wanted).copied()
     }
 
-    pub(crate) fn media(self, wanted: &str) -> Option<&'j Json> {
-        list(self.0, "media").iter().find(|media| text(media, "media_key", WORD_BYTES_MAX) == Some(wanted))
+    pub(crate) fn post(&self, wanted: &str) -> Option<&'j Json> {
+        items(either(self.json, ["posts", "tweets"])).iter().map(unwrapped).find(|post| id_in(post, "id") == Some(wanted))
+    }
+
+    pub(crate) fn media(&self, wanted: &str) -> Option<&'j Json> {
+        list(self.json, "media").iter().find(|media| text(media, "media_key", WORD_BYTES_MAX) == Some(wanted))
     }
 }
 
@@ -119,7 +136,7 @@ impl Refers {
 
 impl Post {
     /// None where it has no id or no text.
-    pub(crate) fn of(json: &Json, includes: Includes<'_>, own: &Own) -> Option<Self> {
+    pub(crate) fn of(json: &Json, includes: &Includes<'_>, own: &Own) -> Option<Self> {
         let own_id = id(json, "id")?;
         let said = words(json)?;
         let versions = versions(json, &own_id);
@@ -203,7 +220,7 @@ struct Summons {
 }
 
 impl Summons {
-    fn of(json: &Json, includes: Includes<'_>, own: &Own, refers: &Refers) -> Self {
+    fn of(json: &Json, includes: &Includes<'_>, own: &Own, refers: &Refers) -> Self {
         let quoted = || {
             let status = json.get("quoted_status").or_else(|| includes.post(refers.quoted.as_deref()?))?;
             id(status, "author_id").or_else(|| status.get("user").and_then(|user| id(user, "id")))
@@ -241,7 +258,7 @@ fn kind(refers: &Refers, summons: &Summons) -> &'static str {
     }
 }
 
-fn quoted(json: &Json, includes: Includes<'_>, id: &str) -> Option<String> {
+fn quoted(json: &Json, includes: &Includes<'_>, id: &str) -> Option<String> {
     let embedded = || ["quoted_status", "retweeted_status"].iter().find_map(|key| json.get(*key));
     words(includes.post(id).or_else(embedded)?)
 }

@@ -26,7 +26,12 @@ pub(crate) fn whole<'j>(of: &'j Json, key: &str, bytes_max: usize) -> Option<&'j
 
 /// `id_str` before `id`; a number is no id, for the old API rounds it.
 pub(crate) fn id(of: &Json, key: &str) -> Option<String> {
-    let text = |key: &str| of.get(key).and_then(Json::as_str).filter(|text| is_id(text)).map(str::to_owned);
+    id_in(of, key).map(str::to_owned)
+}
+
+/// As [`id`], where it stands.
+pub(crate) fn id_in<'j>(of: &'j Json, key: &str) -> Option<&'j str> {
+    let text = |key: &str| of.get(key).and_then(Json::as_str).filter(|text| is_id(text));
     text(&format!("{key}_str")).or_else(|| text(key))
 }
 

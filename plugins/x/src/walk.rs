@@ -290,9 +290,9 @@ fn step(ctx: &Context<'_>, revisions: &mut Revisions, source: Source, walk: &Wal
 
 /// A page: its posts, oldest first, and where the walk stands after it.
 fn taken(ctx: &Context<'_>, revisions: &mut Revisions, source: Source, mut walk: Walk, json: &Json) -> Step {
-    let includes = Includes(json.get("includes").unwrap_or(&Json::Null));
+    let includes = Includes::of(json.get("includes"));
     let posts = list(json, "data");
-    let mut changes: Vec<Change> = posts.iter().rev().filter_map(|post| change(ctx, revisions, source, post, includes)).collect();
+    let mut changes: Vec<Change> = posts.iter().rev().filter_map(|post| change(ctx, revisions, source, post, &includes)).collect();
     changes.extend(list(json, "errors").iter().take(PROBLEMS_MAX).map(|error| Change::Note(("x.partial".to_owned(), note_body(error)))));
     walk.n_walked = walk.n_walked.saturating_add(u32::try_from(posts.len()).unwrap_or(u32::MAX));
     if walk.next.is_none() {
@@ -355,7 +355,7 @@ fn gap(source: Source, from: Option<u64>, to: Option<u64>, why: &str) -> Change 
 }
 
 /// One that cannot be read is set aside alone.
-fn change(ctx: &Context<'_>, revisions: &mut Revisions, source: Source, json: &Json, includes: Includes<'_>) -> Option<Change> {
+fn change(ctx: &Context<'_>, revisions: &mut Revisions, source: Source, json: &Json, includes: &Includes<'_>) -> Option<Change> {
     match Post::of(json, includes, ctx.own) {
         Some(post) => revisions.taken(post),
         None => {
