@@ -32,7 +32,7 @@ use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::ChannelName;
-use crate::plugin::{Builds, Engine, EngineConfig, PluginError};
+use crate::plugin::{Builds, Engine, EngineConfig, PluginError, THIS_BINARY};
 use crate::stage::Journal;
 use crate::store::{OFF, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
@@ -106,7 +106,7 @@ impl Kit {
         let cache_dir = config.host.data.join("compiled");
         // Without a cache it is only slower; that the folder cannot be written is told by `data_folder`.
         let cache_dir = std::fs::create_dir_all(&cache_dir).is_ok().then_some(cache_dir);
-        let engine = Engine::new(EngineConfig { cache_dir, clock: clock.clone(), workers })?;
+        let engine = Engine::new(EngineConfig { cache_dir, compiler: Some(THIS_BINARY.into()), clock: clock.clone(), workers })?;
         let egress = Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))?;
         Ok(Self { engine, egress, clock })
     }

@@ -121,6 +121,14 @@ enum Command {
     },
     /// Read the whole store once and name what is damaged.
     Verify,
+    /// The host's own: compile the component on the input, within these bounds.
+    #[command(hide = true)]
+    CompileComponent {
+        /// Of address space.
+        memory_bytes: u64,
+        /// Of processor time.
+        cpu_s: u64,
+    },
     /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, channels, start.
     #[cfg(feature = "bench")]
     Bench {
@@ -365,6 +373,9 @@ enum DeadCommand {
 /// Runs the command that the arguments name; the host, where it is told to run, on this clock.
 pub fn run(clock: Clock) -> ExitCode {
     let cli = Cli::parse();
+    if let Command::CompileComponent { memory_bytes, cpu_s } = cli.command {
+        return plugins::compile(memory_bytes, cpu_s);
+    }
     outcome::set_up_log(matches!(cli.command, Command::Run));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -7,6 +7,7 @@ mod bindings;
 mod breaker;
 mod builds;
 mod cache;
+mod compiler;
 mod credentials;
 mod engine;
 mod generation;
@@ -24,6 +25,7 @@ mod state;
 
 pub use breaker::BreakerState;
 pub use builds::{Act, Aside, Back, Builds, IN_FORCE, ITSELF};
+pub use compiler::{CompileLimits, CompileStop, NO_COMPONENT, THIS_BINARY, compile_here};
 pub use credentials::{WantsCredential, WantsOauth1, WantsOauth2};
 pub use engine::{Engine, EngineConfig, Load};
 pub use generation::{CallTurn, Generation, Native};
@@ -55,6 +57,9 @@ pub enum PluginError {
     /// It does not export what its kind must.
     #[error("it does not fit the contract: {0}; rebuild it with the SDK of this version")]
     Contract(String),
+    /// Compiling it was ended.
+    #[error("compiling it was ended")]
+    Compile(#[source] CompileStop),
     /// It does not start, or not within its limits.
     #[error("its export `{export}` cannot be started: {fault}")]
     Start {
@@ -82,6 +87,9 @@ impl PluginError {
     pub fn cure(&self) -> &'static str {
         match self {
             Self::NotAComponent(_) => "name a file that `membrana plugin build` wrote, or one of `membrana plugin list`",
+            Self::Compile(_) => {
+                "use another build of it; if you trust this one, give it more by `compile_memory_bytes` and `compile_cpu_ms` in `limits` of its section"
+            }
             Self::Start { fault, .. } if matches!(fault.detail().code.as_str(), "cpu" | "memory" | "timeout") => {
                 "use another build of it; if you trust this one, give it more by `limits` in its section"
             }

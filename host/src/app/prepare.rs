@@ -238,7 +238,9 @@ impl<'a> Preparing<'a> {
         if !can_be_asked {
             return None;
         }
-        let limits = Limits::of(kind).with_manifest(manifest.limits).with(section.limits.memory_bytes, section.limits.cpu_ms, section.limits.wall_ms);
+        let granted = &section.limits;
+        let mut limits = Limits::of(kind).with_manifest(manifest.limits).with(granted.memory_bytes, granted.cpu_ms, granted.wall_ms);
+        limits.compile = limits.compile.with(granted.compile_memory_bytes, granted.compile_cpu_ms);
         let load = Load {
             name: section.name.clone(),
             bytes: found.bytes,

@@ -1,13 +1,13 @@
 //! Commands about plugin files: build, inspect, list.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use serde_json::{Value as Json, json};
 
 use crate::app::{find, listed};
 use crate::config;
-use crate::plugin::{self, Inspection, Manifest};
+use crate::plugin::{self, Inspection, Manifest, NO_COMPONENT};
 use crate::telemetry::chain;
 
 use super::call::Caller;
@@ -74,6 +74,17 @@ pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
         .and_then(|()| std::fs::rename(&temporary, &target))
         .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", target.display()), ""))?;
     put(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest))
+}
+
+/// Compiles as the process of another host that this binary is; no log, no runtime: their memory would count.
+pub(super) fn compile(memory_bytes: u64, cpu_s: u64) -> ExitCode {
+    match plugin::compile_here(memory_bytes, cpu_s) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            aside(format_args!("{why}"));
+            ExitCode::from(NO_COMPONENT)
+        }
+    }
 }
 
 /// The last `.wasm` file that cargo named.

@@ -426,7 +426,7 @@ impl Checker<'_> {
             self.reading.error(
                 &value.span(),
                 format!("`limits` is {}", what(value.get_ref())),
-                "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000 }",
+                "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000, compile_memory_bytes = 536870912, compile_cpu_ms = 30000 }",
             );
             return Limits::default();
         };
@@ -435,6 +435,8 @@ impl Checker<'_> {
             memory_bytes: table.number(&mut self.reading, "memory_bytes").and_then(|n| usize::try_from(n).ok()),
             cpu_ms: table.number(&mut self.reading, "cpu_ms"),
             wall_ms: table.number(&mut self.reading, "wall_ms"),
+            compile_memory_bytes: table.number(&mut self.reading, "compile_memory_bytes"),
+            compile_cpu_ms: table.number(&mut self.reading, "compile_cpu_ms"),
         };
         table.finish(&mut self.reading);
         limits

@@ -62,7 +62,7 @@ impl Cache {
             warn!(%digest, "Compiled plugin in the cache is not ours or damaged; compiling anew.");
             return None;
         }
-        match deserialize(engine, code) {
+        match believe(engine, code) {
             Ok(component) => Some(component),
             Err(error) => {
                 warn!(%digest, %error, "Compiled plugin in the cache does not fit; compiling anew.");
@@ -72,22 +72,20 @@ impl Cache {
     }
 
     /// Keeps a compiled form; failing costs time at the next start, nothing else.
-    pub(super) fn keep(&self, component: &Component, digest: Digest, engine_hash: u64) {
+    pub(super) fn keep(&self, code: &[u8], digest: Digest, engine_hash: u64) {
         let path = self.path(digest, engine_hash);
-        let written = component.serialize().map_err(|error| error.to_string()).and_then(|code| {
-            let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-            let mac = self.mac(digest, engine_hash, &code);
-            let bytes = [mac.as_bytes().as_slice(), &code].concat();
-            fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path)).map_err(|error| error.to_string())
-        });
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let mac = self.mac(digest, engine_hash, code);
+        let written = fs::write(&temporary, [mac.as_bytes().as_slice(), code].concat()).and_then(|()| fs::rename(&temporary, &path));
         if let Err(error) = written {
-            warn!(%digest, error, "Cannot keep the compiled plugin; the next start compiles it again.");
+            warn!(%digest, %error, "Cannot keep the compiled plugin; the next start compiles it again.");
         }
     }
 }
 
-#[expect(unsafe_code, reason = "the one place: machine code is loaded only after its keyed digest was checked")]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes were written by `keep` of a host with the same key, from wasmtime's own `serialize`.
+/// Loads machine code that was compiled a moment ago, or that [`Cache::keep`] kept.
+#[expect(unsafe_code, reason = "the one place: machine code is loaded only from our own compiler, or after its keyed digest was checked")]
+pub(super) fn believe(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes are what wasmtime's own compiler wrote, in this process, in its child, or for `keep` of a host with the same key.
     unsafe { Component::deserialize(engine, code) }
 }

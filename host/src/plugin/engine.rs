@@ -14,7 +14,8 @@ use crate::egress::Door;
 use crate::model::Digest;
 
 use super::bindings::host::Everything;
-use super::cache::Cache;
+use super::cache::{self, Cache};
+use super::compiler::{self, CompileLimits};
 use super::generation::Generation;
 use super::host::{HostState, LogQuota, Who};
 use super::limits::{Account, TICK};
@@ -31,6 +32,8 @@ const INSTANCES: usize = 2;
 pub struct EngineConfig {
     /// Where compiled plugins are kept; none: nowhere.
     pub cache_dir: Option<PathBuf>,
+    /// The binary that compiles in a process of its own, which is one that calls [`crate::cli::run`]; none: compiled in this process.
+    pub compiler: Option<PathBuf>,
     /// What guests read.
     pub clock: Clock,
     /// Threads that guests run on.
@@ -42,6 +45,7 @@ pub struct Engine {
     inner: wasmtime::Engine,
     linker: Linker<HostState>,
     cache: Option<Cache>,
+    compiler: Option<PathBuf>,
     clock: Clock,
     hash: u64,
     memory: Account,
@@ -79,7 +83,16 @@ impl Engine {
             .map_err(|error| PluginError::Engine(error.to_string()))?;
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(inner.precompile_compatibility_hash());
         tick(&inner)?;
-        Ok(Arc::new(Self { inner, linker, cache, clock: config.clock, hash, memory: Account::default(), runtime: Some(runtime) }))
+        Ok(Arc::new(Self {
+            inner,
+            linker,
+            cache,
+            compiler: config.compiler,
+            clock: config.clock,
+            hash,
+            memory: Account::default(),
+            runtime: Some(runtime),
+        }))
     }
 
     /// Reads, compiles, links and starts a plugin once. It is proved to work, not yet in force.
@@ -87,7 +100,7 @@ impl Engine {
         let inspection = inspect(&load.bytes)?;
         let manifest = inspection.manifest;
         check_imports(manifest.kind, &inspection.imports)?;
-        let (component, pre) = self.compile(Arc::clone(&load.bytes), inspection.digest).await?;
+        let (component, pre) = self.compile(Arc::clone(&load.bytes), inspection.digest, load.limits.compile).await?;
         let who = Arc::new(Who {
             name: load.name.clone(),
             kind: manifest.kind,
@@ -114,18 +127,26 @@ impl Engine {
         self.memory.load(Ordering::Relaxed)
     }
 
-    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<(Component, InstancePre<HostState>), PluginError> {
+    async fn compile(
+        self: &Arc<Self>,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+        limits: CompileLimits,
+    ) -> Result<(Component, InstancePre<HostState>), PluginError> {
         let engine = Arc::clone(self);
         let work = move || {
             let cached = engine.cache.as_ref().and_then(|cache| cache.load(&engine.inner, digest, engine.hash));
             let component = match cached {
                 Some(component) => component,
                 None => {
-                    let component = Component::from_binary(&engine.inner, &bytes).map_err(|error| PluginError::NotAComponent(chain(&error)))?;
+                    let code = match &engine.compiler {
+                        Some(program) => compiler::compile(program, &bytes, limits)?,
+                        None => engine.inner.precompile_component(&bytes).map_err(|error| PluginError::NotAComponent(chain(&error)))?,
+                    };
                     if let Some(cache) = &engine.cache {
-                        cache.keep(&component, digest, engine.hash);
+                        cache.keep(&code, digest, engine.hash);
                     }
-                    component
+                    cache::believe(&engine.inner, &code).map_err(|error| PluginError::Engine(chain(&error)))?
                 }
             };
             let pre = engine.linker.instantiate_pre(&component).map_err(|error| PluginError::Contract(chain(&error)))?;
@@ -149,7 +170,8 @@ impl Drop for Engine {
     }
 }
 
-fn wasmtime_config() -> Config {
+/// The same where code is compiled and where it runs.
+pub(super) fn wasmtime_config() -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.async_stack_size(2 << 20);

@@ -7,7 +7,7 @@ use crate::model::Digest;
 use super::PluginError;
 use super::manifest::{CONTRACT, Manifest, embedded};
 
-/// A larger file is not read. It bounds what compiling may cost until that runs in a process of its own. Units: bytes.
+/// A larger file is not read. Units: bytes.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
 
 /// A plugin file, read.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::compiler::CompileLimits;
 use super::manifest::{Kind, ManifestLimits};
 
 /// Between two looks at a running guest.
@@ -25,13 +26,15 @@ pub struct Limits {
     pub cpu: Duration,
     /// Per call, waiting included.
     pub wall: Duration,
+    /// Before it ever starts.
+    pub compile: CompileLimits,
 }
 
 impl Limits {
     /// The host's own, by kind.
     pub fn of(kind: Kind) -> Self {
         let cpu = if kind == Kind::Connector { 2_000 } else { 1_000 };
-        Self { memory_bytes: 64 << 20, cpu: Duration::from_millis(cpu), wall: Duration::from_secs(30) }
+        Self { memory_bytes: 64 << 20, cpu: Duration::from_millis(cpu), wall: Duration::from_secs(30), compile: CompileLimits::DEFAULT }
     }
 
     /// With what the manifest says, at most 128 MiB, 5 s, 60 s: a plugin does not raise its own limits at will.
@@ -41,6 +44,7 @@ impl Limits {
             memory_bytes: asked.memory_bytes.min(128 << 20),
             cpu: asked.cpu.min(Duration::from_secs(5)),
             wall: asked.wall.min(Duration::from_secs(60)),
+            ..asked
         }
     }
 
@@ -50,6 +54,7 @@ impl Limits {
             memory_bytes: memory_bytes.unwrap_or(self.memory_bytes).min(512 << 20),
             cpu: cpu_ms.map_or(self.cpu, Duration::from_millis).min(Duration::from_secs(30)),
             wall: wall_ms.map_or(self.wall, Duration::from_millis).min(Duration::from_secs(120)),
+            ..self
         }
     }
 
@@ -142,8 +147,8 @@ mod tests {
     fn only_an_admin_goes_beyond_what_a_manifest_may_ask_for() {
         let greedy = ManifestLimits { memory_bytes: Some(1 << 40), cpu_ms: Some(999_999), wall_ms: Some(999_999) };
         let asked = Limits::of(Kind::Connector).with_manifest(greedy);
-        assert_eq!(asked, Limits { memory_bytes: 128 << 20, cpu: Duration::from_secs(5), wall: Duration::from_secs(60) });
+        assert_eq!((asked.memory_bytes, asked.cpu, asked.wall), (128 << 20, Duration::from_secs(5), Duration::from_secs(60)));
         let granted = asked.with(Some(512 << 20), Some(30_000), None);
-        assert_eq!(granted, Limits { memory_bytes: 512 << 20, cpu: Duration::from_secs(30), wall: Duration::from_secs(60) });
+        assert_eq!((granted.memory_bytes, granted.cpu, granted.wall), (512 << 20, Duration::from_secs(30), Duration::from_secs(60)));
     }
 }

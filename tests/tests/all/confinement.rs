@@ -3,6 +3,8 @@
 
 #[path = "confinement/calls.rs"]
 mod calls;
+#[path = "confinement/compiling.rs"]
+mod compiling;
 #[path = "confinement/outside.rs"]
 mod outside;
 #[path = "confinement/pipeline.rs"]
@@ -16,13 +18,14 @@ use std::time::{Duration, Instant};
 use membrana::clock::Clock;
 use membrana::egress::Door;
 use membrana::model::{Annotation, Fault, Timestamp};
-use membrana::plugin::{AnalyzeBatch, AnalyzeItem, Engine, EngineConfig, Generation, Limits, Load, PluginError};
+use membrana::plugin::{AnalyzeBatch, AnalyzeItem, CompileLimits, Engine, EngineConfig, Generation, Limits, Load, PluginError};
 
 use crate::harness::{eventually, note};
 use crate::hostile::built;
 
 /// What most of them get. Whoever is stopped by its processor time is so long before its wall time, however busy the machine.
-const LIMITS: Limits = Limits { memory_bytes: 16 << 20, cpu: Duration::from_millis(200), wall: Duration::from_secs(10) };
+const LIMITS: Limits =
+    Limits { memory_bytes: 16 << 20, cpu: Duration::from_millis(200), wall: Duration::from_secs(10), compile: CompileLimits::DEFAULT };
 /// Asked of the good plugin while the other one is at work.
 const ASKED_BESIDE: usize = 20;
 
@@ -40,7 +43,7 @@ struct Yard {
 
 impl Yard {
     async fn new() -> Self {
-        let engine = Engine::new(EngineConfig { cache_dir: None, clock: Clock::system(), workers: 2 }).unwrap();
+        let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers: 2 }).unwrap();
         let bytes = std::fs::read(built()).unwrap().into();
         let load = Load { name: "good".to_owned(), bytes, config: mode("well"), door: None, limits: LIMITS };
         let good = engine.load(load).await.unwrap();

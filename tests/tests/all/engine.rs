@@ -14,7 +14,7 @@ use crate::hostile::built;
 const WALL: Duration = Duration::from_millis(500);
 
 fn engine(cache_dir: Option<&Path>) -> Arc<Engine> {
-    Engine::new(EngineConfig { cache_dir: cache_dir.map(Path::to_owned), clock: Clock::system(), workers: 2 }).unwrap()
+    Engine::new(EngineConfig { cache_dir: cache_dir.map(Path::to_owned), compiler: None, clock: Clock::system(), workers: 2 }).unwrap()
 }
 
 async fn load(engine: &Arc<Engine>, mode: &str) -> Result<Arc<Generation>, PluginError> {

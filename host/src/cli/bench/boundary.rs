@@ -85,7 +85,7 @@ async fn through(clock: &Clock, generation: &Generation, items: &AnalyzeBatch<'_
 
 pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let clock = Clock::system();
-    let engine = Engine::new(EngineConfig { cache_dir: None, clock: clock.clone(), workers: 1 }).map_err(failed)?;
+    let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: clock.clone(), workers: 1 }).map_err(failed)?;
     let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
     let load = Load { name: "sentiment".to_owned(), bytes: found.bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer) };
     let wasm = engine.load(load).await.map_err(failed)?;

@@ -29,7 +29,7 @@ const RATE_AT_MILLION: Bar = Bar::AtLeast(15_000.0);
 const MEMORY: Bar = Bar::AtMost(1024.0);
 
 async fn line(dir: &Path, portions: Portions) -> Result<Line, Failure> {
-    let engine = Engine::new(EngineConfig { cache_dir: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
+    let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
     Line::start(dir, &Judges::wasm(&engine).await?, portions).await
 }
 

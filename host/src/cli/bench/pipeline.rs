@@ -24,7 +24,7 @@ async fn run(dir: &Path, judges: &Judges) -> Result<f64, Failure> {
 }
 
 pub(super) async fn measure(dir: &Path) -> Result<Vec<Figure>, Failure> {
-    let engine = Engine::new(EngineConfig { cache_dir: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
+    let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
     let wasm = Judges::wasm(&engine).await?;
     let native = Judges::native(&wasm);
     let arms = in_turns("pipeline.rate", BAR, ROUNDS_MAX, async || run(dir, &wasm).await, async || run(dir, &native).await).await?;

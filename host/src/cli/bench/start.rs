@@ -30,7 +30,8 @@ const BAR_MB: Bar = Bar::AtMost(8.0);
 /// Loads ten plugins one after another, each proved by a first start.
 async fn load_all(cache: &Path) -> Result<Vec<Arc<Generation>>, Failure> {
     let all = listed(Path::new(""));
-    let engine = Engine::new(EngineConfig { cache_dir: Some(cache.to_owned()), clock: Clock::system(), workers: 2 }).map_err(failed)?;
+    let engine =
+        Engine::new(EngineConfig { cache_dir: Some(cache.to_owned()), compiler: None, clock: Clock::system(), workers: 2 }).map_err(failed)?;
     let mut loaded = Vec::new();
     for (n, (name, found)) in (0..PLUGINS).zip(all.iter().cycle()) {
         let kind = inspect(&found.bytes).map_err(failed)?.manifest.kind;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Enough to make the data that the host then refuses to copy.
-const RICH: Limits = Limits { memory_bytes: 512 << 20, cpu: Duration::from_secs(20), wall: Duration::from_secs(60) };
+const RICH: Limits = Limits { memory_bytes: 512 << 20, cpu: Duration::from_secs(20), wall: Duration::from_secs(60), ..LIMITS };
 
 /// What is asked for and what comes of it: twice the same, for the second call finds a fresh instance.
 async fn each_gets(cases: &[(&str, Limits, &str, &str)]) {

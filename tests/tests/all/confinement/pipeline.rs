@@ -11,7 +11,7 @@ use crate::harness::{Host, text, within};
 use crate::hooks::{CONFIG, TABLE, shop};
 
 /// What the allocator and the store's cache may keep. Units: bytes.
-const RESIDENT_MORE_MAX: u64 = 32 << 20;
+pub(super) const RESIDENT_MORE_MAX: u64 = 32 << 20;
 /// Until it is given back.
 const GIVEN_BACK: Duration = Duration::from_secs(10);
 

@@ -30,14 +30,18 @@ fn with_sections(sections: &[&dyn ComponentSection]) -> Vec<u8> {
 
 /// A plugin with this core module at its end, started so many times.
 pub(super) fn with_module(module: &str, n_instances: usize) -> Vec<u8> {
-    let module = wat::parse_str(module).unwrap();
+    with_bytes(&wat::parse_str(module).unwrap(), n_instances)
+}
+
+/// As [`with_module`], with the module's bytes.
+pub(super) fn with_bytes(module: &[u8], n_instances: usize) -> Vec<u8> {
     let mut instances = InstanceSection::new();
     for _ in 0..n_instances {
         instances.instantiate(n_modules(), [] as [(&str, ModuleArg); 0]);
     }
     /// Of a core module in a component.
     const MODULE: u8 = 1;
-    with_sections(&[&RawSection { id: MODULE, data: &module }, &instances])
+    with_sections(&[&RawSection { id: MODULE, data: module }, &instances])
 }
 
 /// How many core modules the guest has by itself.
