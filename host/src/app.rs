@@ -183,6 +183,8 @@ struct House {
     desk: Arc<Desk>,
     intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>,
     in_force: ArcSwap<InForce>,
+    /// Files that the last configuration read named, in force or refused.
+    named: Mutex<Vec<PathBuf>>,
     /// Held by whoever changes what runs.
     running: tokio::sync::Mutex<Running>,
     /// Orders that are carried out, and trials of builds.
@@ -227,11 +229,10 @@ impl App {
         &self.addresses
     }
 
-    /// The files that the configuration in force was read from.
+    /// The files that the configuration was read from, in force or refused.
     pub fn files(&self) -> Vec<PathBuf> {
-        let in_force = self.house.in_force.load();
-        let named = prepare::sections(&in_force.config).flat_map(|section| section.places.files()).map(Path::to_owned);
-        std::iter::once(self.house.file.clone()).chain(named).collect()
+        let named = self.house.named.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.house.file).chain(named.iter()).cloned().collect()
     }
 
     /// Reads the configuration again. Errors: the report; what ran goes on running, all of it.
@@ -305,12 +306,14 @@ impl House {
                 poll: Some(poll_by(Arc::clone(&intakes))),
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
+                redriving: tokio::sync::Mutex::default(),
                 swaps: Some(Box::new(swap::Swapper(Weak::clone(house)))),
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),
             }),
             intakes,
             tasks: Mutex::default(),
             stop: CancellationToken::new(),
+            named: Mutex::new(files_of(&config)),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
             in_force: ArcSwap::from_pointee(InForce { config, kit }),
             journal,
@@ -320,6 +323,7 @@ impl House {
     async fn reload(self: &Arc<Self>) -> Result<(), AppError> {
         let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
         let Some(config) = config else { return Err(AppError::Config(report)) };
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = files_of(&config);
         let mut running = self.running.lock().await;
         let before = self.in_force.load_full();
         refuse_what_needs_a_restart(&before.config, &config, &mut report);
@@ -393,6 +397,11 @@ impl House {
         self.ingress.set(running.hooks());
         self.intakes.store(Arc::new(running.intakes()));
     }
+}
+
+/// The files that its sections name.
+fn files_of(config: &Config) -> Vec<PathBuf> {
+    prepare::sections(config).flat_map(|section| section.places.files()).map(Path::to_owned).collect()
 }
 
 /// Keys that a running host cannot follow.

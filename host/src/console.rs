@@ -48,6 +48,8 @@ pub struct Desk {
     pub builds: Builds,
     /// Keeps what is ordered, and who was not let in.
     pub audit: Arc<Audit>,
+    /// Held by whoever drives dead letters again: two at once would drive each twice.
+    pub redriving: tokio::sync::Mutex<()>,
     /// Puts others in force; `None` where no host runs.
     pub swaps: Option<Box<dyn Swaps>>,
     /// What callers of the API must show, any of them; none: whoever reaches the loopback address may call.

@@ -121,9 +121,8 @@ impl Rules {
                     Err(fault) => {
                         list.push(Verdict::Failed(rule.name.clone()));
                         commit.dead.push(self.letter(rule, one, &fault));
-                        // One that fails at every event is not waited for: its events are set aside, and go on.
-                        let may_pass = !fault.is_final() && fault.detail().code != Fault::BREAKER;
-                        passing = passing.or_else(|| may_pass.then(|| format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
+                        passing = passing
+                            .or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
                     }
                 }
             }

@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A build is compiled, and a channel's turns end, before this answer begins.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
-/// The whole store is read before this answer begins.
+/// The whole store is read, or every dead letter driven again, before this answer begins.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Who answers calls.
@@ -90,6 +90,7 @@ impl Caller {
                 poll: None,
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
+                redriving: tokio::sync::Mutex::default(),
                 swaps: None,
                 tokens: ArcSwap::default(),
             })),
@@ -212,7 +213,7 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
         Failure::failed(format!("the host on {address} does not answer: {error}"), cure)
     };
     let patience = match request.uri().path().rsplit('/').next() {
-        Some("verify") => VERIFY_TIMEOUT,
+        Some("verify" | "redrive") => VERIFY_TIMEOUT,
         Some("swap" | "rollback") => SWAP_TIMEOUT,
         _ => HEAD_TIMEOUT,
     };

@@ -62,6 +62,8 @@ pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
         signal(SignalKind::terminate()).map_err(no_signal)?,
         signal(SignalKind::interrupt()).map_err(no_signal)?,
     );
+    // From before it is read on: what is written while plugins are compiled is another change.
+    let mut watch = Watch::begin(vec![file.to_owned()]);
     let app = tokio::select! {
         started = App::start(file, process_env(), clock) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -75,7 +77,7 @@ pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
         env!("CARGO_PKG_VERSION"),
         app.addresses().first().map(ToString::to_string).unwrap_or_default()
     ));
-    let (mut watch, mut looks) = (Watch::begin(app.files()), tokio::time::interval(LOOK));
+    let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -156,7 +156,13 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
     }
     if let Some(in_use) = &in_use {
         for row in &mut rows {
-            row["in_use"] = in_use.iter().filter(|one| one.get("plugin") == row.get("name")).cloned().collect();
+            row["in_use"] = in_use.iter().filter(|one| one.get("digest") == row.get("digest")).cloned().collect();
+        }
+        // A build that was swapped in, or a file elsewhere.
+        let is_told = |one: &Json| rows.iter().any(|row| row.get("digest") == one.get("digest"));
+        let others: Vec<&Json> = in_use.iter().filter(|one| !is_told(one)).collect();
+        for one in others {
+            rows.push(json!({ "name": one["plugin"], "kind": one["kind"], "version": one["version"], "digest": one["digest"], "in_use": [one] }));
         }
     }
     if is_json {

@@ -101,7 +101,13 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
             }
             match answer.get("sound") {
                 Some(Json::Bool(false)) => {
-                    Err(Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup"))
+                    let is_of_audit = |damage: &Json| damage.as_str().is_some_and(|words| words.starts_with("audit.log"));
+                    let is_audit_alone = answer.get("damage").and_then(Json::as_array).is_some_and(|all| all.iter().all(is_of_audit));
+                    Err(if is_audit_alone {
+                        Failure::failed("the audit log is not as it was written", "compare it with a copy; the store itself is sound")
+                    } else {
+                        Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup")
+                    })
                 }
                 _ => Ok(()),
             }

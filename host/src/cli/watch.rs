@@ -32,7 +32,8 @@ impl Watch {
                 changed.insert(file, now);
             }
         }
-        let is_settled = !changed.is_empty() && changed == self.changed;
+        // One that is written on and on holds up no other.
+        let is_settled = changed.iter().any(|(file, stamp)| self.changed.get(file) == Some(stamp));
         self.changed = changed;
         is_settled
     }

@@ -3,7 +3,7 @@
 //! that an edited or missing line is found (`membrana verify`). `audit.head` holds the last digest, so that a missing end is found too.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,8 +25,8 @@ use super::{Desk, Refusal};
 const BODY_MAX: usize = 64 << 10;
 /// Of a name or a path that is kept. Units: bytes.
 const WORDS_MAX: usize = 300;
-/// Callers who were not let in are told at most once in so long, so that they cannot fill the disk. Units: milliseconds.
-const DENIALS_MS: u64 = 1_000;
+/// Callers who were not let in are told at most once in so long, with how many they were, so that they fill no disk. Units: milliseconds.
+const DENIALS_MS: u64 = 60_000;
 /// No line is longer. Units: bytes.
 const LINE_MAX: u64 = 8 << 10;
 
@@ -35,6 +35,8 @@ pub struct Audit {
     log: PathBuf,
     head: PathBuf,
     chain: Mutex<Chain>,
+    /// Who wanted to read, and who wanted to order: the one must not hide the other.
+    denied: Mutex<[Denied; 2]>,
 }
 
 #[derive(Default)]
@@ -42,7 +44,6 @@ struct Chain {
     /// Opened with the first record.
     file: Option<File>,
     last: Head,
-    denied: Denied,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,18 +110,25 @@ pub(super) async fn keep(State(desk): State<Arc<Desk>>, request: Request, next: 
                 .into_response();
         }
     };
-    let answer = next.run(request).await;
-    let done = Record { status: Some(answer.status().as_u16()), of: Some(of), ..Record::new(desk.journal.clock.now(), "done", act) };
-    if let Err(failure) = desk.audit.append(done).await {
-        error!(error = %failure, "What came of an order cannot be kept in the audit log.");
-    }
-    answer
+    let order = async move {
+        let answer = next.run(request).await;
+        let done = Record { status: Some(answer.status().as_u16()), of: Some(of), ..Record::new(desk.journal.clock.now(), "done", act) };
+        if let Err(failure) = desk.audit.append(done).await {
+            error!(error = %failure, "What came of an order cannot be kept in the audit log.");
+        }
+        answer
+    };
+    // Whether or not who gave it still listens.
+    #[expect(clippy::disallowed_methods, reason = "it ends with the order")]
+    let answer = tokio::spawn(order).await;
+    answer.unwrap_or_else(|_| Refusal::unavailable("the order was not carried out to its end", "look at the host's log").into_response())
 }
 
 /// Keeps that somebody was not let in.
 pub(super) async fn denied(desk: &Desk, method: &Method, uri: &Uri, status: u16) {
     let now = desk.journal.clock.now();
-    let Some(n_untold) = desk.audit.may_tell(now) else { return };
+    let is_order = !matches!(*method, Method::GET | Method::HEAD);
+    let Some(n_untold) = desk.audit.may_tell(is_order, now) else { return };
     let record = Record { status: Some(status), of: (n_untold > 0).then_some(n_untold), ..Record::new(now, "denied", act_of(method, uri)) };
     if let Err(failure) = desk.audit.append(record).await {
         error!(error = %failure, "A caller who was not let in cannot be kept in the audit log.");
@@ -166,7 +174,7 @@ fn length_of(headers: &HeaderMap) -> Option<usize> {
 impl Audit {
     /// Of the data folder; nothing is read or written before the first record.
     pub fn new(data: &Path) -> Arc<Self> {
-        Arc::new(Self { log: data.join("audit.log"), head: data.join("audit.head"), chain: Mutex::default() })
+        Arc::new(Self { log: data.join("audit.log"), head: data.join("audit.head"), chain: Mutex::default(), denied: Mutex::default() })
     }
 
     /// Keeps that the configuration was read again and is in force.
@@ -200,19 +208,21 @@ impl Audit {
             return Err(failure);
         }
         let temporary = self.head.with_extension("head.tmp");
+        chain.last = last.clone();
         fs::write(&temporary, format!("{n} {}\n", last.digest)).and_then(|()| fs::rename(&temporary, &self.head))?;
-        chain.last = last;
         Ok(n)
     }
 
     /// How many denials were not told before this one; none where it is not to be told either.
-    fn may_tell(&self, now: Timestamp) -> Option<u64> {
-        let mut chain = self.chain();
-        if chain.denied.told != Timestamp::default() && now.since_ms(chain.denied.told) < DENIALS_MS {
-            chain.denied.n_untold += 1;
+    fn may_tell(&self, is_order: bool, now: Timestamp) -> Option<u64> {
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let [reads, orders] = &mut *denied;
+        let denied = if is_order { orders } else { reads };
+        if denied.told != Timestamp::default() && now.since_ms(denied.told) < DENIALS_MS {
+            denied.n_untold += 1;
             return None;
         }
-        Some(std::mem::replace(&mut chain.denied, Denied { told: now, n_untold: 0 }).n_untold)
+        Some(std::mem::replace(denied, Denied { told: now, n_untold: 0 }).n_untold)
     }
 
     /// The log, to go on behind its last whole line; where the head knows of later ones, behind those, so that the hole stays seen.
@@ -223,6 +233,12 @@ impl Audit {
         let mut end = Vec::new();
         file.read_to_end(&mut end)?;
         let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let tail = String::from_utf8_lossy(end.get(whole..).unwrap_or_default()).into_owned();
+        if let Some(last) = head_of(&tail) {
+            // A whole record that lost its end of line.
+            file.write_all(b"\n")?;
+            return Ok((file, last));
+        }
         if whole < end.len() {
             warn!(bytes = end.len() - whole, "The audit log ends in the middle of a record that nobody was told of; it is cut off.");
             file.set_len(bytes - (end.len() - whole) as u64)?;
@@ -230,7 +246,8 @@ impl Audit {
         let text = String::from_utf8_lossy(end.get(..whole).unwrap_or_default()).into_owned();
         let last = text.lines().last().and_then(head_of).unwrap_or_default();
         let known = self.known_head();
-        Ok((file, if known.n > last.n { known } else { last }))
+        // As many: where the digests differ the last line was edited, and what follows must not hide it.
+        Ok((file, if known.n >= last.n { known } else { last }))
     }
 
     fn known_head(&self) -> Head {
@@ -250,16 +267,21 @@ impl Audit {
     }
 
     fn verify_now(&self) -> io::Result<(u64, Vec<String>)> {
-        let _chain = self.chain();
         let (mut n_records, mut damage, mut last) = (0, Vec::new(), Head::default());
-        let text = match fs::read(&self.log) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
+        // As it stands now: nobody who gives an order waits until all of it is read.
+        let (known, log) = {
+            let _chain = self.chain();
+            let log = match File::open(&self.log) {
+                Ok(log) => Some((log.metadata()?.len(), log)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            (self.known_head(), log)
         };
-        for (number, line) in (1u64..).zip(text.lines()) {
+        let lines = log.into_iter().flat_map(|(bytes, log)| BufReader::new(log.take(bytes)).split(b'\n'));
+        for (number, line) in (1u64..).zip(lines) {
             n_records += 1;
-            let Some((record, head)) = record_of(line) else {
+            let Some((record, head)) = record_of(&String::from_utf8_lossy(&line?)) else {
                 damage.push(format!("audit.log:{number}: the line is not what was written"));
                 continue;
             };
@@ -271,7 +293,9 @@ impl Audit {
             }
             last = head;
         }
-        let known = self.known_head();
+        if known == Head::default() && last.n > 1 {
+            damage.push("audit.log: its `audit.head` is missing or cannot be read, so nobody can tell whether its end is there".to_owned());
+        }
         if known.n > last.n || (known.n == last.n && known.digest != last.digest) {
             damage.push(format!("audit.log: it ends with record {}, and record {} was written", last.n, known.n));
         }
@@ -356,6 +380,38 @@ mod tests {
     }
 
     #[test]
+    fn an_edited_end_stays_seen_when_it_goes_on_and_a_head_that_cannot_be_written_breaks_nothing() {
+        let (folder, _) = folder_with(3);
+        let laundered = |line: &String| {
+            let json = line.split_once(' ').unwrap().1.replace("tasks/3", "tasks/7");
+            format!("{} {json}", Digest::of(json.as_bytes()))
+        };
+        edited(&folder, |lines| lines.iter().map(laundered).collect());
+        let again = Audit::new(folder.path());
+        again.append_now(Record::new(Timestamp(9), "ordered", "POST /".to_owned())).unwrap();
+        assert!(!again.verify_now().unwrap().1.is_empty());
+
+        let (folder, audit) = folder_with(1);
+        fs::create_dir(folder.path().join("audit.head.tmp")).unwrap();
+        assert!(audit.append_now(Record::new(Timestamp(2), "ordered", "POST /".to_owned())).is_err());
+        fs::remove_dir(folder.path().join("audit.head.tmp")).unwrap();
+        assert_eq!(audit.append_now(Record::new(Timestamp(3), "ordered", "POST /".to_owned())).unwrap(), 3);
+        assert_eq!(audit.verify_now().unwrap(), (3, Vec::new()));
+    }
+
+    #[test]
+    fn a_log_without_its_head_is_told_and_a_lost_end_of_line_costs_no_record() {
+        let (folder, audit) = folder_with(3);
+        let log = fs::read_to_string(&audit.log).unwrap();
+        fs::write(&audit.log, log.trim_end()).unwrap();
+        let again = Audit::new(folder.path());
+        assert_eq!(again.append_now(Record::new(Timestamp(9), "ordered", "POST /".to_owned())).unwrap(), 4);
+        assert_eq!(again.verify_now().unwrap(), (4, Vec::new()));
+        fs::remove_file(&audit.head).unwrap();
+        assert!(again.verify_now().unwrap().1[0].contains("audit.head"));
+    }
+
+    #[test]
     fn a_record_that_was_cut_off_by_a_crash_is_no_damage() {
         let (folder, _) = folder_with(2);
         let mut log = OpenOptions::new().append(true).open(folder.path().join("audit.log")).unwrap();
@@ -366,9 +422,10 @@ mod tests {
     }
 
     #[test]
-    fn who_knocks_on_and_on_is_told_once_a_second() {
+    fn who_knocks_on_and_on_is_told_once_a_minute() {
         let audit = Audit::new(Path::new("/nowhere"));
-        let told = [1_000, 1_200, 1_900, 2_100].map(|at| audit.may_tell(Timestamp(at)));
+        let told = [1_000, 1_200, 60_900, 61_000].map(|at| audit.may_tell(false, Timestamp(at)));
         assert_eq!(told, [Some(0), None, None, Some(2)]);
+        assert_eq!(audit.may_tell(true, Timestamp(1_300)), Some(0), "an order is told all the same");
     }
 }

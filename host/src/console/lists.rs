@@ -58,6 +58,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Narrow {
 }
 
 impl Narrow {
+    /// Refuses what an order does not know: it would do more than was meant.
+    pub(super) fn has_only(&self, keys: &[&str]) -> Result<(), Refusal> {
+        let given = [
+            ("channel", self.channel.is_some()),
+            ("limit", self.limit.is_some()),
+            ("kind", self.kind.is_some()),
+            ("since", self.since.is_some()),
+            ("own", self.own),
+            ("state", self.state.is_some()),
+            ("team", self.team.is_some()),
+            ("plugin", self.plugin.is_some()),
+        ];
+        match given.iter().find(|(key, is_given)| *is_given && !keys.contains(key)) {
+            Some((key, _)) => Err(Refusal::bad_request(format!("`{key}` is not for this order"), format!("it knows: {}", keys.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn channel(&self) -> Option<&str> {
         self.channel.as_deref()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -231,6 +232,7 @@ fn tried_again(action: Action, commit: &mut Commit) -> Action {
 
 /// Puts what was set aside back on its way; it becomes a dead letter again if it fails again.
 pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
+    let _turn = desk.redriving.lock().await;
     let letter = find_dead(&desk, &id).await?;
     redrive_one(&desk, &letter).await?;
     Ok(Answer(json!({ "id": id, "redriven": true })))
@@ -238,6 +240,7 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
 
 /// As [`redrive`], of all letters that are meant.
 pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Done {
+    narrow.has_only(&["channel", "plugin"])?;
     if let Some(name) = narrow.channel() {
         desk.channel(name).await?;
     }
@@ -256,6 +259,7 @@ pub struct Redriven {
 
 /// Puts all letters that this is true of back on their way; those that are written meanwhile are not meant.
 pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<Redriven, Refusal> {
+    let _turn = desk.redriving.lock().await;
     let (store, begun, mut done) = (&desk.journal.store, desk.journal.clock.now(), Redriven::default());
     for channel in store.channels().await? {
         let mut after = None;
@@ -266,7 +270,8 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
             for letter in letters.iter().filter(|letter| letter.at <= begun && is_wanted(letter)) {
                 match redrive_one(desk, letter).await {
                     Ok(()) => done.n_redriven += 1,
-                    Err(_) => done.n_left += 1,
+                    Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => done.n_left += 1,
+                    Err(refusal) => return Err(refusal),
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::{Desk, Refusal};
 /// Of all channels, from a moment on.
 pub(super) async fn begin(State(desk): State<Arc<Desk>>, Path(name): Path<String>, narrow: Narrow) -> Result<Answer<Json>, Refusal> {
     known(&desk, &name)?;
+    narrow.has_only(&["since"])?;
     let since = narrow.since()?;
     for channel in enabled(&desk) {
         let record = desk.journal.store.channel(&channel).await?;

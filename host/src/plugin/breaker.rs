@@ -87,8 +87,12 @@ impl Breaker {
             }
             // Calls that began before it opened say nothing new.
             Health::Struck if state.until.is_some() && !is_probe => None,
-            Health::Unknown if !is_probe => None,
-            Health::Struck | Health::Unknown => {
+            // The next call tries it: where this one was about many items, that is one about half of them.
+            Health::Unknown => {
+                state.is_probing &= !is_probe;
+                None
+            }
+            Health::Struck => {
                 state.strikes += 1;
                 if state.strikes < STRIKES_MAX && !is_probe {
                     return None;
@@ -143,8 +147,8 @@ mod tests {
             assert_eq!(breaker.note(true, Health::Struck), Some(REST_MIN * times));
         }
         end_rest(&breaker);
-        assert_eq!(breaker.admit(), Ok(true));
-        assert_eq!(breaker.note(true, Health::Unknown), Some(REST_MAX), "a probe that was given up failed");
+        assert_eq!((breaker.admit(), breaker.note(true, Health::Unknown)), (Ok(true), None), "it says nothing");
+        assert_eq!((breaker.admit(), breaker.note(true, Health::Struck)), (Ok(true), Some(REST_MAX)), "the next one tries it");
     }
 
     #[test]

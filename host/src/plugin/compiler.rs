@@ -1,7 +1,7 @@
 //! Compiling in a process of its own: what a component makes the compiler do ends that process and nothing else.
 //!
 //! The process is this binary once more, under a hidden command. It gets the component on its input and gives machine code on its
-//! output. It has no environment, may write no file, and bounds its own memory and processor time before it reads a byte. Its code is
+//! output. It has no environment of ours, may write no file, and bounds its own memory and processor time before it reads a byte. Its code is
 //! believed as this process's own would be: it is the same compiler, at work on the same bytes.
 
 use std::io::{Read, Write as _};
@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::bindings::take::shown;
 use super::engine::{chain, wasmtime_config};
@@ -171,7 +171,9 @@ pub fn compile_here(memory_bytes: u64, cpu_s: u64) -> Result<(), String> {
         (Resource::Core, 0, 0),
     ];
     for (resource, current, maximum) in bounds {
-        let bound = Rlimit { current: Some(current), maximum: Some(maximum) };
+        // Who runs it may allow less already, and nobody may raise that again.
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let bound = Rlimit { current: Some(current.min(allowed)), maximum: Some(maximum.min(allowed)) };
         setrlimit(resource, bound).map_err(|error| format!("cannot be bounded: {error}"))?;
     }
     let mut component = Vec::new();

@@ -431,7 +431,7 @@ async fn one<T>(
         instance.store.set_epoch_deadline(1);
         let begun = now();
         let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
-        meter.ran(begun.elapsed());
+        meter.ran(begun.elapsed(), instance.store.data().waited());
         meter.holds(instance.store.data().limiter.memory());
         match answer {
             Err(_) => Err(pool.late()),

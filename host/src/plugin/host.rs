@@ -4,6 +4,7 @@
 mod out;
 mod wasi;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,8 +60,29 @@ pub(super) struct HostState {
     call: &'static str,
     state: PluginState,
     n_connections: usize,
+    waits: Waits,
     table: ResourceTable,
     wasi: WasiCtx,
+}
+
+/// Time that a guest waited for others. Units: microseconds.
+#[derive(Default)]
+struct Waits(AtomicU64);
+
+/// One wait; it counts also where the call is ended in its middle.
+struct Waiting<'w>(&'w Waits, Instant);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(u64::try_from(self.1.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+impl Waits {
+    async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let _waiting = Waiting(self, now());
+        work.await
+    }
 }
 
 /// What a plugin may still write into the log in this second, over all its instances.
@@ -108,6 +130,7 @@ impl HostState {
             call: "start",
             state: PluginState::default(),
             n_connections: 0,
+            waits: Waits::default(),
             table,
             wasi: wasi::context(who.kind, &who.clock),
             who,
@@ -126,6 +149,11 @@ impl HostState {
     /// After a call that succeeded: what it changed.
     pub(super) fn end(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
         std::mem::take(&mut self.state).into_changes()
+    }
+
+    /// How long the guest waited for others since this was asked last.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waits.0.swap(0, Ordering::Relaxed))
     }
 
     /// Connections that the guest holds.

@@ -39,7 +39,7 @@ pub(super) struct Meter {
     denied: AtomicU64,
     memory_peak: AtomicUsize,
     /// Units: microseconds.
-    busy: AtomicU64,
+    cpu: AtomicU64,
     /// Likewise.
     waited: AtomicU64,
     trial: OnceLock<Trial>,
@@ -125,7 +125,8 @@ impl Count<'_> {
             // One cause, however many it was asked about.
             Some(_) => self.meter.note(1, is_seen),
         }
-        let health = fault.map_or(Health::Well, |fault| self.meter.health(fault.detail(), is_asked_again));
+        // Late about many at once on a busy machine says nothing of one.
+        let health = fault.map_or(Health::Well, |fault| self.meter.health(fault.detail(), self.n_items > 1));
         self.meter.judge(self.is_probe, health, fault);
     }
 }
@@ -135,8 +136,8 @@ impl Drop for Count<'_> {
         if !self.is_done {
             self.meter.note(1, Some(false));
             self.meter.faults.timeout.fetch_add(1, Ordering::Relaxed);
-            let health = if self.meter.kind == Kind::Connector { Health::Unknown } else { Health::Struck };
-            self.meter.judge(self.is_probe, health, None);
+            // Who gave it up may have been in a hurry, or is stopping.
+            self.meter.judge(self.is_probe, Health::Unknown, None);
         }
     }
 }
@@ -154,7 +155,7 @@ impl Meter {
             faults: Faults::default(),
             denied: AtomicU64::default(),
             memory_peak: AtomicUsize::default(),
-            busy: AtomicU64::default(),
+            cpu: AtomicU64::default(),
             waited: AtomicU64::default(),
             trial: OnceLock::default(),
         }
@@ -172,16 +173,16 @@ impl Meter {
         }
     }
 
-    /// What a fault says of the plugin. A connector that traps or is late may owe it to what its network sent: it costs little, and the
-    /// channel waits by itself.
-    fn health(&self, detail: &Detail, is_asked_again: bool) -> Health {
-        let is_of = |codes: &[&str]| codes.contains(&detail.code.as_str());
-        match self.kind {
-            _ if is_asked_again || is_of(&["stopped"]) => Health::Unknown,
-            Kind::Connector if is_of(&["cpu", "memory"]) => Health::Struck,
-            Kind::Connector if is_of(&SEEN) || is_of(&["timeout"]) => Health::Unknown,
-            Kind::Analyzer | Kind::Rule if is_of(&SEEN) || is_of(&["timeout"]) => Health::Struck,
-            Kind::Connector | Kind::Analyzer | Kind::Rule => Health::Well,
+    /// What a fault says of the plugin. What costs the others nothing, a trap or a wrong answer, may be one message's doing: it is
+    /// found and set aside, and the plugin asked on.
+    fn health(&self, detail: &Detail, is_of_many: bool) -> Health {
+        match detail.code.as_str() {
+            _ if is_of_many => Health::Unknown,
+            "cpu" | "memory" => Health::Struck,
+            // A network's silence is no connector's doing.
+            "timeout" if self.kind != Kind::Connector => Health::Struck,
+            "trap" | "contract" | "timeout" | "stopped" => Health::Unknown,
+            _ => Health::Well,
         }
     }
 
@@ -195,14 +196,11 @@ impl Meter {
         }
     }
 
-    /// A guest ran for so long.
-    pub(super) fn ran(&self, time: Duration) {
-        self.busy.fetch_add(micros(time), Ordering::Relaxed);
-    }
-
-    /// Inside a call it waited for others, for so long.
-    pub(super) fn waited(&self, time: Duration) {
-        self.waited.fetch_add(micros(time), Ordering::Relaxed);
+    /// A guest's call took so long, and waited for others so long of it.
+    pub(super) fn ran(&self, time: Duration, waited: Duration) {
+        let waited = waited.min(time);
+        self.cpu.fetch_add(micros(time - waited), Ordering::Relaxed);
+        self.waited.fetch_add(micros(waited), Ordering::Relaxed);
     }
 
     /// An instance holds so many bytes.
@@ -216,13 +214,12 @@ impl Meter {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let Counts { calls, items, busy, .. } = self.counts();
-        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        let Counts { calls, items, .. } = self.counts();
         Usage {
             calls,
             items,
-            cpu: busy.saturating_sub(waited),
-            waited,
+            cpu: Duration::from_micros(self.cpu.load(Ordering::Relaxed)),
+            waited: Duration::from_micros(self.waited.load(Ordering::Relaxed)),
             memory_peak: self.memory_peak.load(Ordering::Relaxed),
             faults: self.faults.read(),
             denied: self.denied.load(Ordering::Relaxed),
@@ -251,7 +248,7 @@ impl Meter {
             items: self.items.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             failed_maybe: self.failed_maybe.load(Ordering::Relaxed),
-            busy: Duration::from_micros(self.busy.load(Ordering::Relaxed)),
+            busy: Duration::from_micros(self.cpu.load(Ordering::Relaxed) + self.waited.load(Ordering::Relaxed)),
         }
     }
 
@@ -443,7 +440,7 @@ mod tests {
             let meter = on_trial(kind, before(1000, 0));
             for n in 0..300 / n_items {
                 assert!(meter.condemned().is_none() || n * n_items > 200);
-                meter.ran(Duration::from_micros(us * n_items as u64));
+                meter.ran(Duration::from_micros(us * n_items as u64), Duration::ZERO);
                 end(&meter, n_items, None);
             }
             meter.condemned().map(str::to_owned)
@@ -469,7 +466,7 @@ mod tests {
     #[test]
     fn a_connector_is_left_alone_for_what_it_costs_and_not_for_what_its_network_sends() {
         let meter = Meter::new("shop".to_owned(), Kind::Connector);
-        for code in ["trap", "timeout", "busy", "contract"] {
+        for code in ["trap", "timeout", "busy", "contract", "stopped"] {
             (0..4).for_each(|_| end(&meter, 1, Some(&fault(code))));
             assert_eq!(meter.usage().breaker, BreakerState::Closed, "{code}");
         }
@@ -480,8 +477,7 @@ mod tests {
     #[test]
     fn time_that_was_waited_for_others_is_no_processor_time() {
         let meter = Meter::new("shop".to_owned(), Kind::Connector);
-        meter.ran(Duration::from_millis(900));
-        meter.waited(Duration::from_millis(880));
+        meter.ran(Duration::from_millis(900), Duration::from_millis(880));
         [1 << 20, 3 << 20, 2 << 20].into_iter().for_each(|bytes| meter.holds(bytes));
         let usage = meter.usage();
         assert_eq!((usage.cpu, usage.waited, usage.memory_peak), (Duration::from_millis(20), Duration::from_millis(880), 3 << 20));

@@ -99,6 +99,9 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
     let all = host.until(&["interaction", "list"], |all| all.len() == 4).await;
     assert!(["id", "id-2"].iter().all(|id| all.iter().any(|one| text(one, "/native/id") == *id)), "{all:?}");
     host.until(&["dead", "list", "--plugin", "shop"], |dead| dead.len() == 1).await;
+    let at_once = async || call(host.address, "POST", "/api/v1/dead/redrive", &[], b"").await.unwrap().body;
+    let (one, other) = tokio::join!(at_once(), at_once());
+    assert!(host.list(&["dead", "list"]).len() <= 1, "two at once drive each letter once: {one} {other}");
     assert!(host.list(&["dead", "list", "--plugin", "nobody"]).is_empty());
 }
 

@@ -74,7 +74,7 @@ async fn what_fails_on_and_on_is_left_alone_and_every_plugin_s_use_is_told() {
     let mut host = with_mode("one-bad").await;
     let shop = shop(&host);
     for n in 0..3 {
-        assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"poison\"}}")).await.unwrap().status, 202);
+        assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"spin\"}}")).await.unwrap().status, 202);
         host.until(&["dead", "list"], |dead| dead.len() == n + 1).await;
     }
     assert!(host.log().contains("is left alone for a while"), "{}", host.log());
@@ -85,14 +85,14 @@ async fn what_fails_on_and_on_is_left_alone_and_every_plugin_s_use_is_told() {
     };
     let uses = call(host.address, "GET", "/api/v1/plugins", &[], b"").await.unwrap().body;
     let mad = uses.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).find(|one| one["name"] == "mad").unwrap();
-    assert_eq!((&mad["faults"]["trap"], &mad["failed"], &mad["calls"]), (&3.into(), &3.into(), &3.into()), "{mad}");
+    assert_eq!((&mad["faults"]["cpu"], &mad["failed"], &mad["calls"]), (&3.into(), &3.into(), &3.into()), "{mad}");
     assert!(mad["memory_peak_bytes"].as_u64() > Some(0) && mad["breaker"] != "closed", "{mad}");
     let well = use_of("shop").expect("its plugin is a bundled one");
     assert_eq!((&well["kind"], &well["breaker"], &well["failed"]), (&"connector".into(), &"closed".into(), &0.into()), "{well}");
     assert!(well["calls"].as_u64() >= Some(3), "{well}");
     let metrics = call(host.address, "GET", "/metrics", &[], b"").await.unwrap().body;
     for line in [
-        "membrana_plugin_faults_total{name=\"mad\",kind=\"analyzer\",fault=\"trap\"} 3",
+        "membrana_plugin_faults_total{name=\"mad\",kind=\"analyzer\",fault=\"cpu\"} 3",
         "membrana_plugin_breaker_open{name=\"mad\",kind=\"analyzer\"} 1",
         "membrana_plugin_breaker_open{name=\"shop\",kind=\"connector\"} 0",
     ] {

@@ -66,10 +66,10 @@ async fn every_order_and_every_refused_caller_is_kept_in_a_chain_that_shows_an_e
 
     let log = host.read("data/audit.log");
     let records: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()).collect();
-    let told: Vec<(&str, &str, &str)> = records.iter().map(|one| (text(one, "/what"), text(one, "/act"), text(one, "/by"))).collect();
+    let kept: Vec<(&str, &str, &str)> = records.iter().map(|one| (text(one, "/what"), text(one, "/act"), text(one, "/by"))).collect();
     let (paused, resumed) = ("POST /api/v1/channels/shop/pause", "POST /api/v1/channels/shop/resume");
     let wanted = [("denied", paused, ""), ("ordered", paused, "shops"), ("done", paused, ""), ("ordered", resumed, ""), ("done", resumed, "")];
-    assert_eq!(told, wanted);
+    assert_eq!(kept, wanted);
     assert_eq!((&records[0]["status"], &records[2]["status"], &records[2]["of"]), (&401.into(), &200.into(), &2.into()));
     let verify = || told(&host.cli(&["verify", "--json"]));
     assert!(matches!(verify(), (Some(0), said) if said.contains("\"audit\":5")), "{:?}", verify());

@@ -7,9 +7,8 @@ use wasmtime::component::Resource;
 use crate::egress::{Connection, HttpError, HttpRequest, NetError, Security};
 use crate::plugin::bindings::api;
 use crate::plugin::manifest::Kind;
-use crate::plugin::meter::Meter;
 
-use super::{HostState, now};
+use super::HostState;
 
 /// A connection that a guest holds.
 pub struct Conn(Connection);
@@ -18,14 +17,6 @@ impl HostState {
     fn wait(&self, asked_ms: u32) -> Duration {
         Duration::from_millis(asked_ms.into()).min(self.remaining())
     }
-}
-
-/// Waits for others; that time is not the guest's own.
-async fn outside<T>(meter: &Meter, work: impl Future<Output = T>) -> T {
-    let begun = now();
-    let done = work.await;
-    meter.waited(begun.elapsed());
-    done
 }
 
 impl api::http::Host for HostState {
@@ -47,7 +38,7 @@ impl api::http::Host for HostState {
             auth: request.auth,
             timeout: Some(asked.min(remaining)),
         };
-        let answer = outside(&self.who.meter, door.http(request)).await;
+        let answer = self.waits.during(door.http(request)).await;
         if matches!(answer, Err(HttpError::Denied(_))) {
             self.who.meter.denied();
         }
@@ -100,7 +91,7 @@ impl api::net::HostConnection for HostState {
             api::net::Security::Tls => Security::Tls,
             api::net::Security::Starttls => Security::StartTls,
         };
-        let connected = outside(&self.who.meter, door.connect(&host, port, security, self.wait(timeout_ms))).await;
+        let connected = self.waits.during(door.connect(&host, port, security, self.wait(timeout_ms))).await;
         if matches!(connected, Err(NetError::Denied(_))) {
             self.who.meter.denied();
         }
@@ -116,17 +107,17 @@ impl api::net::HostConnection for HostState {
 
     async fn upgrade(&mut self, conn: Resource<Conn>) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
-        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.upgrade(wait)).await.map_err(net_error))
+        Ok(self.waits.during(self.table.get_mut(&conn)?.0.upgrade(wait)).await.map_err(net_error))
     }
 
     async fn read(&mut self, conn: Resource<Conn>, max: u32, timeout_ms: u32) -> wasmtime::Result<Result<Vec<u8>, api::net::NetError>> {
         let (wait, max) = (self.wait(timeout_ms), usize::try_from(max).unwrap_or(usize::MAX));
-        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.read(max, wait)).await.map_err(net_error))
+        Ok(self.waits.during(self.table.get_mut(&conn)?.0.read(max, wait)).await.map_err(net_error))
     }
 
     async fn write(&mut self, conn: Resource<Conn>, data: Vec<u8>) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
-        Ok(outside(&self.who.meter, self.table.get_mut(&conn)?.0.write(&data, wait)).await.map_err(net_error))
+        Ok(self.waits.during(self.table.get_mut(&conn)?.0.write(&data, wait)).await.map_err(net_error))
     }
 
     async fn write_secret(
@@ -139,7 +130,7 @@ impl api::net::HostConnection for HostState {
     ) -> wasmtime::Result<Result<(), api::net::NetError>> {
         let wait = self.remaining();
         let conn = &mut self.table.get_mut(&conn)?.0;
-        Ok(outside(&self.who.meter, conn.write_secret(&prefix, &credential, &encoding, &suffix, wait)).await.map_err(net_error))
+        Ok(self.waits.during(conn.write_secret(&prefix, &credential, &encoding, &suffix, wait)).await.map_err(net_error))
     }
 
     async fn drop(&mut self, conn: Resource<Conn>) -> wasmtime::Result<()> {

@@ -144,7 +144,7 @@ fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting
     while let Some(first) = waiting.blocking_recv() {
         let mut group = Group::default();
         group.push(first);
-        while let Ok(next) = waiting.try_recv() {
+        for next in std::iter::from_fn(|| waiting.try_recv().ok()).take(WAITERS_MAX) {
             group.push(next);
         }
         let rows = group.raws.into_values().map(|row| {

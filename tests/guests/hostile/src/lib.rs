@@ -83,7 +83,7 @@ impl Analyzer for Hostile {
                 }
             }
             _ => {
-                misbehave(mode, batch.items.len() as u64);
+                misbehave(if says("spin") { "loop" } else { mode }, batch.items.len() as u64);
                 assert!(!says("poison"), "on purpose");
                 all(1.0)
             }
