@@ -156,13 +156,15 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
     }
     if let Some(in_use) = &in_use {
         for row in &mut rows {
-            row["in_use"] = in_use.iter().filter(|one| one.get("digest") == row.get("digest")).cloned().collect();
+            let uses = in_use.iter().filter(|one| one.get("digest") == row.get("digest")).cloned().collect();
+            note_use(row, uses);
         }
         // A build that was swapped in, or a file elsewhere.
         let is_told = |one: &Json| rows.iter().any(|row| row.get("digest") == one.get("digest"));
         let others: Vec<&Json> = in_use.iter().filter(|one| !is_told(one)).collect();
         for one in others {
-            rows.push(json!({ "name": one["plugin"], "kind": one["kind"], "version": one["version"], "digest": one["digest"], "in_use": [one] }));
+            let of = |key: &str| one.get(key).cloned().unwrap_or_default();
+            rows.push(json!({ "name": of("plugin"), "kind": of("kind"), "version": of("version"), "digest": of("digest"), "in_use": [one] }));
         }
     }
     if is_json {
@@ -195,12 +197,18 @@ async fn in_use(file: &Path) -> Option<Vec<Json>> {
     }
 }
 
+fn note_use(row: &mut Json, uses: Json) {
+    if let Some(row) = row.as_object_mut() {
+        row.insert("in_use".to_owned(), uses);
+    }
+}
+
 /// A row for each section that uses it; one where none does.
 fn used(row: Json) -> Vec<Json> {
     let uses = row.get("in_use").and_then(Json::as_array).cloned().unwrap_or_default();
     let with = |one: Option<&Json>| {
         let mut row = row.clone();
-        row["in_use"] = one.cloned().unwrap_or_default();
+        note_use(&mut row, one.cloned().unwrap_or_default());
         row
     };
     if uses.is_empty() { vec![with(None)] } else { uses.iter().map(|one| with(Some(one))).collect() }

@@ -80,8 +80,8 @@ async fn what_fails_on_and_on_is_left_alone_and_every_plugin_s_use_is_told() {
     assert!(host.log().contains("is left alone for a while"), "{}", host.log());
     let use_of = |name: &str| {
         let rows = host.list(&["plugin", "list"]);
-        let uses = rows.iter().filter_map(|row| row["in_use"].as_array()).flatten();
-        uses.filter(|one| one["name"] == name).cloned().next()
+        let mut uses = rows.iter().filter_map(|row| row["in_use"].as_array()).flatten();
+        uses.find(|one| one["name"] == name).cloned()
     };
     let uses = call(host.address, "GET", "/api/v1/plugins", &[], b"").await.unwrap().body;
     let mad = uses.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).find(|one| one["name"] == "mad").unwrap();
