@@ -17,11 +17,11 @@ use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, is_condemned, le
 /// An analyzer that failed gets this long to recover; longer each time that it fails again.
 const REST: Duration = Duration::from_secs(30);
 /// While time may mend what an analyzer lacks, the pass waits for it so many times: about a quarter of an hour.
-const HOLDS_MAX: u32 = 5;
+pub(super) const HOLDS_MAX: u32 = 5;
 /// A late answer may take this long; the plugin's own limit is usually shorter.
-const WAIT: Duration = Duration::from_secs(60);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 /// Entries looked at in one turn.
-const ENTRIES_MAX: usize = 64;
+pub(super) const ENTRIES_MAX: usize = 64;
 
 /// The catch-up pass of one channel.
 pub struct CatchUp {
@@ -34,11 +34,18 @@ pub struct CatchUp {
     held: Mutex<Held>,
 }
 
-/// What the pass waits for; all of it can be lost.
+/// What a pass over stored entries waits for; all of it can be lost.
 #[derive(Default)]
-struct Held {
-    until: Timestamp,
-    n_times: u32,
+pub(super) struct Held {
+    pub(super) until: Timestamp,
+    pub(super) n_times: u32,
+}
+
+impl Held {
+    /// An analyzer did not answer, after so many times in a row before.
+    pub(super) fn again(now: Timestamp, n_times: u32) -> Self {
+        Self { until: now.plus(REST * 2u32.saturating_pow(n_times)), n_times: n_times + 1 }
+    }
 }
 
 impl CatchUp {
@@ -100,7 +107,7 @@ impl Work for CatchUp {
             return Ok(Turn::Worked);
         }
         let n_times = if done > position { 0 } else { held.n_times };
-        *held = Held { until: at.plus(REST * 2u32.saturating_pow(n_times)), n_times: n_times + 1 };
+        *held = Held::again(at, n_times);
         Ok(Turn::Until(held.until))
     }
 }

@@ -3,28 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tracing::info;
 
-use crate::model::{Annotated, ChannelName, Entry, Seq, Timestamp};
+use crate::model::{Annotated, ChannelName, Entry, Seq};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, OFF, Reader};
 
 use super::batches::{Asked, Pass};
-use super::catch_up::{answered, words};
+use super::catch_up::{ENTRIES_MAX, HOLDS_MAX, Held, WAIT, answered, words};
 use super::{Analyzer, Analyzers, earlier_of, is_analysed, is_condemned, lineup_of};
-
-/// Entries looked at in one turn.
-const ENTRIES_MAX: usize = 64;
-/// An answer may take this long; the plugin's own limit is usually shorter.
-const WAIT: Duration = Duration::from_secs(60);
-/// An analyzer that does not answer gets this long to recover; longer each time.
-const REST: Duration = Duration::from_secs(30);
-/// After so many rests its old words stay, and the pass goes on.
-const HOLDS_MAX: u32 = 5;
 
 /// The passes of one channel, one after the other.
 pub struct Rerun {
@@ -32,13 +22,6 @@ pub struct Rerun {
     channel: ChannelName,
     analyzers: Arc<Analyzers>,
     held: Mutex<Held>,
-}
-
-/// What the next turn waits for; all of it can be lost.
-#[derive(Default)]
-struct Held {
-    until: Timestamp,
-    n_times: u32,
 }
 
 #[async_trait]
@@ -81,9 +64,8 @@ impl Work for Rerun {
             return Ok(self.journal.left_to_the_build_before());
         }
         if held.n_times < HOLDS_MAX && pass.failed.iter().any(|failed| !failed.fault.is_final()) {
-            let until = self.journal.clock.now().plus(REST * 2u32.saturating_pow(held.n_times));
-            *held = Held { until, n_times: held.n_times + 1 };
-            return Ok(Turn::Until(until));
+            *held = Held::again(self.journal.clock.now(), held.n_times);
+            return Ok(Turn::Until(held.until));
         }
         let (mut commit, lineup) = (self.moved(analyzer, position, last.seq.0), lineup_of(&analyzers));
         let results = answered(pass.into_results(lineup.id));

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use serde_json::{Value as Json, json};
 
 use crate::app::{find, listed};
-use crate::config;
+use crate::config::{self, Config};
 use crate::plugin::{self, Inspection, Manifest, NO_COMPONENT};
 use crate::telemetry::chain;
 
@@ -34,8 +34,12 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// The folder of plugins of the configuration, or the default where there is none to read.
 fn folder(file: &Path) -> PathBuf {
-    match config::read_what_is_there(file, crate::app::process_env().as_ref()).0 {
-        Some(config) => config.host.plugins,
+    folder_of(config::read_what_is_there(file, crate::app::process_env().as_ref()).0.as_ref(), file)
+}
+
+fn folder_of(config: Option<&Config>, file: &Path) -> PathBuf {
+    match config {
+        Some(config) => config.host.plugins.clone(),
         None => file.parent().map(|dir| dir.join("plugins")).unwrap_or_else(|| "plugins".into()),
     }
 }
@@ -146,9 +150,10 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
 
 /// Plugins there are, with what they used where a host runs.
 pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Result<(), Failure> {
-    let in_use = in_use(file).await;
+    let config = config::read_what_is_there(file, crate::app::process_env().as_ref()).0;
+    let in_use = in_use(config.as_ref()).await;
     let mut rows = Vec::new();
-    for (name, found) in listed(&folder(file)).into_iter().take(limit.unwrap_or(usize::MAX)) {
+    for (name, found) in listed(&folder_of(config.as_ref(), file)).into_iter().take(limit.unwrap_or(usize::MAX)) {
         match plugin::inspect(&found.bytes) {
             Ok(inspection) => rows.push(json_of(&found.origin, &inspection)),
             Err(error) => aside(format_args!("warning: {name} ({}): {}", found.origin, chain(&error))),
@@ -178,9 +183,8 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
 }
 
 /// What each section's plugin used, where a host runs and answers.
-async fn in_use(file: &Path) -> Option<Vec<Json>> {
-    let (config, _) = config::read_what_is_there(file, crate::app::process_env().as_ref());
-    let caller = Caller::of_host(&config?).await?;
+async fn in_use(config: Option<&Config>) -> Option<Vec<Json>> {
+    let caller = Caller::of_host(config?).await?;
     let mut uses = Vec::new();
     let mut keep = |line: &str| {
         uses.extend(serde_json::from_str::<Json>(line).ok());

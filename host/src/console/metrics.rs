@@ -148,7 +148,7 @@ fn register_plugins(registry: &mut Registry, in_use: &[InUse]) {
     let (memory, open) = (Family::<OfPlugin, Gauge<u64, AtomicU64>>::default(), Family::<OfPlugin, Gauge<u64, AtomicU64>>::default());
     let (failed, bytes) = (Family::<OfFault, Counter>::default(), Family::<OfBytes, Counter>::default());
     for one in in_use {
-        let (name, kind, usage) = (|| one.section.name.clone(), one.kind, one.generation.usage());
+        let (name, kind, usage) = (|| one.section.name.clone(), one.generation.manifest().kind.word(), one.generation.usage());
         let labels = || OfPlugin { name: name(), kind };
         calls.get_or_create(&labels()).inc_by(usage.calls);
         items.get_or_create(&labels()).inc_by(usage.items);

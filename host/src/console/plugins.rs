@@ -12,17 +12,13 @@ use super::{Desk, Section, Sections};
 /// One section whose plugin is in force.
 pub(super) struct InUse {
     pub(super) section: Section,
-    pub(super) kind: &'static str,
     pub(super) generation: Arc<Generation>,
 }
 
 /// In the file's order: channels, analyzers, rules. Nothing where no host runs.
 pub(super) fn in_use(sections: &Sections) -> Vec<InUse> {
-    let of = |sections: &[Section]| -> Vec<InUse> {
-        let each = sections.iter().filter_map(|section| Some((section, section.generation.upgrade()?)));
-        each.map(|(section, generation)| InUse { section: section.clone(), kind: generation.manifest().kind.word(), generation }).collect()
-    };
-    [&sections.channels, &sections.analyzers, &sections.rules].into_iter().flat_map(|sections| of(sections)).collect()
+    let of = |section: &Section| Some(InUse { section: section.clone(), generation: section.generation.upgrade()? });
+    sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).filter_map(of).collect()
 }
 
 /// One JSON object a line.
@@ -41,7 +37,7 @@ impl InUse {
         };
         json!({
             "name": self.section.name,
-            "kind": self.kind,
+            "kind": manifest.kind.word(),
             "plugin": self.section.plugin,
             "version": manifest.version,
             "digest": self.generation.digest().to_string(),

@@ -100,7 +100,6 @@ pub(super) struct Counts {
 
 struct Trial {
     before: Counts,
-    kind: Kind,
     is_condemned: AtomicBool,
     is_over: AtomicBool,
     why: OnceLock<String>,
@@ -236,7 +235,7 @@ impl Meter {
             failed.fetch_add(1, Ordering::Relaxed);
         }
         let Some(trial) = self.trial.get().filter(|trial| !trial.is_over.load(Ordering::Relaxed)) else { return };
-        if let Some(why) = trial.judge(&self.counts()) {
+        if let Some(why) = trial.judge(&self.counts(), self.kind) {
             drop(trial.why.set(why));
             trial.is_condemned.store(true, Ordering::Release);
         }
@@ -255,7 +254,7 @@ impl Meter {
     /// From now on it is compared with what the build before did.
     pub(super) fn put_on_trial(&self, before: Counts) {
         let (is_condemned, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        drop(self.trial.set(Trial { before, kind: self.kind, is_condemned, is_over, why: OnceLock::new() }));
+        drop(self.trial.set(Trial { before, is_condemned, is_over, why: OnceLock::new() }));
     }
 
     /// Why it is worse, once it is known.
@@ -333,12 +332,12 @@ impl Counts {
 }
 
 impl Trial {
-    fn judge(&self, new: &Counts) -> Option<String> {
-        let n_failed = new.n_failed(self.kind);
-        if n_failed >= FAILED_MIN && new.share(self.kind) > FAILED_SHARE_MAX + 2.0 * self.before.share(self.kind) {
+    fn judge(&self, new: &Counts, kind: Kind) -> Option<String> {
+        let n_failed = new.n_failed(kind);
+        if n_failed >= FAILED_MIN && new.share(kind) > FAILED_SHARE_MAX + 2.0 * self.before.share(kind) {
             return Some(format!("it failed at {n_failed} of {} items", new.items));
         }
-        if self.kind == Kind::Connector {
+        if kind == Kind::Connector {
             return None;
         }
         let ((time, fullness), (time_before, fullness_before)) = (new.pace()?, self.before.pace()?);
