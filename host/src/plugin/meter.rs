@@ -23,8 +23,9 @@ const FAILED_SHARE_MAX: f64 = 0.05;
 const ITEMS_MIN: u64 = 256;
 /// Times the time of the build before, an item.
 const SLOWER_MAX: f64 = 3.0;
-/// Builds that were asked about so many times more items in a call cannot be compared by time.
-const FULLER_MAX: f64 = 2.0;
+/// A build that was asked about so many times fewer items in a call pays more for each and cannot be compared by time. More items in a
+/// call are its own slowness: they pile up behind it, and cost less each.
+const EMPTIER_MAX: f64 = 2.0;
 
 /// Counts calls while they are made.
 pub(super) struct Meter {
@@ -341,9 +342,9 @@ impl Trial {
             return None;
         }
         let ((time, fullness), (time_before, fullness_before)) = (new.pace()?, self.before.pace()?);
-        let is_alike = (1.0 / FULLER_MAX..=FULLER_MAX).contains(&(fullness / fullness_before));
+        let is_fair = fullness * EMPTIER_MAX >= fullness_before;
         let times = time / time_before;
-        (is_alike && times > SLOWER_MAX).then(|| format!("it takes {times:.1} times as long as the build before"))
+        (is_fair && times > SLOWER_MAX).then(|| format!("it takes {times:.1} times as long as the build before"))
     }
 }
 
@@ -446,6 +447,7 @@ mod tests {
         };
         assert_eq!(judged(Kind::Analyzer, 50, 10).as_deref(), Some("it takes 5.0 times as long as the build before"));
         assert_eq!(judged(Kind::Analyzer, 20, 10), None, "twice as long is the admin's to judge");
+        assert!(judged(Kind::Analyzer, 50, 30).is_some(), "items pile up behind a slow build");
         assert_eq!(judged(Kind::Analyzer, 50, 1), None, "calls about one item each take longer");
         assert_eq!(judged(Kind::Connector, 50, 10), None, "a network may have become slower");
     }

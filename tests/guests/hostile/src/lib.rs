@@ -123,7 +123,7 @@ fn misbehave(mode: &str, n_items: u64) {
             }
         }
         "log" => (0..10_000).for_each(|_| log::info("\u{1b}[31mflood\n".repeat(20))),
-        "slow" => (0..n_items * 200_000).for_each(|n| _ = black_box(n)),
+        "slow" => (0..n_items * 1_000_000).for_each(|n| _ = black_box(n)),
         "sleep" => std::thread::sleep(FOR_EVER),
         "pollables" => (0..100_000).for_each(|_| raw::leak_a_pollable()),
         "handles" => (0..10_000).for_each(|_| raw::leak_a_stream()),
