@@ -68,12 +68,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
-    let [first, second, third, .., g, h] = parts;
+    let [first, second, third, d, e, f, g, h] = parts;
     let [hi_a, hi_b] = g.to_be_bytes();
     let [lo_a, lo_b] = h.to_be_bytes();
     match (first, second) {
         // NAT64: the address inside counts.
-        (0x0064, 0xff9b) => third == 0 && is_public_v4(Ipv4Addr::new(hi_a, hi_b, lo_a, lo_b)),
+        (0x0064, 0xff9b) => [third, d, e, f] == [0; 4] && is_public_v4(Ipv4Addr::new(hi_a, hi_b, lo_a, lo_b)),
         // 6to4: likewise.
         (0x2002, inside) => {
             let ([a, b], [c, d]) = (inside.to_be_bytes(), third.to_be_bytes());
@@ -114,6 +114,8 @@ mod tests {
             "::ffff:127.0.0.1",
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::808:808",
+            "64:ff9b:0:7f00:1::808:808",
             "2002:7f00:1::",
             "2002:a00:1::",
             "2001:0:1::",

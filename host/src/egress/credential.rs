@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::body::filled;
-use super::oauth1::{Signed, Signer};
+use super::oauth1::{Signed, Signer, encoded as percent_encoded};
 use super::oauth2::{Cause, Refused, Tokens};
 use super::{HostPort, HttpGrant};
 
@@ -258,6 +258,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         secret.to_owned(),
         STANDARD.encode(secret),
         url_encoded,
+        percent_encoded(secret),
         json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned(),
     ];
     forms.retain(|form| form.len() >= FORM_MIN);
@@ -385,7 +386,7 @@ mod tests {
     #[test]
     fn a_secret_is_scrubbed_in_every_dress() {
         let all = [credential("s3cr&t \"x\"")];
-        for dress in ["s3cr&t \"x\"", &STANDARD.encode("s3cr&t \"x\""), "s3cr%26t+%22x%22", "s3cr&t \\\"x\\\""] {
+        for dress in ["s3cr&t \"x\"", &STANDARD.encode("s3cr&t \"x\""), "s3cr%26t+%22x%22", "s3cr%26t%20%22x%22", "s3cr&t \\\"x\\\""] {
             let clean = Scrub::of(&all).text(format!("before {dress} after"));
             assert_eq!(clean, format!("before {} after", "*".repeat(dress.len())), "{dress}");
         }

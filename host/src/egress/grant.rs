@@ -56,14 +56,22 @@ impl HttpGrant {
         (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
     }
 
-    /// Says whether a URL lies inside. `/api` holds `/api` and `/api/x`, not `/apix`.
+    /// Says whether a URL lies inside. `/api` holds `/api` and `/api/x`, not `/apix`, nor `/api/..%2fx`: many servers decode before they
+    /// look where a path leads.
     pub fn allows(&self, url: &Url) -> bool {
         let rest = url.path().strip_prefix(self.prefix.as_str());
         url.scheme() == self.scheme
             && url.host_str() == Some(self.host.as_str())
             && url.port_or_known_default() == Some(self.port)
             && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && (self.prefix.is_empty() || !climbs(url.path()))
     }
+}
+
+/// Says whether a path has a step upwards behind an encoding.
+fn climbs(path: &str) -> bool {
+    let decoded = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    decoded.split('/').any(|part| part == "..")
 }
 
 /// `host:port`, or `plain://host:port` where a credential may go in clear.
@@ -109,6 +117,7 @@ mod tests {
         assert!(allows("https://a.example", "https://a.example/x?y"));
         assert!(allows("https://a.example:443/api/", "https://a.example/api/x"));
         assert!(allows("https://a.example/api", "https://a.example/api"));
+        assert!(allows("https://a.example/api", "https://a.example/api/a..b/..%20/%2f"));
         for (grant, url) in [
             ("https://a.example", "http://a.example/"),
             ("https://a.example", "https://a.example:8443/"),
@@ -116,6 +125,8 @@ mod tests {
             ("https://a.example", "https://b.a.example/"),
             ("https://a.example/api", "https://a.example/apix"),
             ("https://a.example/api", "https://a.example/api/../admin"),
+            ("https://a.example/api", "https://a.example/api/..%2Fadmin"),
+            ("https://a.example/api", "https://a.example/api/x%2f%2e.%5cadmin"),
             ("https://127.0.0.1", "https://a.example/"),
         ] {
             assert!(!allows(grant, url), "{grant} {url}");

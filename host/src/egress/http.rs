@@ -294,7 +294,7 @@ impl Door {
             .headers
             .iter()
             .filter(|(name, _)| name.as_str() != OWN_HEADER)
-            .map(|(name, value)| (name.as_str().to_owned(), scrub.text(String::from_utf8_lossy(value.as_bytes()).into_owned())));
+            .map(|(name, value)| (scrub.text(name.as_str().to_owned()), scrub.text(String::from_utf8_lossy(value.as_bytes()).into_owned())));
         Ok(HttpResponse { status: head.status.as_u16(), headers: headers.collect(), body: scrub.bytes(body.to_bytes().to_vec()) })
     }
 }

@@ -1,10 +1,14 @@
 //! Hostile components, each with its exact outcome: the fault that it gets, its memory given back, and a plugin beside it that
-//! answers as if it were alone. Here the engine in this process; in `pipeline` the built host, which names the plugin.
+//! answers as if it were alone. Here the engine in this process; in `pipeline` the built host, which names the plugin; in `exfiltration` every way out.
 
+#[path = "confinement/apart.rs"]
+mod apart;
 #[path = "confinement/calls.rs"]
 mod calls;
 #[path = "confinement/compiling.rs"]
 mod compiling;
+#[path = "confinement/exfiltration.rs"]
+mod exfiltration;
 #[path = "confinement/outside.rs"]
 mod outside;
 #[path = "confinement/pipeline.rs"]
@@ -21,7 +25,7 @@ use membrana::model::{Annotation, Fault, Timestamp};
 use membrana::plugin::{AnalyzeBatch, AnalyzeItem, CompileLimits, Engine, EngineConfig, Generation, Limits, Load, PluginError};
 
 use crate::harness::{eventually, note};
-use crate::hostile::built;
+use crate::hostile::{self, built};
 
 /// What most of them get. Whoever is stopped by its processor time is so long before its wall time, however busy the machine.
 const LIMITS: Limits =

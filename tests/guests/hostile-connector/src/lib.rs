@@ -1,13 +1,27 @@
 //! A connector that misbehaves as its configuration says; with `built` it counts, and a later build than `HOSTILE_BUILD` said when
 //! it was compiled leaves what it cannot go on with.
 
-use membrana_sdk::connector::{Change, Interaction, Ours, Page, Raw};
+mod bot;
+mod out;
+mod pages;
+
+use membrana_sdk::connector::{Change, Interaction, Message, Ours, Page, Raw, Receipt, Subscription};
 use membrana_sdk::net::{Connection, Security};
 use membrana_sdk::{
-    Attachment, Connector, Fault, Finding, Media, NativeId, Result, Surroundings, clock, register_connector, register_media, state,
+    Attachment, Connector, Fault, Finding, Media, NativeId, Result, Stream, Surroundings, clock, register_connector, register_media, register_stream,
+    state,
 };
 
+/// Between the fields of what a test asks for.
+const FIELD: char = '\u{1f}';
+
 struct Hostile;
+
+/// A text of the configuration.
+fn setting(name: &str) -> String {
+    let config = membrana_sdk::config::json();
+    config.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
+}
 
 /// Loops, traps or eats memory where the configuration says so; true where it says to lie.
 fn misbehave(function: &str) -> bool {
@@ -39,8 +53,7 @@ fn fill_the_state() -> Result<Page> {
 
 /// Opens connections until it is refused, and closes none.
 fn hoard_connections() -> Result<Page> {
-    let config = membrana_sdk::config::json();
-    let port = config.split("\"port\":\"").nth(1).and_then(|rest| rest.split('"').next()).and_then(|port| port.parse().ok()).unwrap_or(0);
+    let port = setting("port").parse().unwrap_or(0);
     for n in 0..1000 {
         match Connection::connect("127.0.0.1", port, Security::Plain, 5_000) {
             Ok(connection) => std::mem::forget(connection),
@@ -63,9 +76,12 @@ fn count(cursor: Option<String>) -> Result<Page> {
     }
     state::set("build", BUILD.as_bytes()).map_err(|why| Fault::permanent("state", why))?;
     let n = cursor.and_then(|cursor| cursor.parse::<u64>().ok()).unwrap_or(0) + 1;
-    let native = NativeId { scope: String::new(), id: n.to_string() };
-    let item = Interaction { text: format!("item {n}"), ..item(native, clock::now()) };
+    let item = Interaction { text: format!("item {n}"), ..item(native(&n.to_string()), clock::now()) };
     Ok(Page { changes: vec![Change::Upsert(item)], cursor: n.to_string(), more: false, backfill: false, next_poll_ms: None, allowance: None })
+}
+
+fn native(id: &str) -> NativeId {
+    NativeId { scope: String::new(), id: id.to_owned() }
 }
 
 /// An item that says nothing.
@@ -130,6 +146,9 @@ impl Connector for Hostile {
         if config.contains("poll-hoards") {
             return hoard_connections();
         }
+        if let Some(page) = pages::page(&setting("mode"), cursor.clone()) {
+            return Ok(page);
+        }
         let changes = if misbehave("poll") { vec![lie(); max_items as usize + 10] } else { Vec::new() };
         let more = !changes.is_empty();
         Ok(Page { changes, cursor: cursor.unwrap_or_default(), more, backfill: false, next_poll_ms: Some(0), allowance: None })
@@ -139,7 +158,22 @@ impl Connector for Hostile {
         if membrana_sdk::config::json().contains("fetch-") {
             return Ok(vec![with_a_file(&raw)]);
         }
+        match setting("mode").as_str() {
+            "out" => return Ok(vec![out::go(&raw)]),
+            "bot" => return bot::heard(&raw),
+            _ => {}
+        }
         if misbehave("receive") { Ok(vec![lie()]) } else { Err(Fault::permanent("hostile", "it understands nothing")) }
+    }
+
+    fn send(key: &str, message: &Message) -> Result<Receipt> {
+        bot::say(key, message)
+    }
+}
+
+impl Stream for Hostile {
+    fn open(cursor: Option<String>) -> Result<Subscription> {
+        cursor.as_deref().and_then(out::subscription).ok_or_else(|| Fault::unsupported("streams"))
     }
 }
 
@@ -152,10 +186,10 @@ impl Media for Hostile {
 /// An honest word with a file that only this plugin can fetch.
 fn with_a_file(raw: &Raw) -> Change {
     let file = Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: None, media_ref: Some("file".to_owned()) };
-    let native = NativeId { scope: String::new(), id: "1".to_owned() };
     let text = String::from_utf8_lossy(&raw.body).into_owned();
-    Change::Upsert(Interaction { text, attachments: vec![file], ..item(native, raw.received) })
+    Change::Upsert(Interaction { text, attachments: vec![file], ..item(native("1"), raw.received) })
 }
 
 register_connector!(Hostile);
+register_stream!(Hostile);
 register_media!(Hostile);

@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::hostile;
 
 /// Through one door.
 const CONNECTIONS_MAX: usize = 6;
