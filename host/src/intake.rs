@@ -8,7 +8,7 @@ mod batch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -45,12 +45,15 @@ const LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
 const HELD_WAIT: Duration = Duration::from_secs(60);
 /// What was unreadable and is met again inside this window makes no second letter. Units: milliseconds.
 const UNREADABLE_ONCE_MS: u64 = 72 * 3_600_000;
-/// `more` that brings nothing new so many times in a row is a lie.
-const EMPTY_MORE_MAX: u32 = 3;
+/// `more` that brings nothing new, or does not move on, so many times in a row is a lie.
+const VAIN_MORE_MAX: u32 = 3;
+/// Cursors that are remembered while pages say `more`: a longer circle is not seen.
+const CURSORS_MAX: usize = 64;
 /// Below this share of a network's limit a channel slows; with nothing left it waits until the limit is whole again.
 const SHARE_LEFT_MIN: f64 = 0.2;
 const SLOWED: &str = "slowed down: little of the network's rate limit is left";
 const LYING: &str = "the connector says that there is more and brings nothing new";
+const CIRCLING: &str = "the connector says that there is more and does not move on: its cursor was here before";
 
 /// The intake of one channel.
 pub struct Intake {
@@ -94,7 +97,9 @@ struct Memory {
     next_poll: Timestamp,
     next_raw: Timestamp,
     n_faults: u32,
-    n_empty_more: u32,
+    n_vain_more: u32,
+    /// Where the last pages led, since one that said no `more` or changed the state.
+    cursors: VecDeque<Digest>,
     /// The last call was refused for its credential.
     is_refused: bool,
 }
@@ -206,11 +211,14 @@ impl Intake {
         self.take(&mut batch, page.changes, is_backfill).await?;
         let mut commit = batch.finish();
         let n_new = commit.entries.len() + commit.raws.len();
-        let n_empty_more = if is_more && n_new == 0 { memory.n_empty_more.saturating_add(1) } else { 0 };
-        let is_lying = n_empty_more >= EMPTY_MORE_MAX;
         let is_new_cursor = record.cursor.as_deref() != Some(page.cursor.as_str());
+        let to = Digest::of(page.cursor.as_bytes());
+        let has_moved_state = memory.is_changed_by(&state);
+        let is_circle = !has_moved_state && (!is_new_cursor || memory.cursors.contains(&to));
+        let n_vain_more = if is_more && (n_new == 0 || is_circle) { memory.n_vain_more.saturating_add(1) } else { 0 };
+        let is_lying = n_vain_more >= VAIN_MORE_MAX;
         let status = match (is_lying, is_backfill && is_more) {
-            (true, _) => self.status_of(record, "degraded", Some(LYING)),
+            (true, _) => self.status_of(record, "degraded", Some(if n_new == 0 { LYING } else { CIRCLING })),
             (false, true) => self.status_of(record, "backfilling", None),
             (false, false) if page.allowance.is_some_and(|allowance| !slowed(allowance).is_zero()) => {
                 self.status_of(record, "degraded", Some(SLOWED))
@@ -228,7 +236,11 @@ impl Intake {
                 warn!(channel = %self.channel, n_filled, "Poll brought what no webhook had brought in time.");
             }
         }
-        (memory.n_faults, memory.n_empty_more, memory.is_refused) = (0, n_empty_more, false);
+        (memory.n_faults, memory.n_vain_more, memory.is_refused) = (0, n_vain_more, false);
+        if !is_more || has_moved_state {
+            memory.cursors.clear();
+        }
+        memory.led_to(to);
         Ok(is_lying)
     }
 
@@ -387,6 +399,19 @@ impl Intake {
 }
 
 impl Memory {
+    /// Says whether these writes leave another state: some connectors keep there, and not in the cursor, how far they came.
+    fn is_changed_by(&self, writes: &[(String, Option<Vec<u8>>)]) -> bool {
+        let held = |key| self.state.as_ref().and_then(|state| state.get(key));
+        writes.iter().any(|(key, value)| held(key) != value.as_ref())
+    }
+
+    fn led_to(&mut self, cursor: Digest) {
+        if !self.cursors.contains(&cursor) {
+            self.cursors.truncate(CURSORS_MAX - 1);
+            self.cursors.push_front(cursor);
+        }
+    }
+
     fn remember(&mut self, changes: BTreeMap<String, Option<Vec<u8>>>) {
         let Some(state) = self.state.as_mut().filter(|_| !changes.is_empty()).map(Arc::make_mut) else { return };
         for (key, value) in changes {

@@ -12,6 +12,8 @@ use crate::model::{
 use crate::stage::Journal;
 use crate::store::{Commit, Known, Link, Resolved, StoreError};
 
+/// No network is older: what claims to be has no date. 1990-01-01T00:00:00Z.
+const OCCURRED_MIN: Timestamp = Timestamp(631_152_000_000);
 /// Waited longer in the raw log than this: it is said when it was received. Units: milliseconds.
 const WAITED_MS: u64 = 1_000;
 /// Ancestors without a sight of them that one interaction leaves a mark for; longer threads meet by nearer ones.
@@ -27,6 +29,8 @@ pub(super) struct Batch<'a> {
     known: HashMap<InteractionId, Resolved>,
     /// Where revisions inside this batch find whom they concern.
     placed: HashMap<InteractionId, Placed>,
+    /// Revisions that this batch holds, by their place among its entries.
+    revised: HashMap<InteractionId, usize>,
     /// What goes to the store.
     pub(super) commit: Commit,
     /// When the raw item was received that is being taken in; none for a poll's page.
@@ -52,6 +56,7 @@ impl<'a> Batch<'a> {
             network,
             known: HashMap::new(),
             placed: HashMap::new(),
+            revised: HashMap::new(),
             commit: journal.begin(channel),
             received: None,
             is_pushed: false,
@@ -98,7 +103,7 @@ impl<'a> Batch<'a> {
         if let Some(known) = self.stored(&interaction) {
             return self.revise(known, interaction).await;
         }
-        if interaction.is_ours() && self.settle_by_echo(&interaction).await? {
+        if self.settle_by_echo(&interaction).await? {
             return Ok(());
         }
         if self.received.is_none() && !is_backfill {
@@ -113,13 +118,13 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// No network's clock runs ahead of ours: a date of tomorrow would hide every edit until then. What waited in the raw log
-    /// says when it was received.
+    /// No network's clock runs ahead of ours: a date of tomorrow would hide every edit until then. What has an impossible date is
+    /// dated by when it was received, and says so. What waited in the raw log says when it was received.
     fn date(&self, interaction: &mut Interaction) {
         let now = self.received.unwrap_or(self.commit.at);
         // These are the host's own words.
         interaction.attrs.retain(|(name, _)| !name.starts_with("membrana."));
-        if interaction.occurred > now {
+        if interaction.occurred > now || interaction.occurred < OCCURRED_MIN {
             interaction.occurred = now;
             interaction.attrs.push(("membrana.occurred-clamped".to_owned(), "true".to_owned()));
         }
@@ -140,6 +145,7 @@ impl<'a> Batch<'a> {
         }
         let Placed { identity, exchange } = self.place_of(&known).await?;
         self.know(Known { is_gone: true, ..known.clone() });
+        self.revised.remove(&known.id);
         self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, EntryBody::Gone);
         Ok(())
     }
@@ -192,7 +198,14 @@ impl<'a> Batch<'a> {
         }
         let Placed { identity, exchange } = self.place_of(&known).await?;
         self.know(Known { fingerprint, edited: interaction.edited.max(known.edited), is_gone: false, ..known.clone() });
-        self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, EntryBody::Edited(interaction));
+        let body = EntryBody::Edited(interaction);
+        // Edited on and on, it costs one entry a commit: what nobody saw before it was overtaken concerns nobody.
+        if let Some(overtaken) = self.revised.get(&known.id).and_then(|at| self.commit.entries.get_mut(*at)) {
+            overtaken.body = body;
+        } else {
+            self.revised.insert(known.id, self.commit.entries.len());
+            self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, body);
+        }
         Ok(())
     }
 
@@ -223,13 +236,15 @@ impl<'a> Batch<'a> {
         Ok(Placed { identity: entry.and_then(|e| e.identity), exchange: entry.and_then(|e| e.exchange) })
     }
 
-    /// An own entry that names its action's key, or the native id of a receipt, settles that action and is no news.
+    /// An own entry that names its action's key, or the native id of a receipt, settles that action and is no news. What stands under a
+    /// receipt's id is our own word, whoever the connector takes for its author: else a rule would answer itself.
     async fn settle_by_echo(&mut self, interaction: &Interaction) -> Result<bool, StoreError> {
         let by_key = match &interaction.ours {
             Ours::Yes(Some(key)) => key.parse::<ActionId>().ok().filter(|id| self.known.contains_key(&InteractionId(id.0))),
             _ => None,
         };
-        let by_receipt = std::iter::once(&interaction.native).chain(&interaction.aka).find_map(|native| match self.resolved(native) {
+        let names = std::iter::once(&interaction.native).chain(interaction.aka.iter().filter(|_| interaction.is_ours()));
+        let by_receipt = names.into_iter().find_map(|native| match self.resolved(native) {
             Resolved::Action(_, action) => Some(*action),
             _ => None,
         });

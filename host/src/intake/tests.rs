@@ -83,6 +83,33 @@ async fn an_edit_of_tomorrow_does_not_hide_those_until_then() {
 }
 
 #[tokio::test]
+async fn what_is_edited_on_and_on_costs_one_entry_a_commit() {
+    let storm = || (1..100).map(|n| edited("1", &n.to_string(), START.0 - 100 + n)).collect::<Vec<_>>();
+
+    let (stand, words) = taken(vec![vec![upsert(said("1", "a"))], storm(), [storm(), vec![edited("1", "z", START.0)]].concat()]).await;
+
+    assert_eq!(words, ["arrived", "edited", "edited"]);
+    let last = stand.log().await.last().unwrap().new.body.content().unwrap().text.clone();
+    assert_eq!(last, "z");
+
+    // Taken back in their midst, it is told in order.
+    let back = vec![edited("1", "b", START.0 - 9), Change::Gone(native("1")), edited("1", "c", START.0 - 5), edited("1", "d", START.0 - 4)];
+    assert_eq!(taken(vec![vec![upsert(said("1", "a"))], back]).await.1, ["arrived", "edited", "gone", "edited"]);
+}
+
+#[tokio::test]
+async fn a_date_that_cannot_be_is_that_of_the_receipt_and_says_so() {
+    for (occurred, is_clamped) in [(0, true), (START.0 - 1, false), (253_402_300_799_000, true)] {
+        let (stand, _) = taken(vec![vec![upsert(Interaction { occurred: Timestamp(occurred), ..said("1", "a") })]]).await;
+
+        let log = stand.log().await;
+        let stored = log[0].new.body.content().unwrap();
+        assert_eq!(stored.occurred, if is_clamped { START } else { Timestamp(occurred) });
+        assert_eq!(stored.attrs.iter().any(|(name, _)| name == "membrana.occurred-clamped"), is_clamped, "{occurred}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_a_repeat_brings_is_good_for_a_deletion() {
     // given
     let again = Interaction { aka: vec![native("uri:1")], ..said("1", "a") };
@@ -344,6 +371,22 @@ async fn an_echo_settles_its_action_by_key_and_by_receipt() {
         assert_eq!(log.len(), 1, "it is told once, and is no news of its own");
         assert!(matches!(log[0].new.body, EntryBody::Fact(Fact::ActionSettled { state: ActionState::Sent, .. })));
     }
+}
+
+#[tokio::test]
+async fn what_stands_under_a_receipt_s_id_is_ours_whatever_the_connector_says() {
+    let stand = Stand::new("blog");
+    let mut commit = stand.journal.begin(&stand.channel);
+    let action = crate::testing::claimed(&stand, "1");
+    commit.links.push((stand.id("note-1"), crate::store::Link::Action(action.interaction, action.id)));
+    stand.journal.commit(commit).await.unwrap();
+    let about_it = Interaction { aka: vec![native("note-1")], ..said("2", "another's, of the same name beside its own") };
+
+    stand.run(&polls(&stand, vec![vec![upsert(said("note-1", "sorry")), upsert(about_it)]])).await;
+
+    let log = stand.log().await;
+    let stored: Vec<&str> = log.iter().filter_map(|entry| entry.new.body.content()).map(|content| content.native.id.as_str()).collect();
+    assert_eq!(stored, ["2"]);
 }
 
 #[tokio::test]

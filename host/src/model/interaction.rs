@@ -115,7 +115,7 @@ pub struct Interaction {
     pub side: Option<String>,
     /// The advertisement or newsletter that this answers.
     pub campaign: Option<String>,
-    /// By the network's clock, clamped to when it was received.
+    /// By the network's clock; where that is impossible, when it was received.
     pub occurred: Timestamp,
     /// When its author last changed it.
     pub edited: Option<Timestamp>,

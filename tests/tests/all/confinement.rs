@@ -1,5 +1,6 @@
 //! Hostile components, each with its exact outcome: the fault that it gets, its memory given back, and a plugin beside it that
-//! answers as if it were alone. Here the engine in this process; in `pipeline` the built host, which names the plugin; in `exfiltration` every way out.
+//! answers as if it were alone. Here the engine in this process; in `pipeline` and `semantics`
+//! the built host, which names the plugin; in `exfiltration` every way out.
 
 #[path = "confinement/apart.rs"]
 mod apart;
@@ -13,6 +14,8 @@ mod exfiltration;
 mod outside;
 #[path = "confinement/pipeline.rs"]
 mod pipeline;
+#[path = "confinement/semantics.rs"]
+mod semantics;
 #[path = "confinement/starts.rs"]
 mod starts;
 
