@@ -115,8 +115,9 @@ impl Rules {
             let generation = &rule.plugin;
             for ((answer, list), one) in self.ask(generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
                 match answer {
-                    Ok(RuleDecision { actions, row, reasons }) => {
-                        list.push(Verdict::Answer(Answer { rule: rule.name.clone(), digest: generation.digest(), row, reasons, actions }));
+                    Ok(RuleDecision { actions, n_refused, row, reasons }) => {
+                        let digest = generation.digest();
+                        list.push(Verdict::Answer(Answer { rule: rule.name.clone(), digest, row, reasons, actions, n_refused }));
                     }
                     Err(fault) => {
                         list.push(Verdict::Failed(rule.name.clone()));
@@ -146,6 +147,7 @@ impl Rules {
                 lineups: &one.lineups,
                 terms: self.terms.as_deref(),
                 is_redecision: one.is_redecision,
+                is_gone: one.is_gone,
                 actions: &one.actions,
                 tasks: &one.tasks,
                 teams: &self.teams,

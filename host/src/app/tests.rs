@@ -259,6 +259,31 @@ async fn a_deletion_withdraws_what_was_not_sent() {
 }
 
 #[tokio::test]
+async fn a_rule_that_reacts_to_every_end_of_a_reply_is_not_asked_for_ever() {
+    // given a rule that answers whatever becomes of a reply with another one, under a key of its own
+    let world = World::new(SendClass::None);
+    world.decide(|event| {
+        let mut decision = sends("again");
+        decision.actions[0].key = format!("{} {}", event.kind, event.body);
+        Ok(decision)
+    });
+    world.fails([Fault::Transient(fault("busy"))]);
+    world.says("1", None, "one").await;
+    world.settle().await;
+
+    // when what it answers is gone before it went out
+    world.append("1", None, EntryBody::Gone).await;
+    world.wait(40).await;
+
+    // then it is withdrawn, and what the rule wants then is refused
+    assert_eq!(world.n_facts(|fact| matches!(fact, Fact::ActionSettled { .. })).await, 1);
+    let decisions = world.journal.store.decisions(&world.channel, Seq(1), Seq(99)).await.unwrap();
+    let last = decisions.last().unwrap();
+    assert_eq!((world.actions().await.len(), last.dropped.len(), last.dropped[0].1.as_str()), (1, 1, "what it answers is gone"));
+    assert!(world.texts().is_empty());
+}
+
+#[tokio::test]
 async fn a_refused_credential_holds_the_whole_outbox() {
     let world = World::new(SendClass::None);
     world.decide(echoes);

@@ -263,8 +263,10 @@ pub struct RuleConversation {
 /// What a rule answers to one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleDecision {
-    /// What it asks for.
+    /// What it asks for. Shape: at most 16.
     pub actions: Vec<Wanted>,
+    /// Further ones that it asked for, and does not get.
+    pub n_refused: usize,
     /// The row that decided.
     pub row: Option<String>,
     /// In words.

@@ -13,9 +13,6 @@ use crate::model::{
 };
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Exchange};
 
-/// Asked for by one decision; the rest is dropped and said so.
-const ACTIONS_MAX: usize = 16;
-
 /// What one rule answered.
 pub(super) struct Answer {
     /// Its name in the configuration.
@@ -28,6 +25,8 @@ pub(super) struct Answer {
     pub(super) reasons: Vec<String>,
     /// What it asks for.
     pub(super) actions: Vec<Wanted>,
+    /// Further ones that were too many.
+    pub(super) n_refused: usize,
 }
 
 /// What came of asking one rule.
@@ -68,6 +67,8 @@ pub(super) struct Subject<'a> {
     pub(super) terms: Option<&'a ReplyTerms>,
     /// The answer replaces what was decided before; else it only adds.
     pub(super) is_redecision: bool,
+    /// Its author or the network took it back.
+    pub(super) is_gone: bool,
     /// What stands about this interaction.
     pub(super) actions: &'a [Action],
     pub(super) tasks: &'a [Task],
@@ -117,13 +118,15 @@ impl Round<'_, '_> {
     }
 
     fn answer(&mut self, answer: Answer) {
-        let Answer { rule, digest, row, mut reasons, actions } = answer;
+        let Answer { rule, digest, row, mut reasons, actions, n_refused } = answer;
+        if n_refused > 0 {
+            reasons.push(format!("{n_refused} more actions were refused: one decision has no more than {}", actions.len()));
+        }
         let (mut granted, mut dropped, mut unsendable) = (Vec::new(), Vec::new(), None);
         let mut assignment = None;
         let has_task = actions.iter().any(|wanted| wanted.kind == "assign");
-        for (n, wanted) in actions.into_iter().enumerate() {
+        for wanted in actions {
             let verdict = match wanted.kind.as_str() {
-                _ if n >= ACTIONS_MAX => Err(format!("more than {ACTIONS_MAX} actions in one decision")),
                 _ if self.subject.entry.new.is_backfill => Err("from before the channel was enabled".to_owned()),
                 "reply" => self.reply(&rule, &wanted, has_task, &mut unsendable, &mut reasons),
                 "assign" => self.may_assign(&rule, &wanted).map(|parsed| assignment = Some((wanted.clone(), parsed))),
@@ -171,9 +174,14 @@ impl Round<'_, '_> {
         reasons: &mut Vec<String>,
     ) -> Result<(), String> {
         let body: ReplyBody = serde_json::from_str(&wanted.body).map_err(|e| format!("body of a reply: {e}"))?;
+        self.are_teams(body.review.iter())?;
         let mine = (rule.to_owned(), wanted.key.clone());
         if let Some((first, key)) = self.reply_by.as_ref().filter(|first| **first != mine) {
             return Err(format!("the reply `{key}` of `{first}` came first"));
+        }
+        // Else who answers every end of a reply with another one would go on for ever: the outbox withdraws what answers nothing.
+        if self.subject.is_gone {
+            return Err("what it answers is gone".to_owned());
         }
         let Some(terms) = self.subject.terms else {
             *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
@@ -291,11 +299,15 @@ impl Round<'_, '_> {
             return Err(format!("the assignment `{key}` of `{first}` came first"));
         }
         let named = std::iter::once(&body.team).chain(&body.consulted).chain(&body.informed).chain(body.escalate.iter().map(|step| &step.to));
-        if let Some(unknown) = named.into_iter().find(|team| !self.subject.teams.contains(team)) {
-            return Err(format!("there is no team `{unknown}`"));
-        }
+        self.are_teams(named)?;
         self.assigned_by = Some(mine);
         Ok(body)
+    }
+
+    /// Errors: in words; nobody could ever take up what goes to a team that is not there.
+    fn are_teams<'t>(&self, mut named: impl Iterator<Item = &'t String>) -> Result<(), String> {
+        let unknown = named.find(|team| !self.subject.teams.contains(team));
+        unknown.map_or(Ok(()), |team| Err(format!("there is no team `{team}`")))
     }
 
     /// An open task is replaced in place: its opening time stays, its timers follow the new content.

@@ -33,6 +33,7 @@ pub(super) struct Asked {
     pub(super) actions: Vec<Action>,
     pub(super) tasks: Vec<Task>,
     pub(super) is_redecision: bool,
+    pub(super) is_gone: bool,
     pub(super) event: RuleEvent,
 }
 
@@ -152,6 +153,7 @@ impl Questions<'_> {
             actions,
             tasks,
             is_redecision: kind.is_redecision,
+            is_gone: then.is_gone,
             event,
         }))
     }

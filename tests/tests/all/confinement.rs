@@ -1,7 +1,9 @@
 //! Hostile components, each with its exact outcome: the fault that it gets, its memory given back, and a plugin beside it that
-//! answers as if it were alone. Here the engine in this process; in `pipeline` and `semantics`
-//! the built host, which names the plugin; in `exfiltration` every way out.
+//! answers as if it were alone. Here the engine in this process; in `pipeline`, `semantics` and
+//! `actions` the built host, which names the plugin; in `exfiltration` every way out.
 
+#[path = "confinement/actions.rs"]
+mod actions;
 #[path = "confinement/apart.rs"]
 mod apart;
 #[path = "confinement/calls.rs"]

@@ -19,7 +19,7 @@ pub(crate) fn connector() -> &'static PathBuf {
     BUILT.get_or_init(|| build("hostile-connector"))
 }
 
-fn rule() -> &'static PathBuf {
+pub(crate) fn rule() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("hostile-rule"))
 }

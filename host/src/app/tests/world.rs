@@ -207,7 +207,7 @@ pub(super) fn said(name: &str, parent: Option<&str>, text: &str) -> Interaction 
 }
 
 pub(super) fn nothing() -> RuleDecision {
-    RuleDecision { actions: Vec::new(), row: None, reasons: Vec::new() }
+    RuleDecision { actions: Vec::new(), n_refused: 0, row: None, reasons: Vec::new() }
 }
 
 pub(super) fn wants(actions: &[(&str, serde_json::Value)]) -> RuleDecision {

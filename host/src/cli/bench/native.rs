@@ -95,7 +95,7 @@ impl Native for NativeRule {
         let wanted = |action: membrana_sdk::rule::Action| Wanted { key: action.key, kind: action.kind, body: action.body };
         Ok(decisions
             .into_iter()
-            .map(|one| RuleDecision { actions: one.actions.into_iter().map(wanted).collect(), row: one.row, reasons: one.reasons })
+            .map(|one| RuleDecision { actions: one.actions.into_iter().map(wanted).collect(), n_refused: 0, row: one.row, reasons: one.reasons })
             .collect())
     }
 }

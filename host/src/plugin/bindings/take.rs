@@ -24,6 +24,7 @@ const ATTRS_MAX: usize = 64;
 const REFS_MAX: usize = 64;
 const ATTACHMENTS_MAX: usize = 64;
 const ANNOTATIONS_MAX: usize = 32;
+/// Of one decision; further ones are not even read.
 const ACTIONS_MAX: usize = 16;
 const REASONS_MAX: usize = 32;
 const CHANGES_MAX: usize = 4096;
@@ -141,7 +142,8 @@ pub(in crate::plugin) fn decisions(decisions: Vec<decide::Decision>, n_events: u
 }
 
 fn decision(decision: decide::Decision) -> Checked<RuleDecision> {
-    let actions = at_most("actions", decision.actions, ACTIONS_MAX)?.into_iter().map(|action| {
+    let n_refused = decision.actions.len().saturating_sub(ACTIONS_MAX);
+    let actions = decision.actions.into_iter().take(ACTIONS_MAX).map(|action| {
         let key = within("key of an action", action.key, 128)?;
         let kind = within("kind of an action", action.kind, 64)?;
         Ok(Wanted { key, kind, body: checked_json("body of an action", action.body, BODY_MAX)? })
@@ -153,6 +155,7 @@ fn decision(decision: decide::Decision) -> Checked<RuleDecision> {
     }
     Ok(RuleDecision {
         actions,
+        n_refused,
         row: decision.row.map(|row| shown(&row, 200)),
         reasons: decision.reasons.iter().take(REASONS_MAX).map(|reason| shown(reason, MESSAGE_MAX)).collect(),
     })
