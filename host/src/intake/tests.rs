@@ -379,6 +379,7 @@ async fn what_stands_under_a_receipt_s_id_is_ours_whatever_the_connector_says() 
     let mut commit = stand.journal.begin(&stand.channel);
     let action = crate::testing::claimed(&stand, "1");
     commit.links.push((stand.id("note-1"), crate::store::Link::Action(action.interaction, action.id)));
+    commit.actions.push(action);
     stand.journal.commit(commit).await.unwrap();
     let about_it = Interaction { aka: vec![native("note-1")], ..said("2", "another's, of the same name beside its own") };
 

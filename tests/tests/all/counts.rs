@@ -134,7 +134,8 @@ async fn a_webhook_that_never_came_is_found_by_the_poll_and_counted() {
     let all = host.until(&["channel", "list"], |all| of(all, "acme-page").pointer("/gaps/filled/times") == Some(&json!(1))).await;
     assert_eq!(of(&all, "acme-page").pointer("/gaps/lost"), Some(&json!([])));
     assert!(eventually(async || heard(&host.list(&["interaction", "list"])) == 3).await);
-    assert!(host.log().contains("Poll brought what no webhook had brought in time."), "{}", host.log());
+    let is_told = async || host.log().contains("Poll brought what no webhook had brought in time.");
+    assert!(eventually(is_told).await, "{}", host.log());
     let metrics = call(host.address, "GET", "/metrics", &[], b"").await.unwrap().body;
     assert!(metrics.contains("membrana_gaps_total{channel=\"acme-page\",gap=\"filled\"} 1"), "{metrics}");
     assert_eq!(host.stop(), Some(0));
