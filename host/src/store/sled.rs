@@ -7,6 +7,7 @@ mod keys;
 mod live;
 mod media;
 mod raws;
+mod space;
 mod txn;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +31,7 @@ use disk::{Disk, Writes, failed};
 use keys::Kind;
 use live::Live;
 use raws::Laid;
+use space::Space;
 
 /// What this build writes and reads.
 const FORMAT: u32 = 1;
@@ -55,7 +57,7 @@ impl SledStore {
         let (sled_dir, raw_dir, media_dir) = (dir.join("store"), dir.join("raw"), dir.join("media"));
         [&sled_dir, &raw_dir, &media_dir].into_iter().try_for_each(std::fs::create_dir_all).map_err(io("open"))?;
         let db = open_db(&sled_dir)?;
-        let disk = Disk { tree: (*db).clone() };
+        let disk = Disk::new((*db).clone(), Arc::new(Space::of(dir)));
         check_format(&disk)?;
         let key = id_key(&disk)?;
         db.flush().map_err(failed("open"))?;
@@ -142,6 +144,10 @@ impl SledStore {
     }
 }
 
+fn bytes_of(raws: &[NewRaw]) -> usize {
+    raws.iter().map(|raw| raw.body.len()).sum()
+}
+
 /// The files of items just laid out, in their order.
 fn files_of(raws: &[Laid]) -> Vec<Option<PathBuf>> {
     raws.iter().map(|raw| raw.path.clone()).collect()
@@ -222,7 +228,10 @@ impl Store for SledStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let mut commit = commit;
+        self.disk.usable()?;
         let live = self.live(&commit.channel)?;
+        let bytes = bytes_of(&commit.raws) + commit.media.iter().map(|(_, body)| body.len()).sum::<usize>();
+        let _held = self.disk.space.hold(bytes)?;
         let raws = self.lay(&live, std::mem::take(&mut commit.raws)).await?;
         let media = self.lay_media(&live, std::mem::take(&mut commit.media)).await?;
         let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
@@ -236,7 +245,9 @@ impl Store for SledStore {
     }
 
     async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+        self.disk.usable()?;
         let live = self.live(channel)?;
+        let _held = self.disk.space.begin_with(bytes_of(&raws))?;
         let raws = self.lay(&live, raws).await?;
         let files = files_of(&raws);
         let written = self.committer.raws(live, Delivery { at, raws }).await;
@@ -425,7 +436,8 @@ impl Store for SledStore {
     }
 
     async fn health(&self) -> Result<(), StoreError> {
-        self.committer.health()
+        self.committer.health()?;
+        self.disk.space.begin()
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -3,13 +3,16 @@
 //! sled 0.34 loses values over that size in a power cut: twenty of them in one leaf become a file that it never syncs.
 
 use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::error;
 
 use crate::store::StoreError;
 
 use super::keys::{self, Key};
+use super::space::Space;
 
 /// What an admin does about damage.
 const CURE: &str = "`membrana verify` lists all that is damaged; stop the host and put back a copy of its data folder made while it was stopped";
@@ -24,12 +27,16 @@ const PART_INDEX: usize = 2;
 #[derive(Clone)]
 pub(super) struct Disk {
     pub(super) tree: sled::Tree,
+    pub(super) space: Arc<Space>,
+    broken: Arc<OnceLock<String>>,
 }
 
 /// Changes to be applied at once.
 #[derive(Default)]
 pub(super) struct Writes {
     batch: sled::Batch,
+    /// Of what is put; nothing where records are only removed.
+    bytes: usize,
 }
 
 /// sled's error in our words.
@@ -76,6 +83,11 @@ impl Writes {
     /// A value of at most 4 KiB, alone under its key.
     pub(super) fn put(&mut self, key: Key, body: &[u8]) {
         let value = sealed(&key, body);
+        self.insert(key, value);
+    }
+
+    fn insert(&mut self, key: Key, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
         self.batch.insert(key, value);
     }
 
@@ -92,7 +104,7 @@ impl Writes {
             let full = part_key(key, index);
             let head = if index == 0 { n_parts.to_le_bytes().to_vec() } else { Vec::new() };
             let value = sealed(&full, &[&head, part].concat());
-            self.batch.insert(full, value);
+            self.insert(full, value);
         }
         for index in n_parts..n_before {
             self.batch.remove(part_key(key, index));
@@ -121,8 +133,32 @@ pub(super) fn decode<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, 
 pub(super) type Whole = (Key, Vec<u8>);
 
 impl Disk {
+    pub(super) fn new(tree: sled::Tree, space: Arc<Space>) -> Self {
+        Self { tree, space, broken: Arc::default() }
+    }
+
+    /// All of it or nothing; durable after the next sync. Errors: [`StoreError::Full`], and nothing is written; any other is final, for
+    /// nobody can tell what was written, and sled gives its first error again and again. What only removes may always be written.
     pub(super) fn apply(&self, writes: Writes) -> Result<(), StoreError> {
-        self.tree.apply_batch(writes.batch).map_err(failed("write"))
+        if writes.bytes > 0 {
+            self.space.room(writes.bytes)?;
+        }
+        self.tree.apply_batch(writes.batch).map_err(|failure| {
+            self.give_up(format!("write: {failure}"));
+            failed("write")(failure)
+        })
+    }
+
+    /// From now on nothing is written or acknowledged, until the store is opened again.
+    pub(super) fn give_up(&self, why: String) {
+        if self.broken.set(why.clone()).is_ok() {
+            error!(error = why, "A write or a sync failed: the store takes nothing more. Check the disk and start again.");
+        }
+    }
+
+    /// Errors: [`StoreError::Closed`] where a write or a sync failed.
+    pub(super) fn usable(&self) -> Result<(), StoreError> {
+        self.broken.get().map_or(Ok(()), |why| Err(StoreError::Closed(why.clone())))
     }
 
     /// A value alone under its key.
