@@ -482,7 +482,7 @@ pub enum StoreError {
     /// The disk said no; nothing of the call is acknowledged.
     #[error("cannot {step} the store")]
     Io {
-        /// `open`, `write`, `sync`, `read`.
+        /// `open`, `copy`, `write`, `sync`, `read`.
         step: &'static str,
         /// Why.
         #[source]

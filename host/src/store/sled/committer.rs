@@ -70,6 +70,14 @@ impl Committer {
         self.ask(Asked::Sync).await
     }
 
+    /// As [`Committer::sync`], on a thread that may block.
+    pub(super) fn sync_here(&self) -> Result<(), StoreError> {
+        let (done, wait) = oneshot::channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        queue.ok_or_else(stopping)?.blocking_send(Asked::Sync(done)).map_err(|_| stopping())?;
+        wait.blocking_recv().unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Writes raw items of a channel; returns when they are durable.
     pub(super) async fn raws(&self, live: Arc<Live>, delivery: Delivery) -> Result<Places, StoreError> {
         self.ask(|waiter| Asked::Raws(live, delivery, waiter)).await

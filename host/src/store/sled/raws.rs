@@ -181,7 +181,9 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
         }
         n_dropped += 1;
     }
-    disk.apply(writes)?;
+    if n_dropped > 0 {
+        live.lock().apply(disk, channel, writes)?;
+    }
     let has_more = n_seen == DROP_STEP && n_old > 0;
     Ok(Dropped { n_dropped, files, next: has_more.then(|| last.saturating_add(1)) })
 }
@@ -194,7 +196,7 @@ pub(super) fn remove(files: Vec<PathBuf>) {
 }
 
 /// Reads every body once.
-pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) -> Result<(), StoreError> {
+pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) {
     for item in disk.scan_prefix(&keys::all(Kind::Raw, live.number), None) {
         let checked = item.and_then(|(key, body)| match decode::<Stored>(&key, &body)?.body {
             Body::Inline(_) => Ok(()),
@@ -204,5 +206,4 @@ pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<Stri
             damage.push(format!("channel {}: raw log: {error}", live.name));
         }
     }
-    Ok(())
 }
