@@ -1,7 +1,7 @@
 //! Disks that are full, that fail, that lose power: what was acknowledged is there afterwards, and the host says what is the matter.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -174,4 +174,102 @@ async fn a_full_disk_puts_everything_off_fails_nothing_and_heals_without_a_resta
     assert_eq!(host.stop(), Some(0));
     let verified = host.cli(&["verify", "--json"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// Lets system calls of a process fail, until it is dropped.
+struct Strace(Child);
+
+impl Drop for Strace {
+    /// Told to end it lets go of the process; killed it would leave it stopped.
+    fn drop(&mut self) {
+        drop(Command::new("kill").args(["-s", "TERM", &self.0.id().to_string()]).status());
+        drop(self.0.wait());
+    }
+}
+
+impl Strace {
+    /// Errors: why it cannot, in words.
+    async fn inject(process: u32, fault: &str) -> Result<Self, String> {
+        let (id, inject) = (process.to_string(), format!("inject={fault}"));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-o", "/dev/null", "-e", &inject, "-p", &id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut strace = Self(command.spawn().map_err(|error| format!("strace: {error}"))?);
+        let attached = eventually(async || strace.0.try_wait().unwrap().is_some() || is_traced(process)).await;
+        match strace.0.try_wait().unwrap() {
+            None if attached => Ok(strace),
+            _ => Err("strace cannot follow a process here".to_owned()),
+        }
+    }
+}
+
+/// Every thread of it.
+fn is_traced(process: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    tasks.map(|task| std::fs::read_to_string(task.path().join("status")).unwrap_or_default()).all(|status| !status.contains("TracerPid:\t0\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_after_a_failed_sync_or_write_until_the_host_is_started_again() {
+    for fault in ["fdatasync:error=EIO:when=3", "pwrite64:error=EIO:when=2", "pwrite64:error=ENOSPC:when=1+"] {
+        let mut host = Host::new(CONFIG, TABLE);
+        host.start().await;
+        let (shop, mut acked) = (shop(&host), Vec::new());
+        for n in 0..3 {
+            assert_eq!(post(&shop, n).await.unwrap().0, 202);
+            acked.push(n);
+        }
+        let strace = match Strace::inject(host.process(), fault).await {
+            Ok(strace) => strace,
+            Err(why) => return note(format_args!("skipped: {why}")),
+        };
+        let mut n = 3;
+        while let Some((202, _)) = post(&shop, n).await {
+            acked.push(n);
+            n += 1;
+            assert!(n < 1000, "{fault}: nothing fails");
+        }
+        drop(strace);
+        // The disk is well again, and nobody can tell what it holds.
+        assert!(matches!(post(&shop, n).await, Some((503, Some(_)))), "{fault}");
+        let (status, why) = readyz(&host).await;
+        assert!(status == 503 && why.contains("closed"), "{fault}: {status} {why}");
+        assert!(host.log().contains("A write or a sync failed"), "{fault}: {}", host.log());
+
+        host.kill();
+        host.start().await;
+        let wanted = acked.len();
+        let all = host.until(&["interaction", "list"], |all| all.len() >= wanted).await;
+        for n in acked {
+            assert_eq!(all.iter().filter(|one| text(one, "/native/id") == format!("o{n}")).count(), 1, "{fault}: o{n}");
+        }
+        assert_eq!(post(&shop, n).await.unwrap().0, 202, "{fault}");
+        assert_eq!(host.stop(), Some(0));
+        let verified = host.cli(&["verify", "--json"]);
+        assert!(verified.status.success(), "{fault}: {}", String::from_utf8_lossy(&verified.stdout));
+    }
+}
+
+/// More by hand: `MEMBRANA_POWER_CUTS=300`.
+const POWER_CUTS: &str = "10";
+/// What the tool says of a machine that lacks what it needs.
+const SKIPPED: i32 = 77;
+
+#[test]
+fn whatever_was_acknowledged_when_the_power_failed_is_there() {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/tools/power-cut.py");
+    if !tool.exists() {
+        return note(format_args!("skipped: there is no {}", tool.display()));
+    }
+    let rounds = std::env::var("MEMBRANA_POWER_CUTS").unwrap_or_else(|_| POWER_CUTS.to_owned());
+    let store = concat!("env MEMBRANA_TEST_STORE=1 ", env!("CARGO_BIN_EXE_membrana-under-test"));
+    let (write, verify) = (format!("{store} {{dir}}"), format!("{store} {{dir}} {{acked}}"));
+    let output = Command::new("python3").arg(tool).args(["--rounds", &rounds, "--write", &write, "--verify", &verify]).output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return note(format_args!("skipped: python3: {error}")),
+    };
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    note(format_args!("{}", said.trim()));
+    // A writer that fails promises nothing, and nothing is what the verifier then asks for.
+    assert!(matches!(output.status.code(), Some(0 | SKIPPED)) && output.stderr.is_empty(), "{said}");
 }
