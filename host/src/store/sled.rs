@@ -469,6 +469,7 @@ impl Store for SledStore {
         self.committer.sync().await?;
         self.committer.stop();
         self.db.flush_async().await.map_err(failed("sync"))?;
+        File::open(self.sled_dir.join("db")).and_then(|file| file.sync_all()).map_err(raws::io("sync"))?;
         let tip = look::tip(&self.sled_dir).map_err(raws::io("read"))?;
         self.keeper.write_last(durable, tip);
         Ok(())

@@ -249,6 +249,39 @@ async fn nothing_is_acknowledged_after_a_failed_sync_or_write_until_the_host_is_
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_end_is_lost_is_told_of_by_channel_and_range_and_opened_by_order_alone() {
+    // given a store that fell back to what it was, as a damaged end makes it
+    let mut host = Host::new(CONFIG, TABLE);
+    let life = async |host: &mut Host, numbers: std::ops::Range<usize>| {
+        host.start().await;
+        for n in numbers.clone() {
+            assert_eq!(post(&shop(host), n).await.unwrap().0, 202);
+        }
+        host.until(&["interaction", "list"], |all| all.len() == numbers.end).await;
+        assert_eq!(host.stop(), Some(0));
+    };
+    life(&mut host, 0..2).await;
+    let (data, kept) = (host.dir().join("data"), host.dir().join("kept"));
+    run(Command::new("cp").args(["-a"]).arg(data.join("store")).arg(&kept)).unwrap();
+    life(&mut host, 2..5).await;
+    std::fs::remove_dir_all(data.join("store")).unwrap();
+    std::fs::rename(&kept, data.join("store")).unwrap();
+
+    // when
+    let verified = host.cli(&["verify"]);
+    let ran = host.cli(&["run"]);
+
+    // then
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert_eq!((verified.status.code(), ran.status.code()), (Some(1), Some(1)), "{said}");
+    assert!(said.contains("channel shop: the last ") && said.contains("entries ") && said.contains("raw items 3 to 5"), "{said}");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("raw items 3 to 5"), "{}", String::from_utf8_lossy(&ran.stderr));
+    std::fs::rename(data.join("head"), data.join("head.lost")).unwrap();
+    assert!(host.cli(&["verify"]).status.success());
+    assert_eq!(host.list(&["interaction", "list"]).len(), 2);
+}
+
 /// More by hand: `MEMBRANA_POWER_CUTS=300`.
 const POWER_CUTS: &str = "10";
 /// What the tool says of a machine that lacks what it needs.

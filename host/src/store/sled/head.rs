@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -158,12 +159,13 @@ struct Books {
     tip: u64,
     /// As it is in the file.
     written: Mutex<Option<Durable>>,
+    is_told: AtomicBool,
 }
 
 impl Keeper {
     /// `tip`: up to where the log can be read. The file is written anew within a second.
     pub(super) fn start(dir: &Path, live: Arc<Mutex<Channels>>, committer: Arc<Committer>, tip: u64) -> Result<Self, StoreError> {
-        let books = Arc::new(Books { dir: dir.to_owned(), live, committer, tip, written: Mutex::default() });
+        let books = Arc::new(Books { dir: dir.to_owned(), live, committer, tip, written: Mutex::default(), is_told: AtomicBool::new(false) });
         let (stop, stopped) = channel();
         let kept = Arc::clone(&books);
         let run = move || {
@@ -220,8 +222,12 @@ impl Books {
 
     fn write_down(&self, durable: Durable) {
         match self.write(&durable) {
-            Ok(()) => *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(durable),
+            Ok(()) => {
+                *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(durable);
+                self.is_told.store(false, Ordering::Relaxed);
+            }
             // The old one claims less, which is true as well.
+            Err(_) if self.is_told.swap(true, Ordering::Relaxed) => {}
             Err(failure) => warn!(error = %failure, "What is durable could not be noted beside the store; it is tried again each second."),
         }
     }
