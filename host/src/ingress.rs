@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::model::{ChannelName, NewRaw, RawOrigin, Scheme};
 use crate::stage::Journal;
+use crate::store::StoreError;
 use crate::telemetry::chain;
 
 use verify::{TELEGRAM_TOKEN, Verdict};
@@ -143,6 +144,11 @@ impl Ingress {
             Ok(places) if places.iter().all(Option::is_none) => Answer::Repeat,
             Ok(_) if matches!(scheme, Scheme::StandardWebhooks | Scheme::None) => Answer::Accepted,
             Ok(_) => Answer::Received,
+            // The store has told, once.
+            Err(failure @ StoreError::Full { .. }) => {
+                debug!(%channel, error = %chain(&failure), "Webhook not stored; the sender was told to try again.");
+                Answer::Unavailable
+            }
             Err(failure) => {
                 error!(%channel, error = %chain(&failure), "Webhook not stored; the sender was told to try again.");
                 Answer::Unavailable

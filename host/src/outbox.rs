@@ -183,8 +183,14 @@ impl Outbox {
             ..action
         };
         claim.actions.push(claimed.clone());
-        self.journal.commit(claim).await?;
+        self.claim(claim).await?;
         self.call(plugin, state, claimed, message).await.map(|()| true)
+    }
+
+    /// Only where the outcome will have room on the disk: without it nobody could tell what went out.
+    async fn claim(&self, claim: Commit) -> Result<(), StoreError> {
+        self.journal.store.health().await?;
+        self.journal.commit(claim).await.map(|_| ())
     }
 
     /// Read before a claim, so that a store that cannot be read leaves nothing claimed.
@@ -370,7 +376,7 @@ impl Outbox {
             return self.hand_to_person(claimed_back(claimed), "no clear answer after many tries").await;
         }
         claim.actions.push(claimed.clone());
-        self.journal.commit(claim).await?;
+        self.claim(claim).await?;
         self.call(plugin, state, claimed, message).await
     }
 

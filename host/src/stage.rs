@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::model::{ChannelName, NewRaw, Timestamp};
@@ -131,6 +131,11 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
     let mut backoff = BACKOFF_MIN;
     let mut conflicts = 0;
     while !stop.is_cancelled() {
+        // On a full disk nothing begins, and what was begun has ended; the store has told.
+        if matches!(journal.store.health().await, Err(StoreError::Full { .. })) {
+            rest(&stop, TICK).await;
+            continue;
+        }
         bell.mark_unchanged();
         let wait = match caught(work.as_ref()).await {
             Ok(Turn::Worked) => {
@@ -179,6 +184,7 @@ async fn rest(stop: &CancellationToken, wait: Duration) {
 fn report(work: &dyn Work, failure: &StageError) {
     let (stage, channel) = (work.stage(), work.channel());
     match failure {
+        StageError::Store(StoreError::Full { .. }) => debug!(stage, %channel, error = %chain(failure), "Turn could not be kept; will try again."),
         StageError::Store(_) | StageError::Panicked(_) => error!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
         StageError::Other(_) => warn!(stage, %channel, error = %chain(failure), "Turn failed; will try again."),
     }

@@ -131,7 +131,8 @@ pub trait Store: Send + Sync + 'static {
     /// Returns when everything that a reader could see before the call is durable: what leaves the host waits for it.
     async fn settle(&self) -> Result<(), StoreError>;
 
-    /// Says whether commits can be taken; cheap. Errors: [`StoreError::Closed`] after a failed sync or a stop.
+    /// Says whether something new can be begun; cheap. Errors: [`StoreError::Closed`] after a failed write or sync, or a stop;
+    /// [`StoreError::Full`] while its disk has too little room: what was begun may still be committed.
     async fn health(&self) -> Result<(), StoreError>;
 
     /// Makes everything durable and closes; later calls fail.
@@ -481,13 +482,21 @@ pub enum StoreError {
     /// The disk said no; nothing of the call is acknowledged.
     #[error("cannot {step} the store")]
     Io {
-        /// `open`, `write`, `sync`, `read`.
+        /// `open`, `copy`, `write`, `sync`, `read`.
         step: &'static str,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// It was closed, or stopped after a failed sync.
+    /// Its disk has too little room; it heals by itself when some is freed. Nothing of the call is acknowledged.
+    #[error("the disk of the store is nearly full: {free} bytes are free, and {least} are the least to go on with")]
+    Full {
+        /// Units: bytes.
+        free: u64,
+        /// Units: bytes.
+        least: u64,
+    },
+    /// It was closed, or stopped after a failed write or sync.
     #[error("the store is closed: {0}")]
     Closed(String),
     /// A record over its bound.

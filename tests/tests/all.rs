@@ -22,6 +22,8 @@ mod contracts;
 mod counts;
 #[path = "all/demo.rs"]
 mod demo;
+#[path = "all/disk.rs"]
+mod disk;
 #[path = "all/engine.rs"]
 mod engine;
 #[path = "all/everywhere.rs"]

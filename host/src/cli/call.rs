@@ -59,6 +59,8 @@ impl Caller {
             match SledStore::open(&config.host.data) {
                 Ok(store) => return Ok(Self::in_process(&config, store)),
                 Err(StoreError::InUse(_)) => {}
+                // It says itself what to do, and `verify` could say no more.
+                Err(error @ StoreError::Damaged(_)) => return Err(Failure::failed(chain(&error).to_string(), "")),
                 Err(error) => return Err(Failure::failed(chain(&error).to_string(), "`membrana verify` names what is damaged")),
             }
             let address = address();

@@ -69,6 +69,9 @@ impl From<StoreError> for Refusal {
             StoreError::Conflict(what) => {
                 Self::conflict(format!("{what} was changed by somebody else meanwhile"), "look at it again and repeat the order")
             }
+            StoreError::Full { .. } => {
+                Self::unavailable(chain(&failure).to_string(), "free room on the disk of the data folder; the host goes on by itself")
+            }
             _ => {
                 error!(error = %chain(&failure), "The store failed a call of the API.");
                 Self::new(

@@ -3,20 +3,22 @@
 
 mod committer;
 mod disk;
+mod head;
 mod keys;
 mod live;
+mod look;
 mod media;
+mod opening;
 mod raws;
+mod space;
 mod txn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tracing::warn;
 
 use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, IdKey, InteractionId, Media, NewRaw,
@@ -27,14 +29,14 @@ use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Resolved, 
 
 use committer::{Committer, Delivery};
 use disk::{Disk, Writes, failed};
+use head::{Channels, Durable, Keeper};
 use keys::Kind;
 use live::Live;
 use raws::Laid;
+use space::Space;
 
 /// What this build writes and reads.
-const FORMAT: u32 = 1;
-/// Units: bytes.
-const CACHE_BYTES: u64 = 128 << 20;
+const FORMAT: u32 = 2;
 
 /// See the module.
 pub struct SledStore {
@@ -43,34 +45,49 @@ pub struct SledStore {
     key: IdKey,
     raw_dir: PathBuf,
     media_dir: PathBuf,
-    committer: Committer,
-    live: Mutex<HashMap<ChannelName, Arc<Live>>>,
+    sled_dir: PathBuf,
+    keeper: Keeper,
+    committer: Arc<Committer>,
+    live: Arc<Mutex<Channels>>,
+    /// Held by whoever reads everything: two at once would count into each other.
+    verifying: tokio::sync::Mutex<()>,
 }
 
 impl SledStore {
     /// Opens or makes the store in this folder. Errors: [`StoreError::InUse`] where another process holds it,
-    /// [`StoreError::NewerFormat`] and [`StoreError::Damaged`] leave everything as it is.
+    /// [`StoreError::NewerFormat`]; [`StoreError::Damaged`] where it cannot be read or lacks what was durable. What is left behind then:
+    /// see `sled/opening.rs`.
     pub fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
         let io = |step| move |source| StoreError::Io { step, source };
-        let (sled_dir, raw_dir, media_dir) = (dir.join("store"), dir.join("raw"), dir.join("media"));
+        let (sled_dir, raw_dir, media_dir) = (opening::folder(dir), dir.join("raw"), dir.join("media"));
         [&sled_dir, &raw_dir, &media_dir].into_iter().try_for_each(std::fs::create_dir_all).map_err(io("open"))?;
-        let db = open_db(&sled_dir)?;
-        let disk = Disk { tree: (*db).clone() };
-        check_format(&disk)?;
-        let key = id_key(&disk)?;
+        let head = Durable::read(dir)?;
+        let db = opening::open(dir, head.as_ref())?;
+        let disk = Disk::new((*db).clone(), Arc::new(Space::of(dir)));
+        let format = format_of(&disk)?;
+        let live = live::all(&disk)?;
+        let missing = head.map(|head| head.missing(&live)).unwrap_or_default();
+        if !missing.is_empty() {
+            return Err(opening::damaged(dir, &missing));
+        }
+        let key = id_key(&disk, format.is_none() && live.is_empty())?;
+        bring_up(&disk, format, &live)?;
         db.flush().map_err(failed("open"))?;
         for folder in [dir, &sled_dir, &raw_dir, &media_dir] {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync"))?;
         }
         let file = File::open(sled_dir.join("db")).map_err(io("open"))?;
         file.sync_all().map_err(io("sync"))?;
-        let committer = Committer::start(disk.clone(), db.clone(), file)?;
-        let live = live::all(&disk)?;
+        let committer = Arc::new(Committer::start(disk.clone(), db.clone(), file)?);
         live.values().try_for_each(|live| media::take_stock(&disk, &media_dir, live))?;
-        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, committer, live: Mutex::new(live) }))
+        let tip = look::tip(&sled_dir).map_err(io("open"))?;
+        let live = Arc::new(Mutex::new(live));
+        let keeper = Keeper::start(dir, Arc::clone(&live), Arc::clone(&committer), tip)?;
+        let verifying = tokio::sync::Mutex::default();
+        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, verifying }))
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<ChannelName, Arc<Live>>> {
+    fn all(&self) -> MutexGuard<'_, Channels> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,7 +134,13 @@ impl SledStore {
 
 /// Work on files, away from the threads that must not block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(StoreError::Closed("the host is stopping".to_owned())))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
+        Err(if failure.is_panic() {
+            StoreError::Damaged("sled panicked at what it read".to_owned())
+        } else {
+            StoreError::Closed("the host is stopping".to_owned())
+        })
+    })
 }
 
 /// What only tests do to a store.
@@ -128,6 +151,19 @@ impl SledStore {
         writes.put(keys::meta("format"), &format.to_le_bytes());
         self.disk.apply(writes)?;
         self.db.flush().map(|_| ()).map_err(failed("write"))
+    }
+
+    /// As a build of format 1 would have left it.
+    pub(super) fn forget_heads(&self) -> Result<(), StoreError> {
+        let heads: Vec<_> = self.disk.tree.scan_prefix([Kind::Head as u8]).keys().collect::<Result<_, _>>().map_err(failed("read"))?;
+        heads.into_iter().try_for_each(|head| self.disk.tree.remove(head).map(|_| ())).map_err(failed("write"))?;
+        self.write_format(1)
+    }
+
+    /// Everything in the tree.
+    pub(super) fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let records = self.disk.tree.iter().map_while(Result::ok);
+        records.map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 
     /// Flips a bit of every segment of this channel's log, and forgets what is held in memory.
@@ -142,6 +178,10 @@ impl SledStore {
     }
 }
 
+fn bytes_of(raws: &[NewRaw]) -> usize {
+    raws.iter().map(|raw| raw.body.len()).sum()
+}
+
 /// The files of items just laid out, in their order.
 fn files_of(raws: &[Laid]) -> Vec<Option<PathBuf>> {
     raws.iter().map(|raw| raw.path.clone()).collect()
@@ -152,49 +192,35 @@ fn forget(files: Vec<Option<PathBuf>>) {
     files.into_iter().flatten().for_each(|file| drop(std::fs::remove_file(file)));
 }
 
-fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
-    let open = || catch_unwind(AssertUnwindSafe(|| sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES).open()));
-    let first = match open() {
-        Ok(Ok(db)) => return Ok(db),
-        Ok(Err(sled::Error::Io(error))) if error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("lock") => {
-            return Err(StoreError::InUse(dir.display().to_string()));
-        }
-        Ok(Err(sled::Error::Io(source))) => return Err(StoreError::Io { step: "open", source }),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "sled panicked while it recovered".to_owned(),
-    };
-    // A truncated snapshot makes a whole log unopenable; without it the log itself is read.
-    warn!(error = first.as_str(), "The store does not open; trying without its snapshots.");
-    let snapshots = std::fs::read_dir(dir).map_err(|source| StoreError::Io { step: "open", source })?;
-    for snapshot in snapshots.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("snap.")) {
-        std::fs::remove_file(snapshot.path()).map_err(|source| StoreError::Io { step: "open", source })?;
-    }
-    match open() {
-        Ok(Ok(db)) => Ok(db),
-        _ => Err(StoreError::Damaged(format!(
-            "{first}; it cannot be opened as a whole, nothing in it was changed but its snapshots: keep `{0}` aside (`mv {0} {0}.damaged`) and put back a copy of the data folder that was made while the host was stopped",
-            dir.display()
-        ))),
-    }
-}
-
-fn check_format(disk: &Disk) -> Result<(), StoreError> {
-    let key = keys::meta("format");
-    match disk.get(&key)?.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes) {
+/// Errors: [`StoreError::NewerFormat`]. Gives what the store has; none where it is new.
+fn format_of(disk: &Disk) -> Result<Option<u32>, StoreError> {
+    let found = disk.get(&keys::meta("format"))?.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes);
+    match found {
         Some(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
-        Some(_) => Ok(()),
-        None => {
-            let mut writes = Writes::default();
-            writes.put(key, &FORMAT.to_le_bytes());
-            disk.apply(writes)
-        }
+        found => Ok(found),
     }
 }
 
-fn id_key(disk: &Disk) -> Result<IdKey, StoreError> {
+/// Brings the store to this build's format.
+fn bring_up(disk: &Disk, found: Option<u32>, live: &Channels) -> Result<(), StoreError> {
+    if found == Some(FORMAT) {
+        return Ok(());
+    }
+    // Format 1 had no heads.
+    live.values().try_for_each(|live| live.begin_head(disk))?;
+    let mut writes = Writes::default();
+    writes.put(keys::meta("format"), &FORMAT.to_le_bytes());
+    disk.apply(writes)
+}
+
+/// The key of the store; a new one where it has nothing in it yet.
+fn id_key(disk: &Disk, is_new: bool) -> Result<IdKey, StoreError> {
     let key = keys::meta("id-key");
     if let Some(bytes) = disk.get(&key)?.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
         return Ok(IdKey(bytes));
+    }
+    if !is_new {
+        return Err(StoreError::Damaged("the key that all ids are made with is lost".to_owned()));
     }
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
@@ -222,7 +248,10 @@ impl Store for SledStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let mut commit = commit;
+        self.disk.usable()?;
         let live = self.live(&commit.channel)?;
+        let bytes = bytes_of(&commit.raws) + commit.media.iter().map(|(_, body)| body.len()).sum::<usize>();
+        let _held = self.disk.space.hold(bytes)?;
         let raws = self.lay(&live, std::mem::take(&mut commit.raws)).await?;
         let media = self.lay_media(&live, std::mem::take(&mut commit.media)).await?;
         let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
@@ -236,7 +265,9 @@ impl Store for SledStore {
     }
 
     async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
+        self.disk.usable()?;
         let live = self.live(channel)?;
+        let _held = self.disk.space.begin_with(bytes_of(&raws))?;
         let raws = self.lay(&live, raws).await?;
         let files = files_of(&raws);
         let written = self.committer.raws(live, Delivery { at, raws }).await;
@@ -409,15 +440,18 @@ impl Store for SledStore {
     }
 
     async fn verify(&self) -> Result<Verified, StoreError> {
-        let (n_records, mut damage) = self.disk.check_all()?;
-        let mut n_entries = 0;
-        let channels: Vec<Arc<Live>> = self.all().values().cloned().collect();
-        for live in channels {
-            n_entries += live.verify(&self.disk, &mut damage)?;
-            raws::verify(&self.disk, &self.raw_dir, &live, &mut damage)?;
-            media::verify(&self.disk, &self.media_dir, &live, &mut damage)?;
-        }
-        Ok(Verified { n_entries, n_records, damage })
+        let _alone = self.verifying.lock().await;
+        let (disk, raw_dir, media_dir, channels) = (self.disk.clone(), self.raw_dir.clone(), self.media_dir.clone(), self.all().clone());
+        blocking(move || {
+            let mut damage = Vec::new();
+            let (n_entries, n_records) = live::check_all(&disk, &channels, &mut damage);
+            for live in channels.values() {
+                raws::verify(&disk, &raw_dir, live, &mut damage);
+                media::verify(&disk, &media_dir, live, &mut damage);
+            }
+            Ok(Verified { n_entries, n_records, damage })
+        })
+        .await
     }
 
     async fn settle(&self) -> Result<(), StoreError> {
@@ -425,12 +459,19 @@ impl Store for SledStore {
     }
 
     async fn health(&self) -> Result<(), StoreError> {
-        self.committer.health()
+        self.committer.health()?;
+        self.disk.space.begin()
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        self.keeper.stop();
+        let durable = self.keeper.lay_out();
         self.committer.sync().await?;
         self.committer.stop();
-        self.db.flush_async().await.map(|_| ()).map_err(failed("sync"))
+        self.db.flush_async().await.map_err(failed("sync"))?;
+        File::open(self.sled_dir.join("db")).and_then(|file| file.sync_all()).map_err(raws::io("sync"))?;
+        let tip = look::tip(&self.sled_dir).map_err(raws::io("read"))?;
+        self.keeper.write_last(durable, tip);
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{
     ResultsOf, Seq, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Value, Wanted,
 };
 
+mod damage;
 mod media;
 
 use super::{ChannelStatus, Commit, Link, MemoryStore, Reader, SinkRetry, SledStore, Store, StoreError};
@@ -428,7 +429,7 @@ async fn a_store_in_use_and_one_of_a_newer_build_are_refused() {
     store.as_ref().write_format(7).unwrap();
     drop(store);
     for _ in 0..2 {
-        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::NewerFormat { found: 7, known: 1 })), "and it stays as it is");
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::NewerFormat { found: 7, known: 2 })), "and it stays as it is");
     }
 }
 

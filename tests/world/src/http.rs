@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 pub struct Answer {
     /// HTTP's.
     pub status: u16,
+    /// When to come again, as it was told.
+    pub retry_after: Option<String>,
     /// As text.
     pub body: String,
 }
@@ -30,6 +32,7 @@ pub async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&st
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).map_err(|error| words(&error))?;
     let response = sender.send_request(request).await.map_err(|error| words(&error))?;
     let status = response.status().as_u16();
+    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = response.into_body().collect().await.map_err(|error| words(&error))?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
 }

@@ -1,12 +1,12 @@
 //! One thread that makes what was written durable, for all who wait at once; raw items it writes itself, those of a channel that wait
 //! at once together: each write of its own costs sled two writes to the file, whatever its size.
 //!
-//! sled's own flush does not fsync: after it the host syncs the file itself. A failed sync is final: nothing is acknowledged
-//! any more, for nobody can tell what the disk holds.
+//! sled's own flush does not fsync: after it the host syncs the file itself. A failed sync is final, as a failed write is: nothing is
+//! acknowledged any more, for nobody can tell what the disk holds.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -47,7 +47,7 @@ pub(super) struct Delivery {
 pub(super) struct Committer {
     queue: Mutex<Option<Sender<Asked>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    broken: Arc<OnceLock<String>>,
+    disk: Disk,
 }
 
 impl Committer {
@@ -58,17 +58,24 @@ impl Committer {
     /// With another way to sync, so that a test can let it fail.
     fn over(disk: Disk, flush: impl FnMut() -> Result<(), String> + Send + 'static) -> Result<Self, StoreError> {
         let (queue, waiting) = channel(WAITERS_MAX);
-        let broken = Arc::new(OnceLock::new());
-        let told = Arc::clone(&broken);
-        let run = move || serve(&disk, flush, waiting, &told);
+        let written = disk.clone();
+        let run = move || serve(&written, flush, waiting);
         let thread =
             std::thread::Builder::new().name("store-commit".to_owned()).spawn(run).map_err(|source| StoreError::Io { step: "open", source })?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), broken })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), disk })
     }
 
     /// Returns when everything written before the call is durable.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
         self.ask(Asked::Sync).await
+    }
+
+    /// As [`Committer::sync`], on a thread that may block.
+    pub(super) fn sync_here(&self) -> Result<(), StoreError> {
+        let (done, wait) = oneshot::channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        queue.ok_or_else(stopping)?.blocking_send(Asked::Sync(done)).map_err(|_| stopping())?;
+        wait.blocking_recv().unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Writes raw items of a channel; returns when they are durable.
@@ -85,9 +92,7 @@ impl Committer {
 
     /// Says whether a sync can succeed.
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        if let Some(why) = self.broken.get() {
-            return Err(StoreError::Closed(why.clone()));
-        }
+        self.disk.usable()?;
         let is_open = self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if is_open { Ok(()) } else { Err(stopping()) }
     }
@@ -140,7 +145,7 @@ impl Group {
     }
 }
 
-fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting: Receiver<Asked>, broken: &OnceLock<String>) {
+fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting: Receiver<Asked>) {
     while let Some(first) = waiting.blocking_recv() {
         let mut group = Group::default();
         group.push(first);
@@ -148,24 +153,19 @@ fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting
             group.push(next);
         }
         let rows = group.raws.into_values().map(|row| {
-            let places = match broken.get() {
-                Some(why) => Err(StoreError::Closed(why.clone())),
-                None => txn::commit_raws(disk, &row.live, row.deliveries),
-            };
+            let places = disk.usable().and_then(|()| txn::commit_raws(disk, &row.live, row.deliveries));
             (places, row.waiters)
         });
         let rows: Vec<_> = rows.collect();
-        if broken.get().is_none()
+        if disk.usable().is_ok()
             && let Err(why) = flush()
         {
-            error!(error = why.as_str(), "Sync failed: the store takes nothing more. Check the disk and start again.");
-            broken.get_or_init(|| why);
+            disk.give_up(why);
         }
         // Who no longer waits needs no answer.
-        let end = || broken.get().map_or(Ok(()), |why| Err(StoreError::Closed(why.clone())));
-        group.syncs.into_iter().for_each(|waiter| drop(waiter.send(end())));
+        group.syncs.into_iter().for_each(|waiter| drop(waiter.send(disk.usable())));
         for (places, waiters) in rows {
-            answer(end().and(places), waiters);
+            answer(disk.usable().and(places), waiters);
         }
     }
 }
@@ -183,6 +183,7 @@ fn alike(error: &StoreError) -> StoreError {
     match error {
         StoreError::Io { step, source } => StoreError::Io { step, source: std::io::Error::new(source.kind(), source.to_string()) },
         StoreError::Closed(why) => StoreError::Closed(why.clone()),
+        StoreError::Full { free, least } => StoreError::Full { free: *free, least: *least },
         other => StoreError::Damaged(other.to_string()),
     }
 }
@@ -194,6 +195,8 @@ fn flush(db: &sled::Db, file: &File) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::sled::space::Space;
+
     use super::*;
 
     #[tokio::test]
@@ -201,7 +204,8 @@ mod tests {
         // given a disk that fails once and would be well again
         let mut n_calls = 0;
         let db = sled::Config::new().temporary(true).open().unwrap();
-        let committer = Committer::over(Disk { tree: (*db).clone() }, move || {
+        let disk = Disk::new((*db).clone(), Arc::new(Space::of(std::path::Path::new("."))));
+        let committer = Committer::over(disk, move || {
             n_calls += 1;
             if n_calls == 2 { Err("fsync: no".to_owned()) } else { Ok(()) }
         })

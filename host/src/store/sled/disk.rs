@@ -2,14 +2,18 @@
 //!
 //! sled 0.34 loses values over that size in a power cut: twenty of them in one leaf become a file that it never syncs.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::error;
 
 use crate::store::StoreError;
 
 use super::keys::{self, Key};
+use super::space::Space;
 
 /// What an admin does about damage.
 const CURE: &str = "`membrana verify` lists all that is damaged; stop the host and put back a copy of its data folder made while it was stopped";
@@ -24,12 +28,17 @@ const PART_INDEX: usize = 2;
 #[derive(Clone)]
 pub(super) struct Disk {
     pub(super) tree: sled::Tree,
+    pub(super) space: Arc<Space>,
+    broken: Arc<OnceLock<String>>,
 }
 
 /// Changes to be applied at once.
 #[derive(Default)]
 pub(super) struct Writes {
-    batch: sled::Batch,
+    /// The new value; none where the record goes.
+    by_key: HashMap<Key, Option<Vec<u8>>>,
+    /// Of what is put; nothing where records are only removed.
+    bytes: usize,
 }
 
 /// sled's error in our words.
@@ -62,8 +71,13 @@ fn sealed(key: &[u8], body: &[u8]) -> Vec<u8> {
     value
 }
 
+/// As it is written in front of a value, be it right or not.
+pub(super) fn checksum(value: &[u8]) -> u32 {
+    value.first_chunk().map_or(0, |crc| u32::from_le_bytes(*crc))
+}
+
 /// The body of a value whose checksum is right.
-fn opened<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
+pub(super) fn opened<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let damaged = || StoreError::Damaged(format!("{} has a wrong checksum; {CURE}", keys::words(key)));
     let (crc, body) = value.split_at_checked(4).ok_or_else(damaged)?;
     let mut hasher = crc32fast::Hasher::new();
@@ -76,11 +90,22 @@ impl Writes {
     /// A value of at most 4 KiB, alone under its key.
     pub(super) fn put(&mut self, key: Key, body: &[u8]) {
         let value = sealed(&key, body);
-        self.batch.insert(key, value);
+        self.insert(key, value);
+    }
+
+    /// As [`Writes::put`], of what must also be written where there is no room: it replaces what is as small.
+    pub(super) fn put_beside(&mut self, key: Key, body: &[u8]) {
+        let value = sealed(&key, body);
+        self.by_key.insert(key, Some(value));
+    }
+
+    fn insert(&mut self, key: Key, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.by_key.insert(key, Some(value));
     }
 
     pub(super) fn remove(&mut self, key: Key) {
-        self.batch.remove(key);
+        self.by_key.insert(key, None);
     }
 
     /// A value of any size, in parts. `n_before` is how many parts it had; gives how many it has now.
@@ -92,17 +117,17 @@ impl Writes {
             let full = part_key(key, index);
             let head = if index == 0 { n_parts.to_le_bytes().to_vec() } else { Vec::new() };
             let value = sealed(&full, &[&head, part].concat());
-            self.batch.insert(full, value);
+            self.insert(full, value);
         }
         for index in n_parts..n_before {
-            self.batch.remove(part_key(key, index));
+            self.remove(part_key(key, index));
         }
         n_parts
     }
 
     pub(super) fn remove_parts(&mut self, key: &[u8], n_before: u16) {
         for index in 0..n_before {
-            self.batch.remove(part_key(key, index));
+            self.remove(part_key(key, index));
         }
     }
 }
@@ -117,12 +142,56 @@ pub(super) fn decode<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, 
     postcard::from_bytes(body).map_err(|error| StoreError::Damaged(format!("{} cannot be read: {error}; {CURE}", keys::words(key))))
 }
 
+/// A key, and the checksums of what was and of what will be under it.
+pub(super) type Change<'w> = (&'w Key, Option<u32>, Option<u32>);
+
 /// A record of many parts, put together.
 pub(super) type Whole = (Key, Vec<u8>);
 
 impl Disk {
+    pub(super) fn new(tree: sled::Tree, space: Arc<Space>) -> Self {
+        Self { tree, space, broken: Arc::default() }
+    }
+
+    /// All of it or nothing; durable after the next sync. Errors: [`StoreError::Full`], and nothing is written; any other is final, for
+    /// nobody can tell what was written, and sled gives its first error again and again. What only removes may always be written.
     pub(super) fn apply(&self, writes: Writes) -> Result<(), StoreError> {
-        self.tree.apply_batch(writes.batch).map_err(failed("write"))
+        if writes.bytes > 0 {
+            self.space.room(writes.bytes)?;
+        }
+        let mut batch = sled::Batch::default();
+        for (key, value) in writes.by_key {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.tree.apply_batch(batch).map_err(|failure| {
+            self.give_up(format!("write: {failure}"));
+            failed("write")(failure)
+        })
+    }
+
+    /// What these writes change, not applied yet: of each key the checksums of its record before and after. Nobody else may write these keys
+    /// meanwhile.
+    pub(super) fn changes<'w>(&self, writes: &'w Writes) -> impl Iterator<Item = Result<Change<'w>, StoreError>> {
+        writes.by_key.iter().map(|(key, value)| {
+            let is_new = value.is_some() && keys::is_written_once(key);
+            let before = if is_new { None } else { self.tree.get(key).map_err(failed("read"))?.map(|value| checksum(&value)) };
+            Ok((key, before, value.as_deref().map(checksum)))
+        })
+    }
+
+    /// From now on nothing is written or acknowledged, until the store is opened again.
+    pub(super) fn give_up(&self, why: String) {
+        if self.broken.set(why.clone()).is_ok() {
+            error!(error = why, "A write or a sync failed: the store takes nothing more. Check the disk and start again.");
+        }
+    }
+
+    /// Errors: [`StoreError::Closed`] where a write or a sync failed.
+    pub(super) fn usable(&self) -> Result<(), StoreError> {
+        self.broken.get().map_or(Ok(()), |why| Err(StoreError::Closed(why.clone())))
     }
 
     /// A value alone under its key.
@@ -157,19 +226,19 @@ impl Disk {
     /// Values in parts with keys in `from..=to`, rising.
     pub(super) fn scan(&self, from: &[u8], to: Key) -> impl Iterator<Item = Result<Whole, StoreError>> + use<> {
         let range: (Bound<Key>, Bound<Key>) = (Bound::Included(from.to_vec()), Bound::Included(to));
-        Scan { inner: self.tree.range::<Key, _>(range) }
+        Scan::over(self.tree.range::<Key, _>(range))
     }
 
     /// As [`Disk::scan`], without those whose key is not wanted: they are neither checked nor put together.
     pub(super) fn scan_where(&self, from: &[u8], to: Key, is_wanted: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = Result<Whole, StoreError>> {
         let range: (Bound<Key>, Bound<Key>) = (Bound::Included(from.to_vec()), Bound::Included(to));
-        let mut scan = Scan { inner: self.tree.range::<Key, _>(range) };
+        let mut scan = Scan::over(self.tree.range::<Key, _>(range));
         std::iter::from_fn(move || {
             loop {
-                match scan.inner.next()? {
+                match scan.pair()? {
                     Ok((key, value)) if is_wanted(&key) => return Some(scan.whole(&key, &value)),
                     Ok(_) => {}
-                    Err(error) => return Some(Err(failed("read")(error))),
+                    Err(error) => return Some(Err(error)),
                 }
             }
         })
@@ -179,7 +248,7 @@ impl Disk {
     pub(super) fn scan_prefix(&self, prefix: &[u8], after: Option<Key>) -> impl Iterator<Item = Result<Whole, StoreError>> + use<> {
         let from = after.map_or_else(|| prefix.to_vec(), |key| part_key(&key, u16::MAX));
         let to = [prefix, &[0xff; 40]].concat();
-        Scan { inner: self.tree.range::<Key, _>((Bound::Excluded(from), Bound::Included(to))) }
+        Scan::over(self.tree.range::<Key, _>((Bound::Excluded(from), Bound::Included(to))))
     }
 
     /// Keys in `from..to`, rising.
@@ -193,17 +262,19 @@ impl Disk {
         Ok(found.map(|(key, _)| key).filter(|found| found.get(..n) == key.get(..n)).map(|found| base(&found).to_vec()))
     }
 
-    /// Reads every value once. Gives how many there are, and what is damaged.
-    pub(super) fn check_all(&self) -> Result<(u64, Vec<String>), StoreError> {
-        let (mut n_values, mut damage) = (0, Vec::new());
-        for item in self.tree.iter() {
-            let (key, value) = item.map_err(failed("read"))?;
-            n_values += 1;
-            if let Err(error) = opened(&key, &value) {
-                damage.push(error.to_string());
+    /// Numbers of all channels that have records, rising.
+    pub(super) fn numbers(&self) -> Result<BTreeSet<u32>, StoreError> {
+        let mut numbers = BTreeSet::new();
+        for kind in keys::COUNTED {
+            let mut from = Some(0);
+            while let Some(number) = from {
+                let first = self.keys(keys::all(kind, number), keys::end(kind)).next().transpose()?;
+                let found = first.and_then(|key| keys::channel_of(&key));
+                numbers.extend(found);
+                from = found.and_then(|number| number.checked_add(1));
             }
         }
-        Ok((n_values, damage))
+        Ok(numbers)
     }
 }
 
@@ -220,27 +291,38 @@ fn head(body: &[u8]) -> (u16, &[u8]) {
 
 struct Scan {
     inner: sled::Iter,
+    /// sled's iterator gives an error again and again.
+    is_over: bool,
 }
 
 impl Iterator for Scan {
     type Item = Result<Whole, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, value) = match self.inner.next()? {
-            Ok(pair) => pair,
-            Err(error) => return Some(Err(failed("read")(error))),
-        };
-        Some(self.whole(&key, &value))
+        Some(self.pair()?.and_then(|(key, value)| self.whole(&key, &value)))
     }
 }
 
 impl Scan {
+    fn over(inner: sled::Iter) -> Self {
+        Self { inner, is_over: false }
+    }
+
+    fn pair(&mut self) -> Option<Result<(sled::IVec, sled::IVec), StoreError>> {
+        if self.is_over {
+            return None;
+        }
+        let pair = self.inner.next()?.map_err(failed("read"));
+        self.is_over = pair.is_err();
+        Some(pair)
+    }
+
     fn whole(&mut self, key: &[u8], value: &[u8]) -> Result<Whole, StoreError> {
         let (n_parts, first) = head(opened(key, value)?);
         let mut body = first.to_vec();
         for index in 1..n_parts {
             let missing = || StoreError::Damaged(format!("{} lacks part {index} of {n_parts}; {CURE}", keys::words(base(key))));
-            let (next, value) = self.inner.next().ok_or_else(missing)?.map_err(failed("read"))?;
+            let (next, value) = self.pair().ok_or_else(missing)??;
             if base(&next) != base(key) {
                 return Err(missing());
             }

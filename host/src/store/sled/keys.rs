@@ -8,6 +8,7 @@ use crate::model::{ActionId, ConversationId, DeadId, ExchangeId, InteractionId, 
 pub(super) enum Kind {
     Meta = b'M',
     Name = b'N',
+    Head = b'H',
     Record = b'C',
     Cursor = b'c',
     Tally = b'Y',
@@ -35,6 +36,41 @@ pub(super) enum Kind {
     State = b'P',
 }
 
+/// Of what a channel's head counts: all but its name and the head itself, as they lie in the tree.
+pub(super) const COUNTED: [Kind; 25] = [
+    Kind::Results,
+    Kind::Busy,
+    Kind::Record,
+    Kind::Decisions,
+    Kind::Dead,
+    Kind::Media,
+    Kind::Id,
+    Kind::Once,
+    Kind::Log,
+    Kind::Action,
+    Kind::State,
+    Kind::ActionDue,
+    Kind::Raw,
+    Kind::Retry,
+    Kind::Task,
+    Kind::Lineup,
+    Kind::Conversation,
+    Kind::Timer,
+    Kind::Exchange,
+    Kind::Tally,
+    Kind::Cursor,
+    Kind::OnceUntil,
+    Kind::ActionById,
+    Kind::RetryDue,
+    Kind::TaskById,
+];
+
+/// Says whether a record under this key is never replaced, so that who writes one need not look for another.
+pub(super) fn is_written_once(key: &[u8]) -> bool {
+    const ONCE: [u8; 4] = [Kind::Log as u8, Kind::Results as u8, Kind::Decisions as u8, Kind::Raw as u8];
+    key.first().is_some_and(|kind| ONCE.contains(kind))
+}
+
 pub(super) type Key = Vec<u8>;
 
 fn key(kind: Kind, channel: u32, parts: &[&[u8]]) -> Key {
@@ -47,6 +83,11 @@ fn key(kind: Kind, channel: u32, parts: &[&[u8]]) -> Key {
 
 pub(super) fn all(kind: Kind, channel: u32) -> Key {
     key(kind, channel, &[])
+}
+
+/// Everything of this kind lies before this key.
+pub(super) fn end(kind: Kind) -> Key {
+    vec![kind as u8 + 1]
 }
 
 pub(super) fn meta(name: &'static str) -> Key {
@@ -183,6 +224,7 @@ pub(super) fn words(key: &[u8]) -> String {
     let what = match key.first().copied().unwrap_or_default() {
         b'M' => return "the store's own record".to_owned(),
         b'N' => "the name",
+        b'H' => "the head",
         b'C' => "the record",
         b'c' => "the cursor",
         b'Y' => "the counts",
@@ -204,7 +246,7 @@ pub(super) fn words(key: &[u8]) -> String {
         b'P' => "the plugin's state",
         _ => "a record of unknown kind",
     };
-    let channel = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).unwrap_or_default();
+    let channel = channel_of(key).unwrap_or_default();
     let place = match key.first() {
         Some(b'L' | b'A' | b'D' | b'R') => first_u64(key).map(|seq| format!(" from place {seq} on")).unwrap_or_default(),
         _ => String::new(),
@@ -216,6 +258,11 @@ pub(super) fn words(key: &[u8]) -> String {
 /// The last 16 bytes of a key as an id.
 pub(super) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
     key.len().checked_sub(16).and_then(|from| key.get(from..)).and_then(|bytes| bytes.try_into().ok())
+}
+
+/// Whose it is.
+pub(super) fn channel_of(key: &[u8]) -> Option<u32> {
+    key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes)
 }
 
 /// The eight bytes after kind and channel.
@@ -231,6 +278,11 @@ pub(super) fn second_u64(key: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_rises_as_it_lies_in_the_tree() {
+        assert!(COUNTED.map(|kind| kind as u8).is_sorted_by(|a, b| a < b));
+    }
 
     #[test]
     fn a_run_is_read_only_for_entries_that_it_may_hold() {

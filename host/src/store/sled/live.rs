@@ -11,12 +11,15 @@ use crate::model::{
 };
 use crate::store::{ChannelRecord, ChannelStatus, Conversation, Known, Link, Reader, Resolved, SinkRetry, StoreError, in_force};
 
-use super::disk::{Disk, decode, failed};
+use super::disk::{Disk, Writes, checksum, decode, encode, failed, opened};
+use super::head::{Channels, Head};
 use super::keys::{self, Key, Kind};
 
 /// Newest entries kept decoded, for the stages that follow the log's end.
 const TAIL_ENTRIES: usize = 2048;
 const TAIL_BYTES: usize = 4 << 20;
+/// Records that are counted before commits get their turn.
+const COUNT_STEP: usize = 1024;
 /// Entries that one run may cover.
 pub(super) const RUN_SPAN: u64 = 128;
 
@@ -31,10 +34,19 @@ pub(super) struct Live {
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) record: ChannelRecord,
+    pub(super) head: Head,
+    /// Where records are being counted: how far, and what was found up to there.
+    pass: Option<Pass>,
     pub(super) next_run: u64,
     pub(super) lineups: HashMap<LineupId, Arc<Lineup>>,
     tail: VecDeque<(Arc<Entry>, usize)>,
     tail_bytes: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Pass {
+    to: Key,
+    found: Head,
 }
 
 /// The channel's record on disk; the cursor lies beside it, for it may be large, and the tally, for it seldom changes.
@@ -87,11 +99,11 @@ pub(super) fn entry_at(disk: &Disk, channel: u32, seq: Seq) -> Result<Option<Arc
 }
 
 /// Every channel on disk.
-pub(super) fn all(disk: &Disk) -> Result<HashMap<ChannelName, Arc<Live>>, StoreError> {
+pub(super) fn all(disk: &Disk) -> Result<Channels, StoreError> {
     let mut all = HashMap::new();
     for item in disk.tree.scan_prefix([Kind::Name as u8]).keys() {
         let key = item.map_err(failed("open"))?;
-        let number = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let number = keys::channel_of(&key);
         let (Some(number), Some(name)) = (number, disk.get(&key)?) else { continue };
         let name = ChannelName::from(String::from_utf8_lossy(&name).as_ref());
         let live = Live::new(number, name.clone());
@@ -103,9 +115,29 @@ pub(super) fn all(disk: &Disk) -> Result<HashMap<ChannelName, Arc<Live>>, StoreE
             inner.record = ChannelRecord { last, raw_last, cursor, positions, status, tally, ..ChannelRecord::default() };
             inner.next_run = next_run;
         }
+        live.lock().head = disk.get_as(&keys::all(Kind::Head, number))?.unwrap_or_default();
         all.insert(name, Arc::new(live));
     }
     Ok(all)
+}
+
+/// Reads every record of these channels once, and names what is damaged, missing or too old. Gives how many entries and records there are.
+pub(super) fn check_all(disk: &Disk, channels: &Channels, damage: &mut Vec<String>) -> (u64, u64) {
+    let (mut n_entries, mut n_records) = (0, 0);
+    for live in channels.values() {
+        n_records += live.check(disk, damage);
+        n_entries += live.verify(disk, damage);
+    }
+    let numbers = disk.numbers().inspect_err(|error| damage.push(error.to_string())).unwrap_or_default();
+    for number in numbers.into_iter().filter(|number| channels.values().all(|live| live.number != *number)) {
+        // A name may be newer than the list.
+        match disk.get(&keys::all(Kind::Name, number)) {
+            Ok(Some(_)) => {}
+            Ok(None) => damage.push(format!("channel number {number} has records and has lost its name")),
+            Err(error) => damage.push(error.to_string()),
+        }
+    }
+    (n_entries, n_records)
 }
 
 /// Records under this prefix, after `after`.
@@ -284,8 +316,65 @@ impl Live {
         Ok(due)
     }
 
+    /// Reads every record once, beside commits that go on, and compares them with the head. Gives how many there are.
+    pub(super) fn check(&self, disk: &Disk, damage: &mut Vec<String>) -> u64 {
+        let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {error}", self.name)));
+        let what = match &counted {
+            Ok((found, wanted)) => wanted.damage(found),
+            Err(error) => Some(error.to_string()),
+        };
+        damage.extend(what.map(|what| format!("channel {}: {what}", self.name)));
+        counted.map_or(0, |(found, _)| found.n_records)
+    }
+
+    /// Of a store that an older build wrote: gives the channel its first head.
+    pub(super) fn begin_head(&self, disk: &Disk) -> Result<(), StoreError> {
+        let (head, _) = self.count(disk, &mut |_| {})?;
+        let mut writes = Writes::default();
+        writes.put(keys::all(Kind::Head, self.number), &encode(&head)?);
+        disk.apply(writes)?;
+        self.lock().head = head;
+        Ok(())
+    }
+
+    /// What its records come to, and what they should, at one moment; `each` is told of those whose checksum is wrong.
+    fn count(&self, disk: &Disk, each: &mut impl FnMut(StoreError)) -> Result<(Head, Head), StoreError> {
+        self.lock().pass = Some(Pass::default());
+        for kind in keys::COUNTED {
+            let mut from = Some(keys::all(kind, self.number));
+            while let Some(key) = from {
+                from = self.count_some(disk, kind, key, each)?;
+            }
+        }
+        let mut inner = self.lock();
+        Ok((inner.pass.take().unwrap_or_default().found, inner.head))
+    }
+
+    /// A step of it. Gives where to go on.
+    fn count_some(&self, disk: &Disk, kind: Kind, from: Key, each: &mut impl FnMut(StoreError)) -> Result<Option<Key>, StoreError> {
+        let end = keys::all(kind, self.number.saturating_add(1));
+        let mut inner = self.lock();
+        let Some(pass) = &mut inner.pass else { return Ok(None) };
+        let mut n_read = 0;
+        for item in disk.tree.range(from..end.clone()).take(COUNT_STEP) {
+            let (key, value) = item.map_err(failed("read"))?;
+            if let Err(error) = opened(&key, &value) {
+                each(error);
+            }
+            pass.found.note(None, Some(checksum(&value)));
+            pass.to = key.to_vec();
+            n_read += 1;
+        }
+        if n_read == COUNT_STEP {
+            // The smallest key behind it.
+            return Ok(Some([pass.to.as_slice(), &[0]].concat()));
+        }
+        pass.to = end;
+        Ok(None)
+    }
+
     /// Counts entries, and names gaps between them.
-    pub(super) fn verify(&self, disk: &Disk, damage: &mut Vec<String>) -> Result<u64, StoreError> {
+    pub(super) fn verify(&self, disk: &Disk, damage: &mut Vec<String>) -> u64 {
         // What is appended while it is read is none of its business.
         let last = self.lock().record.last;
         let (mut n_entries, mut expected) = (0, Seq(1));
@@ -308,11 +397,28 @@ impl Live {
         if expected != last.next() {
             damage.push(format!("channel {}: sequences {expected} to {last} are missing", self.name));
         }
-        Ok(n_entries)
+        n_entries
     }
 }
 
 impl Inner {
+    /// Applies a commit's writes, and what they make of the head, all or nothing. They are durable after the next sync.
+    pub(super) fn apply(&mut self, disk: &Disk, channel: u32, mut writes: Writes) -> Result<(), StoreError> {
+        let (mut head, mut pass) = (self.head, self.pass.clone());
+        head.n_commits += 1;
+        for change in disk.changes(&writes) {
+            let (key, before, after) = change?;
+            head.note(before, after);
+            if let Some(pass) = pass.as_mut().filter(|pass| *key <= pass.to) {
+                pass.found.note(before, after);
+            }
+        }
+        writes.put_beside(keys::all(Kind::Head, channel), &encode(&head)?);
+        disk.apply(writes)?;
+        (self.head, self.pass) = (head, pass);
+        Ok(())
+    }
+
     /// Keeps a new entry at hand.
     pub(super) fn push(&mut self, entry: Arc<Entry>, bytes: usize) {
         self.tail_bytes += bytes;

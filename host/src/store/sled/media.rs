@@ -176,9 +176,12 @@ pub(super) fn drop_until(disk: &Disk, live: &Live, now: Timestamp) -> Result<(Ve
             n_dropped += 1;
         }
     }
-    disk.apply(writes)?;
-    inner.record.media = shelf.count;
-    Ok((shelf.forgotten, n_dropped))
+    let Shelf { count, forgotten, .. } = shelf;
+    if n_dropped > 0 {
+        inner.apply(disk, live.number, writes)?;
+    }
+    inner.record.media = count;
+    Ok((forgotten, n_dropped))
 }
 
 /// Removes files whose records are gone for good. One left behind is removed at the next start.
@@ -202,11 +205,14 @@ pub(super) fn take_stock(disk: &Disk, dir: &Path, live: &Live) -> Result<(), Sto
 }
 
 /// Reads every file once.
-pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) -> Result<(), StoreError> {
-    for stored in stored(disk, &keys::all(Kind::Media, live.number))? {
-        if let Err(error) = body(disk, dir, live.number, stored.media.interaction, stored.media.index) {
-            damage.push(format!("channel {}: attachments: {error}", live.name));
-        }
+pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) {
+    let mut note = |error: StoreError| damage.push(format!("channel {}: attachments: {error}", live.name));
+    match stored(disk, &keys::all(Kind::Media, live.number)) {
+        Ok(all) => all.into_iter().for_each(|stored| {
+            if let Err(error) = body(disk, dir, live.number, stored.media.interaction, stored.media.index) {
+                note(error);
+            }
+        }),
+        Err(error) => note(error),
     }
-    Ok(())
 }

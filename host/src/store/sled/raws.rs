@@ -68,7 +68,16 @@ pub(super) fn lay(dir: &Path, channel: u32, raws: Vec<NewRaw>) -> Result<Vec<Lai
     if has_files {
         fs::create_dir_all(&folder).map_err(io("write"))?;
     }
-    let laid = raws.into_iter().map(|raw| lay_one(dir, channel, raw)).collect::<Result<Vec<Laid>, StoreError>>()?;
+    let mut laid = Vec::with_capacity(raws.len());
+    for raw in raws {
+        match lay_one(dir, channel, raw) {
+            Ok(one) => laid.push(one),
+            Err(failure) => {
+                remove(laid.into_iter().filter_map(|laid: Laid| laid.path).collect());
+                return Err(failure);
+            }
+        }
+    }
     if has_files {
         File::open(&folder).and_then(|folder| folder.sync_all()).and_then(|()| File::open(dir)?.sync_all()).map_err(io("sync"))?;
     }
@@ -88,10 +97,10 @@ fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
     Ok(Laid { once, origin, body: Body::File { digest, token }, path: Some(path) })
 }
 
+/// Durable when it returns; nothing is left of one that cannot be written whole.
 pub(super) fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(body)?;
-    file.sync_all()
+    let written = File::create(path).and_then(|mut file| file.write_all(body).and_then(|()| file.sync_all()));
+    written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Writes one item at place `seq`.
@@ -172,7 +181,9 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
         }
         n_dropped += 1;
     }
-    disk.apply(writes)?;
+    if n_dropped > 0 {
+        live.lock().apply(disk, channel, writes)?;
+    }
     let has_more = n_seen == DROP_STEP && n_old > 0;
     Ok(Dropped { n_dropped, files, next: has_more.then(|| last.saturating_add(1)) })
 }
@@ -185,7 +196,7 @@ pub(super) fn remove(files: Vec<PathBuf>) {
 }
 
 /// Reads every body once.
-pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) -> Result<(), StoreError> {
+pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) {
     for item in disk.scan_prefix(&keys::all(Kind::Raw, live.number), None) {
         let checked = item.and_then(|(key, body)| match decode::<Stored>(&key, &body)?.body {
             Body::Inline(_) => Ok(()),
@@ -195,5 +206,4 @@ pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<Stri
             damage.push(format!("channel {}: raw log: {error}", live.name));
         }
     }
-    Ok(())
 }

@@ -83,7 +83,7 @@ pub(super) fn commit(
     (record.last, record.raw_last, record.media) = (txn.last, txn.raw_last, txn.shelf.count);
     txn.record(&record)?;
     let Txn { writes, entries, next_run, last, raw_last, shelf, .. } = txn;
-    disk.apply(writes)?;
+    inner.apply(disk, live.number, writes)?;
     inner.record = record;
     inner.next_run = next_run;
     inner.lineups.extend(lineup.map(|lineup| (lineup.id, lineup)));
@@ -107,7 +107,8 @@ pub(super) fn commit_raws(disk: &Disk, live: &Live, deliveries: Vec<Delivery>) -
     let mut record = inner.record.clone();
     record.raw_last = txn.raw_last;
     txn.record(&record)?;
-    disk.apply(txn.writes)?;
+    let Txn { writes, .. } = txn;
+    inner.apply(disk, live.number, writes)?;
     inner.record = record;
     Ok(places)
 }
