@@ -6,6 +6,7 @@
 mod doors;
 mod files;
 mod hooks;
+mod housekeeping;
 mod login;
 mod prepare;
 mod running;
@@ -15,7 +16,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -32,19 +32,17 @@ use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::ChannelName;
-use crate::plugin::{Builds, Engine, EngineConfig, PluginError, THIS_BINARY};
+use crate::plugin::{Builds, Engine, EngineConfig, PluginError, Shadow, THIS_BINARY};
 use crate::stage::Journal;
 use crate::store::{OFF, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use files::{Found, find, listed};
 pub use login::{LoginPlace, Wrong, login_place};
-pub use prepare::{Prepared, PreparedChannel, prepare, sections_of};
+pub use prepare::{Choice, One, Prepared, PreparedChannel, prepare, prepare_one, sections_of};
 
+use housekeeping::{Keep, Rounds};
 use running::Running;
-
-/// Between two rounds of housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// Another command may hold the store for a moment; a start tries so often for about five seconds.
 const STORE_TRIES: u32 = 50;
@@ -177,7 +175,6 @@ pub struct App {
 struct House {
     file: PathBuf,
     env: Env,
-    raw_keep_ms: Arc<AtomicU64>,
     journal: Journal,
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
@@ -187,6 +184,8 @@ struct House {
     named: Mutex<Vec<PathBuf>>,
     /// Held by whoever changes what runs.
     running: tokio::sync::Mutex<Running>,
+    /// The last build that was tried beside each section's, by name.
+    shadows: Mutex<HashMap<String, Arc<Shadow>>>,
     /// Orders that are carried out, and trials of builds.
     tasks: Mutex<JoinSet<()>>,
     /// Ends the trials.
@@ -264,26 +263,16 @@ impl App {
     }
 
     fn keep_house(&mut self) {
-        let (journal, stop, raw_keep_ms) = (self.house.journal.clone(), self.stop.clone(), Arc::clone(&self.house.raw_keep_ms));
+        let (house, stop) = (Arc::downgrade(&self.house), self.stop.clone());
         let work = async move {
-            while !stop.is_cancelled() {
-                let keep_ms = raw_keep_ms.load(Ordering::Relaxed);
-                let before = crate::model::Timestamp(journal.clock.now().0.saturating_sub(keep_ms));
-                for channel in journal.store.channels().await.unwrap_or_default() {
-                    match journal.store.drop_raw(&channel, before).await {
-                        Ok(0) => {}
-                        Ok(n_dropped) => info!(%channel, n_dropped, "Raw items past their time were dropped."),
-                        Err(failure) => warn!(%channel, error = %chain(&failure), "Raw items past their time stay."),
-                    }
-                    match journal.store.drop_media(&channel, journal.clock.now()).await {
-                        Ok(0) => {}
-                        Ok(n_dropped) => info!(%channel, n_dropped, "Files past their time were dropped."),
-                        Err(failure) => warn!(%channel, error = %chain(&failure), "Files past their time stay."),
-                    }
-                }
+            let mut rounds = Rounds::new();
+            while let Some(house) = house.upgrade() {
+                let keep = keep_of(&house.in_force.load().config);
+                rounds.go(&house.journal, keep, &house.desk.redriving).await;
+                drop(house);
                 tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(HOUSEKEEPING) => {}
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(housekeeping::PAUSE) => {}
                 }
             }
         };
@@ -298,7 +287,6 @@ impl House {
         Arc::new_cyclic(|house: &Weak<Self>| Self {
             file: file.to_owned(),
             env,
-            raw_keep_ms: Arc::new(AtomicU64::new(ms_of(config.host.raw_keep))),
             ingress,
             desk: Arc::new(Desk {
                 journal: journal.clone(),
@@ -309,9 +297,11 @@ impl House {
                 redriving: tokio::sync::Mutex::default(),
                 swaps: Some(Box::new(swap::Swapper(Weak::clone(house)))),
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),
+                guesses: console::Guesses::default(),
             }),
             intakes,
             tasks: Mutex::default(),
+            shadows: Mutex::default(),
             stop: CancellationToken::new(),
             named: Mutex::new(files_of(&config)),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
@@ -337,7 +327,6 @@ impl House {
         self.begin_media(&prepared).await?;
         running.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
-        self.raw_keep_ms.store(ms_of(config.host.raw_keep), Ordering::Relaxed);
         self.in_force.store(Arc::new(InForce { config, kit }));
         self.put_in_force(&mut running, prepared);
         self.desk.audit.reloaded(self.journal.clock.now()).await;
@@ -448,11 +437,11 @@ fn forget_address(data: &Path) {
 }
 
 fn tokens_of(config: &Config) -> Vec<Token> {
-    config.host.admin_tokens.iter().map(|secret| Token::new(secret.expose())).collect()
+    config.host.tokens.iter().map(|(role, secret)| Token::new(*role, secret.expose())).collect()
 }
 
-fn ms_of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn keep_of(config: &Config) -> Keep {
+    Keep { raw: config.host.raw_keep, dead: config.host.dead_keep }
 }
 
 fn poll_by(intakes: Arc<ArcSwap<Vec<Arc<Intake>>>>) -> console::PollNow {

@@ -2,6 +2,7 @@
 //!
 //! Commands that look at a store, or order something, are calls of the API: by HTTP where a host holds the store, else in process.
 
+mod backtest;
 #[cfg(feature = "bench")]
 mod bench;
 mod call;
@@ -11,6 +12,7 @@ mod host;
 mod login;
 mod outcome;
 mod plugins;
+mod shadow;
 mod show;
 mod things;
 mod watch;
@@ -87,6 +89,13 @@ enum Command {
         /// Keep it in force even if it fails more often, or takes far longer, than the build before: else it goes back by itself.
         #[arg(long)]
         stays: bool,
+        /// Put nothing in force yet: ask the build beside the one in force about so many items (5000), or for so long (10m), without effect;
+        /// then tell in what they differ and what it costs. For analyzers and rules.
+        #[arg(long, value_name = "LENGTH", value_parser = shadow::Length::parse, conflicts_with = "stays")]
+        shadow: Option<shadow::Length>,
+        /// Put it in force after all where this holds of what was heard: 'faults==0 && agreement>=0.98 && p99_ratio<=1.5'.
+        #[arg(long, value_name = "CONDITION", requires = "shadow")]
+        promote_if: Option<shadow::Condition>,
     },
     /// Put the build before in force again; a connector gets back the cursor and the state that it had.
     Rollback {
@@ -113,6 +122,25 @@ enum Command {
         #[arg(long, conflicts_with = "since")]
         stop: bool,
     },
+    /// Ask an analyzer or a rule about what is stored, without any effect, and tell what it says otherwise than was said then. Works beside a
+    /// running host and without one. What was taken back is left out; how exchanges stood then is not replayed.
+    Backtest {
+        /// The section's name in membrana.toml.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// Another build of its plugin (a file with .wasm, or a bundled name), or another membrana.toml, whose section of this name is asked;
+        /// without it the build and the configuration in force.
+        candidate: Option<String>,
+        /// One channel only.
+        #[arg(long)]
+        channel: Option<String>,
+        /// Only what was received at or after this time (RFC 3339).
+        #[arg(long)]
+        since: Option<String>,
+        /// At most so many, the newest.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
     /// Builds that were put in force: when, by whom, why, and what came of it; newest first.
     History {
         /// The section's name in membrana.toml.
@@ -129,7 +157,7 @@ enum Command {
         /// Of processor time.
         cpu_s: u64,
     },
-    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, channels, start.
+    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, neighbour, channels, start.
     #[cfg(feature = "bench")]
     Bench {
         /// One of them; without it all.
@@ -401,6 +429,13 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         Command::Channel(ChannelCommand::Login { name, credential, no_browser, port }) => {
             let wish = login::Wish { channel: name, credential, opens_browser: !no_browser, port: port.unwrap_or(0) };
             login::run(&file, is_json, wish).await
+        }
+        Command::Backtest { name, candidate, channel, since, limit } => {
+            backtest::run(&file, is_json, backtest::Wish { name, candidate, channel, since, limit }).await
+        }
+        Command::Swap { name, file: build, reason, shadow: Some(length), promote_if, .. } => {
+            let bytes = bytes::Bytes::from_owner(things::build(&build)?);
+            shadow::run(&file, is_json, shadow::Wish { name, file: bytes, length, promote_if, reason }).await
         }
         Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),

@@ -47,6 +47,14 @@ impl Clock {
         }
     }
 
+    /// Puts a simulated clock back, as an admin or a time server may.
+    #[cfg(test)]
+    pub fn put_back(&self, by: Duration) {
+        if let Source::Simulated(now) = &self.0 {
+            now.fetch_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        }
+    }
+
     /// Starts measuring how long something takes; measuring is never simulated.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn stopwatch(&self) -> Stopwatch {

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::egress::Budget;
-use crate::model::Scheme;
+use crate::model::{Role, Scheme};
 
 pub use places::Places;
 pub use report::{Finding, Place, Report, Severity};
 pub use secret::Secret;
-pub use shape::nearest;
+pub use shape::{duration, nearest};
 
 /// What `membrana init` writes.
 pub const DEFAULT: &str = include_str!("config/default.toml");
@@ -65,10 +65,12 @@ pub struct Host {
     pub plugins: PathBuf,
     /// Contents of extra trust roots.
     pub ca_pem: Vec<Vec<u8>>,
-    /// Of the API; the first of a list is sent, all are taken.
-    pub admin_tokens: Vec<Secret>,
+    /// What callers of the API show, the role that may most first; the first is sent, all are taken.
+    pub tokens: Vec<(Role, Secret)>,
     /// How long raw items are kept.
     pub raw_keep: Duration,
+    /// How long dead letters are kept.
+    pub dead_keep: Duration,
 }
 
 /// What every plugin's section has.

@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod builds;
 mod files;
+mod guesses;
 mod hooks;
 mod lists;
 mod metrics;
@@ -54,6 +55,8 @@ pub struct Desk {
     pub swaps: Option<Box<dyn Swaps>>,
     /// What callers of the API must show, any of them; none: whoever reaches the loopback address may call.
     pub tokens: ArcSwap<Vec<Token>>,
+    /// Tokens that were none.
+    pub guesses: Guesses,
 }
 
 /// Asks a channel to poll at once.
@@ -73,6 +76,7 @@ pub enum Polled {
 pub use audit::Audit;
 pub use auth::Token;
 pub use builds::{Ordered, Swaps};
+pub use guesses::Guesses;
 pub use orders::{Redriven, redrive_all};
 
 /// The configuration in force, as far as surfaces show it.
@@ -154,6 +158,10 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
         .route("/api/v1/plugins", get(plugins::list))
         .route("/api/v1/plugins/{name}/swap", post(builds::swap).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
+        .route(
+            "/api/v1/plugins/{name}/shadow",
+            get(builds::shadow_so_far).post(builds::shadow).delete(builds::end_shadow).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/v1/plugins/{name}/rollback", post(builds::roll_back))
         .route("/api/v1/plugins/{name}/history", get(builds::history))
         .route("/api/v1/plugins/{name}/rerun", get(rerun::progress).post(rerun::begin).delete(rerun::stop))

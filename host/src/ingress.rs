@@ -117,12 +117,23 @@ impl Ingress {
         Some(challenge)
     }
 
+    /// Whether webhooks to this channel are taken by this method at all; asked before a body is read. Errors: the answer.
+    pub fn takes(&self, channel: &str, method: &str) -> Result<(), Answer> {
+        self.hook(channel, method).map(|_| ())
+    }
+
+    fn hook(&self, channel: &str, method: &str) -> Result<Arc<Hook>, Answer> {
+        let hook = self.hooks.load().get(channel).cloned().ok_or(Answer::NotFound)?;
+        let is_taken = hook.methods.is_empty() || hook.methods.iter().any(|taken| taken == method);
+        if is_taken { Ok(hook) } else { Err(Answer::MethodNotAllowed) }
+    }
+
     /// Verifies and makes durable. The answer may be given as soon as this returns.
     pub async fn accept(&self, channel: &str, mut incoming: Incoming) -> Answer {
-        let Some(hook) = self.hooks.load().get(channel).cloned() else { return Answer::NotFound };
-        if !hook.methods.is_empty() && !hook.methods.contains(&incoming.method) {
-            return Answer::MethodNotAllowed;
-        }
+        let hook = match self.hook(channel, &incoming.method) {
+            Ok(hook) => hook,
+            Err(refused) => return refused,
+        };
         let now = self.journal.clock.now();
         let scheme = hook.verifier.scheme();
         let id = match hook.verifier.verify(&incoming, now) {

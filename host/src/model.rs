@@ -10,6 +10,7 @@ mod fault;
 mod ids;
 mod interaction;
 mod media;
+mod role;
 mod scheme;
 pub mod shown;
 mod tally;
@@ -25,6 +26,7 @@ pub use ids::{
 };
 pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
 pub use media::{Media, MediaCount, MediaOutcome, MediaState};
+pub use role::Role;
 pub use scheme::Scheme;
 pub use tally::{Count, Tally};
 pub use terms::{LengthUnit, ReplyTerms, SUMMONED_ATTR, Unfit};

@@ -3,6 +3,7 @@
 //! A file is read and judged before anything is compiled; compiled code is kept under this machine's key; every call has a
 //! budget of time, memory and bytes. What a guest returns is checked in `bindings::take`; no type of the contract leaves here.
 
+mod agreement;
 mod bindings;
 mod breaker;
 mod builds;
@@ -15,14 +16,17 @@ mod grants;
 #[expect(unreachable_pub, reason = "the generated bindings re-export the connection type")]
 mod host;
 mod inspect;
+mod lanes;
 mod limits;
 mod manifest;
 mod meter;
 mod pool;
 mod seal;
+mod shadow;
 mod shapes;
 mod state;
 
+pub use agreement::{Agreement, Verdict, annotations, decided, was_decided};
 pub use breaker::BreakerState;
 pub use builds::{Act, Aside, Back, Builds, IN_FORCE, ITSELF};
 pub use compiler::{CompileLimits, CompileStop, NO_COMPONENT, THIS_BINARY, compile_here};
@@ -36,6 +40,7 @@ pub use limits::Limits;
 pub use manifest::with_version;
 pub use manifest::{Kind, Manifest, View, embed};
 pub use meter::{Faults, Usage};
+pub use shadow::{Length, Shadow};
 pub use shapes::{
     Allowance, AnalyzeBatch, AnalyzeItem, Called, Change, Message, Page, Receipt, RuleConversation, RuleDecision, RuleEvent, RuleExchange,
     RuleInteraction, Sent, Surroundings, Target,

@@ -4,6 +4,10 @@
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "what is not as wanted fails the test")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, and are set by the environment")]
 
+#[path = "all/admin.rs"]
+mod admin;
+#[path = "all/backtest.rs"]
+mod backtest;
 #[path = "all/bad_input.rs"]
 mod bad_input;
 #[path = "all/bench.rs"]
@@ -54,6 +58,8 @@ mod real;
 mod replies;
 #[path = "all/servers.rs"]
 mod servers;
+#[path = "all/shadow.rs"]
+mod shadow;
 #[path = "all/story.rs"]
 mod story;
 #[path = "all/streams.rs"]

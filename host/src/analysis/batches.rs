@@ -221,6 +221,7 @@ impl Call<'_, '_> {
         let earlier: Vec<&Annotation> =
             said.iter().filter(|(by, _)| self.asked.earlier.contains(by)).filter_map(|(_, said)| said.as_ref()).flatten().collect();
         AnalyzeItem {
+            id: entry.new.interaction,
             subject: content.subject.as_deref(),
             text: &content.text,
             language: content.language.as_deref().or_else(|| earlier.iter().find_map(|said| said.language())),

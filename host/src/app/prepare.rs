@@ -78,9 +78,12 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
 }
 
 /// One section, loaded.
-pub(super) enum One {
+pub enum One {
+    /// A channel's.
     Channel(Box<PreparedChannel>),
+    /// An analyzer's.
     Analyzer(Analyzer),
+    /// A rule's.
     Rule(Rule),
 }
 
@@ -95,7 +98,7 @@ impl One {
 }
 
 /// Which file is loaded for a section.
-pub(super) enum Choice {
+pub enum Choice {
     /// The one that a swap put in force, else the one that the section names.
     InForce,
     /// The one that the section names.
@@ -105,7 +108,7 @@ pub(super) enum Choice {
 }
 
 /// Loads one section with a file of choice. `None` where there is no such section, or with the mistakes in the report.
-pub(super) async fn prepare_one(config: &Config, kit: &Kit, name: &str, choice: Choice) -> (Option<One>, Report) {
+pub async fn prepare_one(config: &Config, kit: &Kit, name: &str, choice: Choice) -> (Option<One>, Report) {
     let mut preparing = Preparing { choice, ..Preparing::new(config, kit) };
     let mut one = None;
     if let Some(channel) = config.channels.iter().find(|channel| channel.plugin.name == name) {

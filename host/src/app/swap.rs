@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Plugin, Report, Severity};
 use crate::console::{self, Ordered, Redriven, Refusal, Swaps};
 use crate::model::{ChannelName, DeadLetter, Digest};
-use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF};
+use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF, Length, Shadow};
 use crate::rules::Rule;
 use crate::store::{Reader, StoreError};
 use crate::telemetry::chain;
@@ -50,6 +50,18 @@ impl Swaps for Swapper {
     async fn roll_back(&self, name: &str, ordered: Ordered) -> Result<Act, Refusal> {
         let (house, name) = (self.house()?, name.to_owned());
         apart(&house, async move |house: Arc<House>| house.roll_back(&name, ordered, None).await).await
+    }
+
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal> {
+        self.house()?.shadow(name, bytes, length).await
+    }
+
+    fn shadow_of(&self, name: &str) -> Result<Arc<Shadow>, Refusal> {
+        let house = self.house()?;
+        named(&house.in_force.load().config, name)?;
+        let cast = house.shadows.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let cure = format!("begin one with `membrana swap {name} FILE --shadow 5000`");
+        cast.ok_or_else(|| Refusal::not_found(format!("no build was tried beside `{name}` since the host began"), cure))
     }
 }
 
@@ -156,6 +168,33 @@ impl House {
             Ok(Redriven { n_redriven, n_left }) => info!(n_redriven, n_left, "What the worse build set aside is tried again."),
             Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
         }
+    }
+
+    /// Prepares the build as for a swap, and has it asked beside the one in force.
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal> {
+        let in_force = self.in_force.load_full();
+        named(&in_force.config, name)?;
+        let file = Found { bytes: Arc::from(&bytes[..]), origin: "the file given".to_owned() };
+        let (one, report) = prepare_one(&in_force.config, &in_force.kit, name, Choice::File(file)).await;
+        let one = one.ok_or_else(|| refused(name, &report))?;
+        if matches!(one, One::Channel(_)) {
+            let cure = "swap it: a connector gets back its cursor and state with `membrana rollback`";
+            return Err(Refusal::conflict(format!("`{name}` is a channel, and a second connector beside it would act on its network"), cure));
+        }
+        if one.generation().manifest().wants.http.is_some() {
+            let cure = "swap it, with `membrana rollback` as the way back";
+            return Err(Refusal::conflict(format!("the build for `{name}` calls out by http, which a shadow must not"), cure));
+        }
+        let old = self.running.lock().await.generation(name).ok_or_else(|| overtaken(name))?;
+        let shadow = Shadow::new(Arc::clone(one.generation()), &old, length);
+        let mut shadows = self.shadows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = shadows.insert(name.to_owned(), Arc::clone(&shadow)) {
+            before.end();
+        }
+        old.cast(Arc::clone(&shadow));
+        drop(shadows);
+        info!(plugin = name, digest = %one.generation().digest(), "A build is asked beside the one in force.");
+        Ok(shadow)
     }
 
     async fn swap(&self, name: &str, bytes: Bytes, ordered: Ordered) -> Result<(Act, Arc<Generation>), Refusal> {

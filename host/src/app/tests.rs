@@ -384,6 +384,37 @@ async fn a_deadline_passes_once_and_steps_fire_once() {
     assert_eq!(world.task("1").await.assignment.note.as_deref(), Some("another note"));
 }
 
+/// An hour is also what a change to or from summer time is where a clock is set by local time.
+#[tokio::test]
+async fn whatever_the_clock_does_each_deadline_and_each_step_comes_once() {
+    const HOUR: i64 = 3600;
+    for jump in [HOUR, -HOUR, 24 * HOUR, -24 * HOUR, 3653 * 24 * HOUR, -30 * 24 * HOUR] {
+        for is_corrected in [true, false] {
+            let world = World::new(SendClass::None);
+            world.decide(|_| {
+                let body = json!({ "team": "support", "within_ms": 60_000, "escalate": [{ "after_ms": 30_000, "to": "lead" }] });
+                Ok(wants(&[("assign", body)]))
+            });
+            world.says("1", None, "one").await;
+            world.settle().await;
+            world.jump(jump).await;
+            if is_corrected {
+                world.jump(-jump).await;
+            } else if jump < 0 {
+                world.wait(jump.unsigned_abs()).await;
+            }
+            for _ in 0..4 {
+                world.wait(40).await;
+            }
+            let n_facts = (
+                world.n_facts(|fact| matches!(fact, Fact::TaskOverdue { .. })).await,
+                world.n_facts(|fact| matches!(fact, Fact::TaskEscalated { .. })).await,
+            );
+            assert_eq!(n_facts, (1, 1), "{jump} s, corrected: {is_corrected}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_person_s_words_outlive_a_new_decision() {
     let world = World::new(SendClass::None);

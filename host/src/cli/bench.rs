@@ -7,7 +7,9 @@
 //! | | pipeline.million | rate at 100,000 and at 1 million stored, memory there |
 //! | | pipeline.singles | memory at 1 million that arrived one by one |
 //! | webhook | webhook.ack | p99 until acknowledged at 1,000/s against the bare commit, and the rate reached |
+//! | | webhook.slow | p99 until acknowledged beside 1,000 half-open requests, against none |
 //! | swap | swap.calls | 500 swaps under load: how long the plugin takes no calls, and that none is lost |
+//! | neighbour | neighbour.calls | what plugins that never answer cost the others' calls |
 //! | channels | channels.cpu | what one item of each connector costs, against the cheapest |
 //! | start | start.warm | ten plugins from the cache against compiling them |
 //! | | start.memory | memory of a plugin that is loaded and idle |
@@ -23,6 +25,7 @@ mod line;
 mod memory;
 mod million;
 mod native;
+mod neighbour;
 mod pipeline;
 mod start;
 mod swap;
@@ -39,18 +42,21 @@ use super::show;
 use figure::Figure;
 
 /// What the command line takes: benches, their parts, and what `start` calls itself by.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 19] = [
     "boundary",
     "pipeline",
     "webhook",
     "swap",
+    "neighbour",
     "channels",
     "start",
     "start.memory",
     "start.warm",
     "boundary.analyzer",
     "webhook.ack",
+    "webhook.slow",
     "swap.calls",
+    "neighbour.calls",
     "channels.cpu",
     "pipeline.rate",
     "pipeline.million",
@@ -59,12 +65,14 @@ pub(super) const NAMES: [&str; 16] = [
 ];
 
 /// What can be measured: a bench and its parts, quickest first.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 11] = [
     ("start", "start.memory"),
     ("start", "start.warm"),
     ("boundary", "boundary.analyzer"),
     ("webhook", "webhook.ack"),
+    ("webhook", "webhook.slow"),
     ("swap", "swap.calls"),
+    ("neighbour", "neighbour.calls"),
     ("channels", "channels.cpu"),
     ("pipeline", "pipeline.rate"),
     ("pipeline", "pipeline.million"),
@@ -92,7 +100,7 @@ fn unknown(name: &str) -> Failure {
     let parts: Vec<&str> = PARTS.iter().map(|(_, part)| *part).collect();
     Failure::failed(
         format!("there is no bench `{name}`"),
-        format!("benches: boundary, pipeline, webhook, swap, channels, start; parts: {}", parts.join(", ")),
+        format!("benches: boundary, pipeline, webhook, swap, neighbour, channels, start; parts: {}", parts.join(", ")),
     )
 }
 
@@ -105,7 +113,9 @@ async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
             "pipeline.million" => million::in_pages(dir).await,
             "pipeline.singles" => million::one_by_one(dir).await,
             "webhook.ack" => webhook::measure(dir).await,
+            "webhook.slow" => webhook::beside_slow_callers(dir).await,
             "swap.calls" => swap::measure(dir).await,
+            "neighbour.calls" => neighbour::measure().await,
             "channels.cpu" => channels::measure(dir).await,
             "start.memory" => start::memory(dir).await,
             _ => start::warm(dir).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Secret, Severity};
-use crate::console::{Audit, Desk, api};
+use crate::console::{Audit, Desk, Guesses, api};
 use crate::plugin::Builds;
 use crate::stage::Journal;
 use crate::store::{SledStore, Store, StoreError};
@@ -65,7 +65,7 @@ impl Caller {
             }
             let address = address();
             if timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|tried| tried.is_ok()) {
-                return Ok(Self::Host(address, config.host.admin_tokens.first().cloned()));
+                return Ok(Self::Host(address, token_of(&config)));
             }
             tokio::time::sleep(TURN_PAUSE).await;
         }
@@ -79,7 +79,7 @@ impl Caller {
     pub(super) async fn of_host(config: &Config) -> Option<Self> {
         let address = reachable(address_of_host(&config.host.data)?);
         timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
-        Some(Self::Host(address, config.host.admin_tokens.first().cloned()))
+        Some(Self::Host(address, token_of(config)))
     }
 
     fn in_process(config: &Config, store: Arc<SledStore>) -> Self {
@@ -95,6 +95,7 @@ impl Caller {
                 redriving: tokio::sync::Mutex::default(),
                 swaps: None,
                 tokens: ArcSwap::default(),
+                guesses: Guesses::default(),
             })),
             store,
         )
@@ -108,27 +109,22 @@ impl Caller {
         body: Option<Bytes>,
         each: &mut dyn FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let (head, body) = self.ask(method, path, body).await?;
-        let is_ok = head.status.is_success();
-        let (mut stream, mut rest) = (body.into_data_stream(), Vec::new());
-        while let Some(chunk) = stream.next().await {
-            rest.extend_from_slice(&chunk.map_err(broken_off)?);
-            while let (true, Some(end)) = (is_ok, rest.iter().position(|byte| *byte == b'\n')) {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                each(String::from_utf8_lossy(&line).trim_end())?;
-            }
-            if rest.len() > LINE_MAX {
-                return Err(Failure::failed("the answer has a line that is too long", ""));
-            }
-        }
-        let rest = String::from_utf8_lossy(&rest).into_owned();
-        if !is_ok {
-            return Err(refused(head.status, &rest));
-        }
-        if !rest.trim().is_empty() {
-            each(rest.trim_end())?;
+        let mut lines = self.open_lines(method, path, body).await?;
+        while let Some(line) = lines.next().await? {
+            each(&line)?;
         }
         Ok(())
+    }
+
+    /// One call, whose answer is read line by line as fast as it is asked for. Errors: it was refused.
+    pub(super) async fn open_lines(&self, method: &str, path: &str, body: Option<Bytes>) -> Result<Lines, Failure> {
+        let (head, body) = self.ask(method, path, body).await?;
+        let mut lines = Lines { stream: body.into_data_stream(), rest: Vec::new() };
+        if head.status.is_success() {
+            return Ok(lines);
+        }
+        while lines.read_on().await? {}
+        Err(refused(head.status, &String::from_utf8_lossy(&lines.rest)))
     }
 
     /// A call whose answer is bytes; `each` gets them as they come.
@@ -182,6 +178,38 @@ impl Caller {
     }
 }
 
+/// The lines of an answer.
+pub(super) struct Lines {
+    stream: BodyDataStream,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// The next one, without its end.
+    pub(super) async fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+            }
+            if !self.read_on().await? {
+                let rest = std::mem::take(&mut self.rest);
+                return Ok(Some(String::from_utf8_lossy(&rest).trim_end().to_owned()).filter(|line| !line.trim().is_empty()));
+            }
+        }
+    }
+
+    /// Says whether there was more.
+    async fn read_on(&mut self) -> Result<bool, Failure> {
+        let Some(chunk) = self.stream.next().await else { return Ok(false) };
+        self.rest.extend_from_slice(&chunk.map_err(broken_off)?);
+        if self.rest.len() > LINE_MAX {
+            return Err(Failure::failed("the answer has a line that is too long", ""));
+        }
+        Ok(true)
+    }
+}
+
 /// Where the store is and how the host is called. Other mistakes are the host's business: they are mentioned, no more.
 fn what_is_needed(file: &Path) -> Result<Config, Failure> {
     let (config, mut report) = config::read_what_is_there(file, process_env().as_ref());
@@ -198,6 +226,10 @@ fn what_is_needed(file: &Path) -> Result<Config, Failure> {
         aside(format_args!("warning: {}: {}{more}; `membrana check` tells all", first.place, first.message));
     }
     Ok(config)
+}
+
+fn token_of(config: &Config) -> Option<Secret> {
+    config.host.tokens.first().map(|(_, token)| token.clone())
 }
 
 /// A host that listens on every address is called on this machine's own.

@@ -3,9 +3,10 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::app::{App, AppError, examine, log_findings, process_env};
 use crate::clock::Clock;
@@ -53,8 +54,23 @@ pub(super) async fn check(file: &Path, is_json: bool, clock: Clock) -> Result<()
     ))
 }
 
+/// A connection takes a file, and many systems allow a process 1024 by default.
+const FILES_WANTED: u64 = 16_384;
+
+/// As far as whoever starts it may. Where that is not far the host refuses to accept connections sooner, and says so.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = FILES_WANTED.min(limit.maximum.unwrap_or(u64::MAX));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        warn!(%error, "The number of files that may be open cannot be raised.");
+    }
+}
+
 /// Runs until a signal ends it.
 pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
+    allow_many_files();
     // From the first moment on: a signal that nobody waits for would end the process in the middle.
     let no_signal = |error: std::io::Error| Failure::failed(format!("cannot wait for signals: {error}"), "");
     let (mut hang_up, mut terminate, mut interrupt) = (

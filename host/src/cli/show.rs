@@ -160,6 +160,19 @@ fn items<'j>(value: &'j Json, pointer: &str) -> &'j [Json] {
     value.pointer(pointer).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// In what two builds differ, and what one of them failed at.
+pub(super) fn differences(report: &Json) -> Shown {
+    let rows = |key: &str| report.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
+    let (changes, failures) = (rows("changes"), rows("failures"));
+    if !changes.is_empty() {
+        table(&changes, &[("TIMES", "/times"), ("THEN", "/then"), ("NOW", "/now"), ("FOR EXAMPLE", "/examples/0")])?;
+    }
+    if !failures.is_empty() {
+        table(&failures, &[("TIMES", "/times"), ("FAULT", "/fault"), ("FOR EXAMPLE", "/examples/0")])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

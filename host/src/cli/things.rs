@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
@@ -175,11 +176,7 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Dead(DeadCommand::Redrive { id: None, plugin, channel, .. }) => {
             post(with_query("/api/v1/dead/redrive", [("plugin", plugin), ("channel", channel)]), json!({}))
         }
-        Command::Swap { name, file, reason, stays } => {
-            let found = find(&file, Path::new(""))
-                .map_err(|(message, _)| Failure::failed(message, "name a file by its path, with .wasm, or one of `membrana plugin list`"))?;
-            Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(found.bytes))
-        }
+        Command::Swap { name, file, reason, stays, .. } => Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(build(&file)?)),
         Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason, false), Bytes::new()),
         Command::Rerun { name, progress: true, .. } => Wish::Get(one("plugins", &name, "/rerun"), show::thing),
         Command::Rerun { name, stop: true, .. } => Wish::Delete(one("plugins", &name, "/rerun")),
@@ -191,13 +188,20 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
     })
 }
 
+/// A plugin's file by its path, or a bundled one by its name.
+pub(super) fn build(file: &str) -> Result<Arc<[u8]>, Failure> {
+    let found = find(file, Path::new(""));
+    let found = found.map_err(|(message, _)| Failure::failed(message, "name a file by its path, with .wasm, or one of `membrana plugin list`"))?;
+    Ok(found.bytes)
+}
+
 /// The path of an order about a build, with who gives it.
-fn build_path(name: &str, order: &str, reason: Option<String>, stays: bool) -> String {
+pub(super) fn build_path(name: &str, order: &str, reason: Option<String>, stays: bool) -> String {
     with_query(&one("plugins", name, order), [("by", process_env()("USER")), ("reason", reason), ("stays", stays.then(|| "true".to_owned()))])
 }
 
 /// A path with what of these there is.
-fn with_query<'k>(path: &str, pairs: impl IntoIterator<Item = (&'k str, Option<String>)>) -> String {
+pub(super) fn with_query<'k>(path: &str, pairs: impl IntoIterator<Item = (&'k str, Option<String>)>) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))))
         .finish();

@@ -12,8 +12,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::places::{Lines, Places};
 use super::shape::{Reading, Table, nearest, what};
-use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule};
+use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule, Secret};
 use crate::egress::Budget;
+use crate::model::Role;
 
 mod ingress;
 mod media;
@@ -136,10 +137,10 @@ impl Checker<'_> {
         let hooks_listen = self.address(&mut table, "hooks_listen");
         let public_url = table.text(&mut self.reading, "public_url").map(|url| self.url(url));
         let ca_pem = self.trust_roots(&mut table);
-        let token = table.value("admin_token");
-        let admin_tokens = token.map(|value| self.secrets_of("admin_token", value)).unwrap_or_default();
+        let (has_admin, tokens) = self.tokens(&mut table, &places);
         let raw_keep = table.duration(&mut self.reading, "raw_keep", Duration::from_secs(72 * 3600));
-        if !listen.ip().is_loopback() && token.is_none() {
+        let dead_keep = table.duration(&mut self.reading, "dead_keep", Duration::from_secs(90 * 24 * 3600));
+        if !listen.ip().is_loopback() && !has_admin {
             self.reading.report.error(
                 places.place("listen", 0, 0),
                 format!("`listen` is {listen}, which others can reach, and there is no `admin_token`"),
@@ -157,7 +158,34 @@ impl Checker<'_> {
         table.finish(&mut self.reading);
         // An unknown key may be a mistyped `data`.
         is_sound &= self.reading.report.findings.len() == n_before;
-        Host { is_sound, places, data, listen, hooks_listen, public_url, plugins, ca_pem, admin_tokens, raw_keep }
+        Host { is_sound, places, data, listen, hooks_listen, public_url, plugins, ca_pem, tokens, raw_keep, dead_keep }
+    }
+
+    /// Whether an admin's token is named at all; and all there are.
+    fn tokens(&mut self, table: &mut Table<'_, '_>, places: &Places) -> (bool, Vec<(Role, Secret)>) {
+        let (mut named, mut tokens) = (Vec::new(), Vec::<(Role, Secret)>::new());
+        for role in Role::ALL {
+            let key = role.token_key();
+            let Some(value) = table.value(key) else { continue };
+            for token in self.secrets_of(key, value) {
+                let like = tokens.iter().find(|(other, known)| *other != role && known.expose() == token.expose());
+                if let Some((other, _)) = like {
+                    let message = format!("`{key}` is the same as `{}`", other.token_key());
+                    self.reading.error(&value.span(), message, format!("give each role a token of its own: who shows this one is {}", other.word()));
+                }
+                tokens.push((role, token));
+            }
+            named.push(role);
+        }
+        let has_admin = named.contains(&Role::Admin);
+        if let (false, Some(role)) = (has_admin, named.first()) {
+            self.reading.report.error(
+                places.place(role.token_key(), 0, 0),
+                format!("there is a `{}` and no `admin_token`, so that nobody could give an admin's orders", role.token_key()),
+                "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host]",
+            );
+        }
+        (has_admin, tokens)
     }
 
     fn trust_roots(&mut self, table: &mut Table<'_, '_>) -> Vec<Vec<u8>> {

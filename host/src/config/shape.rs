@@ -174,7 +174,7 @@ pub(super) fn what(value: &DeValue<'_>) -> &'static str {
 }
 
 /// `30s`, `10m`, `2h`, `1d`, `250ms`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(at);
     let number: u64 = number.parse().ok()?;

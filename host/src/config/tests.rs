@@ -83,20 +83,67 @@ fn a_secret_is_never_shown() {
     assert!(!format!("{config:?}").contains("whsec_"));
 }
 
+/// Mutations of the file that `init` writes, with every line in use. `MEMBRANA_TOMLS` says how many.
+const MUTATED: u32 = 3000;
+
+/// A file that is refused gives no configuration, so that nothing of it is applied.
 #[test]
-fn a_damaged_file_never_panics() {
-    let mut seed = 7u64;
-    for _ in 0..2000 {
-        let mut bytes = DEFAULT.as_bytes().to_vec();
-        for _ in 0..3 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let at = usize::try_from(seed >> 33).unwrap() % bytes.len();
-            bytes[at] = b"\"[]{}=#a0\n."[usize::try_from(seed >> 20).unwrap() % 11];
-        }
-        if let Err(report) = check(&String::from_utf8_lossy(&bytes)) {
-            assert!(report.findings.iter().all(|f| f.place.file != Path::new("") && !f.message.is_empty() && !f.cure.is_empty()), "{report}");
+#[expect(clippy::disallowed_methods, reason = "how long a test goes on is set by the environment")]
+fn however_a_file_is_mutated_it_is_read_or_refused_with_line_and_column() {
+    let n_mutated = std::env::var("MEMBRANA_TOMLS").ok().and_then(|n| n.parse().ok()).unwrap_or(MUTATED);
+    let whole: String = DEFAULT.lines().flat_map(|line| [in_use(line), "\n"]).collect();
+    let words: Vec<&str> = whole.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let (dir, mut dice, mut n_refused) = (tempfile::tempdir().unwrap(), Dice(7), 0);
+    std::fs::write(dir.path().join("impact.toml"), DEFAULT_TABLE).unwrap();
+    let file = dir.path().join("membrana.toml");
+    for n in 0..n_mutated {
+        let text = mutated(&words, &mut dice);
+        std::fs::write(&file, &text).unwrap();
+        let Err(report) = read(&file, &|_| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned())) else { continue };
+        n_refused += 1;
+        let n_lines = u32::try_from(text.split('\n').count()).unwrap();
+        for finding in &report.findings {
+            let place = &finding.place;
+            let is_placed = (1..=n_lines).contains(&place.line) && place.column > 0 || place.file != file;
+            assert!(is_placed && !finding.message.is_empty() && !finding.cure.is_empty(), "mutation {n}: {report}\n{text}");
         }
     }
+    assert!(n_refused > n_mutated / 2, "{n_refused} of {n_mutated}: what is mutated is mostly wrong");
+}
+
+/// A line that stands there as a comment, without its mark.
+fn in_use(line: &str) -> &str {
+    line.strip_prefix("# ").filter(|line| line.contains(" = ") || line.starts_with("[[")).unwrap_or(line)
+}
+
+/// Numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % n
+    }
+}
+
+const VALUES: [&str; 12] = ["true", "0", "-1e999", "\"\"", "[]", "{}", "1979-05-27", "'''", "\0", "è", "[host]\n", "name"];
+const SIGNS: &[u8] = b"\"[]{}=#a0\n.'\\";
+
+/// A few words or signs are other than they were.
+fn mutated(words: &[&str], dice: &mut Dice) -> String {
+    let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    for _ in 0..=dice.below(3) {
+        let (at, other) = (dice.below(words.len()), dice.below(words.len()));
+        match dice.below(6) {
+            0 => words.swap(at, other),
+            1 => drop(words.remove(at)),
+            2 => words.insert(at, words[other].clone()),
+            3 => words[at] = VALUES[dice.below(VALUES.len())].to_owned(),
+            4 => words.truncate(at.max(1)),
+            _ => words[at].push(char::from(SIGNS[dice.below(SIGNS.len())])),
+        }
+    }
+    words.concat()
 }
 
 /// Whole reports: each `golden/NAME.toml` has its `golden/NAME.err`.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tracing::{error, warn};
 
-use crate::model::{Digest, Timestamp, shown};
+use crate::model::{Digest, Role, Timestamp, shown};
 
 use super::{Desk, Refusal};
 
@@ -70,6 +70,9 @@ struct Record {
     /// Who gave the order, in the caller's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
+    /// The role of the caller; none where the command line gave the order without a host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
     /// Digest of the order's body, where it is a small one.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -86,7 +89,7 @@ struct Record {
 impl Record {
     fn new(at: Timestamp, what: &str, act: String) -> Self {
         let what = what.to_owned();
-        Self { n: 0, at: shown::rfc3339(at), what, act, by: None, body: None, status: None, of: None, before: String::new() }
+        Self { n: 0, at: shown::rfc3339(at), what, act, by: None, role: None, body: None, status: None, of: None, before: String::new() }
     }
 }
 
@@ -97,11 +100,12 @@ pub(super) async fn keep(State(desk): State<Arc<Desk>>, request: Request, next: 
         return next.run(request).await;
     }
     let act = act_of(request.method(), request.uri());
+    let role = request.extensions().get::<Role>().map(|role| role.word().to_owned());
     let (request, by, body) = match looked_into(request).await {
         Ok(known) => known,
         Err(refusal) => return refusal.into_response(),
     };
-    let ordered = Record { by, body, ..Record::new(desk.journal.clock.now(), "ordered", act.clone()) };
+    let ordered = Record { by, role, body, ..Record::new(desk.journal.clock.now(), "ordered", act.clone()) };
     let of = match desk.audit.append(ordered).await {
         Ok(n) => n,
         Err(failure) => {

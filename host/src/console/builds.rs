@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
 use crate::model::shown;
-use crate::plugin::Act;
+use crate::plugin::{Act, Length, Shadow};
 
 use super::{Desk, Refusal};
 
@@ -22,6 +22,9 @@ use super::{Desk, Refusal};
 const SOMEBODY: &str = "admin";
 /// For a plugin's file to arrive.
 const FILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A shadow goes on no longer.
+const ITEMS_MAX: usize = 10_000_000;
+const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Units: bytes of a name or a reason.
 const WORDS_MAX: usize = 500;
 
@@ -33,6 +36,12 @@ pub trait Swaps: Send + Sync {
 
     /// The build before. Errors: in words; nothing changed.
     async fn roll_back(&self, name: &str, ordered: Ordered) -> Result<Act, Refusal>;
+
+    /// This build, beside the one in force and without effect, in the place of a shadow that may be there. Errors: in words.
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal>;
+
+    /// The last shadow beside this name's build. Errors: there was none since the host began.
+    fn shadow_of(&self, name: &str) -> Result<Arc<Shadow>, Refusal>;
 }
 
 /// Who orders it, and why.
@@ -78,11 +87,53 @@ pub(super) async fn swap(
     request: Request,
 ) -> Result<Answer<Json>, Refusal> {
     let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
+    let bytes = file_in(request, &desk).await?;
+    swaps.swap(&name, bytes, ordered).await.map(|act| Answer(act_json(&name, &act)))
+}
+
+async fn file_in(request: Request, desk: &Arc<Desk>) -> Result<Bytes, Refusal> {
     let wrong =
         |error: String| Refusal::bad_request(format!("the plugin's file: {error}"), "send the bytes of a file that `membrana plugin build` wrote");
-    let body = timeout(FILE_TIMEOUT, Bytes::from_request(request, &desk)).await;
-    let bytes = body.map_err(|_| wrong("it did not come in time".to_owned()))?.map_err(|rejection| wrong(rejection.body_text()))?;
-    swaps.swap(&name, bytes, ordered).await.map(|act| Answer(act_json(&name, &act)))
+    let body = timeout(FILE_TIMEOUT, Bytes::from_request(request, desk)).await;
+    body.map_err(|_| wrong("it did not come in time".to_owned()))?.map_err(|rejection| wrong(rejection.body_text()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedLength {
+    items: Option<usize>,
+    seconds: Option<u64>,
+}
+
+/// The body is the plugin's file.
+pub(super) async fn shadow(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    asked: Result<Query<AskedLength>, QueryRejection>,
+    request: Request,
+) -> Result<Answer<Json>, Refusal> {
+    let swaps = desk.swaps.as_ref().ok_or_else(no_host)?;
+    let cure = format!("say ?items=N, at most {ITEMS_MAX}, or ?seconds=N, at most {}", TIME_MAX.as_secs());
+    let Query(asked) = asked.map_err(|error| Refusal::bad_request(error.body_text(), cure.clone()))?;
+    let length = match (asked.items, asked.seconds.map(Duration::from_secs)) {
+        (Some(items @ 1..=ITEMS_MAX), None) => Length::Items(items),
+        (None, Some(time)) if !time.is_zero() && time <= TIME_MAX => Length::Time(time),
+        _ => return Err(Refusal::bad_request("it is not said how long the shadow goes on", cure)),
+    };
+    let bytes = file_in(request, &desk).await?;
+    swaps.shadow(&name, bytes, length).await.map(|shadow| Answer(shadow.json()))
+}
+
+/// What was heard of the shadow so far.
+pub(super) async fn shadow_so_far(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Answer<Json>, Refusal> {
+    desk.swaps.as_ref().ok_or_else(no_host)?.shadow_of(&name).map(|shadow| Answer(shadow.json()))
+}
+
+/// Nothing more is asked of it.
+pub(super) async fn end_shadow(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Answer<Json>, Refusal> {
+    let shadow = desk.swaps.as_ref().ok_or_else(no_host)?.shadow_of(&name)?;
+    shadow.end();
+    Ok(Answer(shadow.json()))
 }
 
 /// To the build before.

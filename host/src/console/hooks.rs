@@ -10,6 +10,9 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::ingress::{Answer, BODY_BYTES_MAX, Challenge, Incoming, Ingress};
@@ -19,35 +22,90 @@ const RETRY_AFTER_S: &str = "5";
 /// From the head of a webhook to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bodies that are on their way or being made durable, all together. Callers beyond are told to come again. Units: bytes.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+
+/// What the handlers work on.
+struct Hooks {
+    ingress: Arc<Ingress>,
+    /// What bodies may still take. Units: bytes.
+    room: Semaphore,
+}
+
 pub(super) fn router(ingress: Arc<Ingress>) -> Router {
-    Router::new().route("/hooks/{channel}", any(root)).route("/hooks/{channel}/{*rest}", any(below)).with_state(ingress)
+    let hooks = Arc::new(Hooks { ingress, room: Semaphore::new(BODIES_BYTES_MAX) });
+    Router::new().route("/hooks/{channel}", any(root)).route("/hooks/{channel}/{*rest}", any(below)).with_state(hooks)
 }
 
-async fn root(State(ingress): State<Arc<Ingress>>, Path(channel): Path<String>, request: Request) -> Response {
-    accept(&ingress, &channel, request).await
+async fn root(State(hooks): State<Arc<Hooks>>, Path(channel): Path<String>, request: Request) -> Response {
+    accept(&hooks, &channel, request).await
 }
 
-async fn below(State(ingress): State<Arc<Ingress>>, Path((channel, _)): Path<(String, String)>, request: Request) -> Response {
-    accept(&ingress, &channel, request).await
+async fn below(State(hooks): State<Arc<Hooks>>, Path((channel, _)): Path<(String, String)>, request: Request) -> Response {
+    accept(&hooks, &channel, request).await
 }
 
-async fn accept(ingress: &Ingress, channel: &str, request: Request) -> Response {
+/// Why a body was not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Untaken {
+    TooLarge,
+    TooSlow,
+    NoRoom,
+    Broken,
+}
+
+impl IntoResponse for Untaken {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, format!("a webhook may have {BODY_BYTES_MAX} bytes at most\n")).into_response(),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+            Self::NoRoom => come_again("too much comes at once; try again\n"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n").into_response(),
+        }
+    }
+}
+
+fn come_again(why: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_S)], why).into_response()
+}
+
+/// The whole body, and the room that it takes until the caller is answered. A slow caller takes only what it has sent.
+async fn taken(mut body: Body, room: &Semaphore) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Untaken> {
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(Untaken::TooLarge);
+    }
+    let (mut bytes, mut place) = (Vec::new(), None::<SemaphorePermit<'_>>);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Untaken::Broken)?.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(Untaken::TooLarge);
+        }
+        let more = u32::try_from(data.len()).ok().and_then(|n| room.try_acquire_many(n).ok()).ok_or(Untaken::NoRoom)?;
+        match &mut place {
+            Some(place) => place.merge(more),
+            None => place = Some(more),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, place))
+}
+
+async fn accept(hooks: &Hooks, channel: &str, request: Request) -> Response {
+    let Hooks { ingress, room } = hooks;
     let (parts, body) = request.into_parts();
     if let Some(challenge) = ingress.challenge(channel, parts.method.as_str(), parts.uri.query().unwrap_or_default()) {
         return told(challenge);
     }
-    let body = match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, format!("a webhook may have {BODY_BYTES_MAX} bytes at most\n")).into_response(),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+    if let Err(refused) = ingress.takes(channel, parts.method.as_str()) {
+        return answer(refused);
+    }
+    let (body, _place) = match timeout(BODY_TIMEOUT, taken(body, room)).await.unwrap_or(Err(Untaken::TooSlow)) {
+        Ok(taken) => taken,
+        Err(untaken) => return untaken.into_response(),
     };
     let headers = parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    let incoming = Incoming {
-        method: parts.method.as_str().to_owned(),
-        path_with_query: below_channel(&parts.uri),
-        headers: headers.collect(),
-        body: body.into(),
-    };
+    let incoming =
+        Incoming { method: parts.method.as_str().to_owned(), path_with_query: below_channel(&parts.uri), headers: headers.collect(), body };
     answer(ingress.accept(channel, incoming).await)
 }
 
@@ -79,8 +137,24 @@ fn answer(answer: Answer) -> Response {
         Answer::NotFound => (StatusCode::NOT_FOUND, "no channel of this name takes webhooks\n").into_response(),
         Answer::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "this channel does not take webhooks by this method\n").into_response(),
         Answer::Unauthorized => (StatusCode::UNAUTHORIZED, "the signature is missing, wrong or too old\n").into_response(),
-        Answer::Unavailable => {
-            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_S)], Body::from("not stored; try again\n")).into_response()
-        }
+        Answer::Unavailable => come_again("not stored; try again\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_takes_its_room_until_it_is_let_go_and_none_is_taken_beyond() {
+        let room = Semaphore::new(BODY_BYTES_MAX + 10);
+        let full = taken(Body::from(vec![b'a'; BODY_BYTES_MAX]), &room).await.unwrap();
+        assert_eq!((full.0.len(), room.available_permits()), (BODY_BYTES_MAX, 10));
+        assert_eq!(taken(Body::from(vec![b'a'; 11]), &room).await.unwrap_err(), Untaken::NoRoom);
+        assert!(taken(Body::from(vec![b'a'; 10]), &room).await.is_ok());
+        drop(full);
+        assert_eq!(room.available_permits(), BODY_BYTES_MAX + 10, "also by who was refused");
+        assert_eq!(taken(Body::from(vec![b'a'; BODY_BYTES_MAX + 1]), &room).await.unwrap_err(), Untaken::TooLarge);
+        assert_eq!(taken(Body::empty(), &room).await.unwrap().0, Vec::<u8>::new());
     }
 }

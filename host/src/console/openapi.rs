@@ -1,47 +1,69 @@
 //! The API described by itself, OpenAPI 3.1.
 
 use axum::Json as Answer;
+use axum::http::Method;
 use serde_json::{Map, Value as Json, json};
 
+use crate::model::Role::{self, Admin, Operator, Reader};
 use crate::model::{ActionState, TaskState};
 
-/// Method, path, operation's name, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, &str, bool); 29] = [
-    ("get", "/api/v1/status", "status", "The host: version, channels, analyzers, rules, teams, sinks", false),
-    ("get", "/api/v1/channels", "listChannels", "Channels with their state and what waits", true),
-    ("post", "/api/v1/channels/{name}/pause", "pauseChannel", "Hold a channel; webhooks are still made durable", false),
-    ("post", "/api/v1/channels/{name}/resume", "resumeChannel", "Let a paused channel go on", false),
-    ("post", "/api/v1/channels/{name}/poll", "pollChannel", "Ask the network now", false),
-    ("get", "/api/v1/interactions", "listInteractions", "Interactions, newest first", true),
-    ("get", "/api/v1/interactions/{id}", "showInteraction", "One interaction with annotations and decisions", false),
-    ("get", "/api/v1/interactions/{id}/explain", "explainInteraction", "One interaction with everything that happened to it", false),
-    ("get", "/api/v1/interactions/{id}/attachments/{n}", "fetchAttachment", "The bytes of one attachment, counted from 0", false),
-    ("get", "/api/v1/tasks", "listTasks", "Tasks", true),
-    ("get", "/api/v1/tasks/{id}", "showTask", "One task", false),
-    ("post", "/api/v1/tasks/{id}/close", "closeTask", "Close a task", false),
-    ("get", "/api/v1/actions", "listActions", "The outbox", true),
-    ("get", "/api/v1/actions/{id}", "showAction", "One action", false),
-    ("post", "/api/v1/actions/{id}/approve", "approveAction", "Let a draft go out", false),
-    ("post", "/api/v1/actions/{id}/reject", "rejectAction", "Keep a draft from going out", false),
-    ("post", "/api/v1/actions/{id}/retry", "retryAction", "Try a dead or uncertain action again", false),
-    ("get", "/api/v1/dead", "listDead", "Dead letters", true),
-    ("get", "/api/v1/dead/{id}", "showDead", "One dead letter", false),
-    ("post", "/api/v1/dead/redrive", "redriveAll", "Put dead letters back on their way: all, or those of one channel or plugin", false),
-    ("post", "/api/v1/dead/{id}/redrive", "redriveDead", "Put a dead letter back on its way", false),
-    ("get", "/api/v1/plugins", "listPlugins", "What each section's plugin used since its build is in force", true),
-    ("post", "/api/v1/plugins/{name}/swap", "swapPlugin", "Put another build in force; the body is the plugin's file", false),
-    ("post", "/api/v1/plugins/{name}/rollback", "rollBackPlugin", "Put the build before in force again", false),
-    ("get", "/api/v1/plugins/{name}/history", "listBuilds", "Builds that were put in force, newest first", true),
-    ("post", "/api/v1/plugins/{name}/rerun", "beginRerun", "Ask an analyzer again about what is stored, with the build in force", false),
-    ("get", "/api/v1/plugins/{name}/rerun", "showRerun", "How many entries an analyzer is still to be asked about again", false),
-    ("delete", "/api/v1/plugins/{name}/rerun", "stopRerun", "Ask it about no more of them", false),
-    ("post", "/api/v1/verify", "verify", "Read the whole store once and name what is damaged", false),
+/// Method, path, operation's name, the role that it is for, summary, and whether it answers one JSON object a line.
+const PATHS: [(&str, &str, &str, Role, &str, bool); 32] = [
+    ("get", "/api/v1/status", "status", Reader, "The host: version, channels, analyzers, rules, teams, sinks", false),
+    ("get", "/api/v1/channels", "listChannels", Reader, "Channels with their state and what waits", true),
+    ("post", "/api/v1/channels/{name}/pause", "pauseChannel", Operator, "Hold a channel; webhooks are still made durable", false),
+    ("post", "/api/v1/channels/{name}/resume", "resumeChannel", Operator, "Let a paused channel go on", false),
+    ("post", "/api/v1/channels/{name}/poll", "pollChannel", Operator, "Ask the network now", false),
+    ("get", "/api/v1/interactions", "listInteractions", Reader, "Interactions, newest first", true),
+    ("get", "/api/v1/interactions/{id}", "showInteraction", Reader, "One interaction with annotations and decisions", false),
+    ("get", "/api/v1/interactions/{id}/explain", "explainInteraction", Reader, "One interaction with everything that happened to it", false),
+    ("get", "/api/v1/interactions/{id}/attachments/{n}", "fetchAttachment", Reader, "The bytes of one attachment, counted from 0", false),
+    ("get", "/api/v1/tasks", "listTasks", Reader, "Tasks", true),
+    ("get", "/api/v1/tasks/{id}", "showTask", Reader, "One task", false),
+    ("post", "/api/v1/tasks/{id}/close", "closeTask", Operator, "Close a task", false),
+    ("get", "/api/v1/actions", "listActions", Reader, "The outbox", true),
+    ("get", "/api/v1/actions/{id}", "showAction", Reader, "One action", false),
+    ("post", "/api/v1/actions/{id}/approve", "approveAction", Operator, "Let a draft go out", false),
+    ("post", "/api/v1/actions/{id}/reject", "rejectAction", Operator, "Keep a draft from going out", false),
+    ("post", "/api/v1/actions/{id}/retry", "retryAction", Operator, "Try a dead or uncertain action again", false),
+    ("get", "/api/v1/dead", "listDead", Reader, "Dead letters", true),
+    ("get", "/api/v1/dead/{id}", "showDead", Reader, "One dead letter", false),
+    ("post", "/api/v1/dead/redrive", "redriveAll", Operator, "Put dead letters back on their way: all, or those of one channel or plugin", false),
+    ("post", "/api/v1/dead/{id}/redrive", "redriveDead", Operator, "Put a dead letter back on its way", false),
+    ("get", "/api/v1/plugins", "listPlugins", Reader, "What each section's plugin used since its build is in force", true),
+    ("post", "/api/v1/plugins/{name}/swap", "swapPlugin", Admin, "Put another build in force; the body is the plugin's file", false),
+    (
+        "post",
+        "/api/v1/plugins/{name}/shadow",
+        "beginShadow",
+        Admin,
+        "Ask another build beside the one in force; the body is the plugin's file",
+        false,
+    ),
+    ("get", "/api/v1/plugins/{name}/shadow", "showShadow", Reader, "In what the shadow differs so far, and what it costs", false),
+    ("delete", "/api/v1/plugins/{name}/shadow", "endShadow", Admin, "Ask the shadow no more", false),
+    ("post", "/api/v1/plugins/{name}/rollback", "rollBackPlugin", Admin, "Put the build before in force again", false),
+    ("get", "/api/v1/plugins/{name}/history", "listBuilds", Reader, "Builds that were put in force, newest first", true),
+    ("post", "/api/v1/plugins/{name}/rerun", "beginRerun", Admin, "Ask an analyzer again about what is stored, with the build in force", false),
+    ("get", "/api/v1/plugins/{name}/rerun", "showRerun", Reader, "How many entries an analyzer is still to be asked about again", false),
+    ("delete", "/api/v1/plugins/{name}/rerun", "stopRerun", Admin, "Ask it about no more of them", false),
+    ("post", "/api/v1/verify", "verify", Operator, "Read the whole store once and name what is damaged", false),
 ];
+
+/// The role that a call is for. What is only looked at is for all; what the table does not name changes something that only an admin may.
+pub(super) fn role_for(method: &Method, path: Option<&str>) -> Role {
+    let is_named = |named: &&(&str, &str, &str, Role, &str, bool)| Some(named.1) == path && method.as_str().eq_ignore_ascii_case(named.0);
+    match PATHS.iter().find(is_named) {
+        Some(named) => named.3,
+        None if matches!(*method, Method::GET | Method::HEAD) => Reader,
+        None => Admin,
+    }
+}
 
 /// `/api/v1/openapi.json`.
 pub(super) async fn document() -> Answer<Json> {
     let mut paths: Map<String, Json> = Map::new();
-    for (method, path, name, summary, is_list) in PATHS {
+    for (method, path, name, role, summary, is_list) in PATHS {
         let media = match name {
             "fetchAttachment" => "*/*",
             _ if is_list => "application/x-ndjson",
@@ -56,6 +78,7 @@ pub(super) async fn document() -> Answer<Json> {
         let mut operation = json!({
             "operationId": name,
             "summary": summary,
+            "description": format!("For callers of the role {}.", role.word()),
             "parameters": parameters,
             "responses": {
                 "200": { "description": "Done", "content": { media: { "schema": answer_of(name) } } },
@@ -94,10 +117,12 @@ fn queries_of(name: &str) -> Vec<Json> {
         "beginRerun" => &["since"],
         "swapPlugin" => &["by", "reason", "stays"],
         "rollBackPlugin" => &["by", "reason"],
+        "beginShadow" => &["items", "seconds"],
         _ => &[],
     };
     let schema = |key: &str| match (name, key) {
         (_, "limit") => json!({ "type": "integer", "minimum": 0 }),
+        (_, "items" | "seconds") => json!({ "type": "integer", "minimum": 1 }),
         (_, "own" | "stays") => json!({ "type": "boolean" }),
         (_, "since") => json!({ "type": "string", "format": "date-time" }),
         ("listTasks", "state") => json!({ "enum": TaskState::ALL.map(TaskState::word) }),
@@ -109,7 +134,7 @@ fn queries_of(name: &str) -> Vec<Json> {
 
 /// The body of an order, if it takes one.
 fn body_of(name: &str) -> Option<Json> {
-    if name == "swapPlugin" {
+    if matches!(name, "swapPlugin" | "beginShadow") {
         return Some(json!({ "required": true, "content": { "application/wasm": { "schema": { "type": "string", "format": "binary" } } } }));
     }
     let keys: &[&str] = match name {

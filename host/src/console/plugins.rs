@@ -29,7 +29,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> String {
 impl InUse {
     fn json(&self) -> Json {
         let (manifest, usage) = (self.generation.manifest(), self.generation.usage());
-        let Usage { calls, items, memory_peak, faults, denied, breaker, .. } = usage;
+        let Usage { calls, items, memory_peak, faults, gave_way, denied, breaker, .. } = usage;
         let (bytes_out, bytes_in) = self.generation.door().map_or((0, 0), |door| door.traffic());
         let wait_ms = match breaker {
             BreakerState::Open(left) => Some(millis(left)),
@@ -48,6 +48,7 @@ impl InUse {
             "memory_peak_bytes": memory_peak,
             "faults": faults.named().into_iter().map(|(word, n)| (word.to_owned(), json!(n))).collect::<Map<_, _>>(),
             "failed": faults.named().into_iter().map(|(_, n)| n).sum::<u64>(),
+            "gave_way": gave_way,
             "denied": denied,
             "bytes_out": bytes_out,
             "bytes_in": bytes_in,

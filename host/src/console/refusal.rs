@@ -1,11 +1,13 @@
 //! How the API says no: a status, a stable code, a sentence and the next step.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
+use crate::model::Role;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -21,11 +23,13 @@ pub struct Refusal {
     pub message: String,
     /// The next step.
     pub cure: String,
+    /// When to come again. Units: seconds.
+    retry_after_s: Option<u64>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), cure: cure.into() }
+        Self { status, code, message: message.into(), cure: cure.into(), retry_after_s: None }
     }
 
     /// There is no such thing.
@@ -58,6 +62,20 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API needs a valid token", cure)
     }
 
+    /// A role that does not go so far.
+    pub(super) fn beyond(role: Role, needed: Role) -> Self {
+        let message = format!("this is for the role {}, and the token shown is of the role {}", needed.word(), role.word());
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message, format!("show the `{}` of `[host]`", needed.token_key()))
+    }
+
+    /// Too many wrong tokens came from there.
+    pub(super) fn too_many_guesses(left_ms: u64) -> Self {
+        let left_s = left_ms.div_ceil(1000);
+        let message = "too many wrong tokens came from this address";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", message, format!("try again in {left_s} s with a right one"));
+        Self { retry_after_s: Some(left_s), ..refusal }
+    }
+
     pub(super) fn forbidden(cure: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "without `admin_token` only this machine may call the API", cure)
     }
@@ -88,7 +106,11 @@ impl From<StoreError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message, "cure": self.cure } });
-        (self.status, Json(body)).into_response()
+        let mut answer = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
     }
 }
 

@@ -71,7 +71,8 @@ impl HttpGrant {
 /// Says whether a path has a step upwards behind an encoding.
 fn climbs(path: &str) -> bool {
     let decoded = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    decoded.split('/').any(|part| part == "..")
+    // What follows a `;` is a parameter of the step, for servers that know them.
+    decoded.split('/').any(|part| part.split(';').next() == Some(".."))
 }
 
 /// `host:port`, or `plain://host:port` where a credential may go in clear.

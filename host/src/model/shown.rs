@@ -91,8 +91,13 @@ impl InteractionView {
             "assign" => self.tasks.iter().find(|t| t.rule == decision.rule).map(task),
             _ => None,
         };
-        let actions =
-            decision.actions.iter().map(|w| live(&w.kind, &w.key).unwrap_or_else(|| json!({ "key": w.key, "kind": w.kind, "body": body(&w.body) })));
+        let actions = decision.actions.iter().map(|w| {
+            let mut shown = live(&w.kind, &w.key).unwrap_or_else(|| json!({ "key": w.key, "kind": w.kind }));
+            if let Some(shown) = shown.as_object_mut() {
+                shown.insert("body".to_owned(), body(&w.body));
+            }
+            shown
+        });
         json!({
             "rule": decision.rule,
             "digest": decision.digest.to_string(),
@@ -101,7 +106,7 @@ impl InteractionView {
             "missing": decision.missing,
             "at": rfc3339(decision.at),
             "actions": actions.collect::<Vec<_>>(),
-            "dropped": decision.dropped.iter().map(|(w, why)| json!({ "key": w.key, "kind": w.kind, "reason": why })).collect::<Vec<_>>(),
+            "dropped": decision.dropped.iter().map(|(w, why)| json!({ "key": w.key, "kind": w.kind, "body": body(&w.body), "reason": why })).collect::<Vec<_>>(),
         })
     }
 }

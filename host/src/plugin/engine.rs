@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinError;
 use wasmtime::Config;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
@@ -18,6 +18,7 @@ use super::cache::{self, Cache};
 use super::compiler::{self, CompileLimits};
 use super::generation::Generation;
 use super::host::{HostState, LogQuota, Who};
+use super::lanes::Lanes;
 use super::limits::{Account, TICK};
 use super::meter::Meter;
 use super::pool::{Pool, Prepared};
@@ -36,7 +37,7 @@ pub struct EngineConfig {
     pub compiler: Option<PathBuf>,
     /// What guests read.
     pub clock: Clock,
-    /// Threads that guests run on.
+    /// Threads that guests run on, and as many again for calls that take long.
     pub workers: usize,
 }
 
@@ -49,7 +50,7 @@ pub struct Engine {
     clock: Clock,
     hash: u64,
     memory: Account,
-    runtime: Option<Runtime>,
+    lanes: Lanes,
 }
 
 /// What is loaded, and with what.
@@ -75,24 +76,10 @@ impl Engine {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
         Everything::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(failed)?;
         let cache = config.cache_dir.as_deref().map(Cache::open).transpose()?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(config.workers.max(1))
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(|error| PluginError::Engine(error.to_string()))?;
+        let lanes = Lanes::new(config.workers).map_err(|error| PluginError::Engine(error.to_string()))?;
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(inner.precompile_compatibility_hash());
         tick(&inner)?;
-        Ok(Arc::new(Self {
-            inner,
-            linker,
-            cache,
-            compiler: config.compiler,
-            clock: config.clock,
-            hash,
-            memory: Account::default(),
-            runtime: Some(runtime),
-        }))
+        Ok(Arc::new(Self { inner, linker, cache, compiler: config.compiler, clock: config.clock, hash, memory: Account::default(), lanes }))
     }
 
     /// Reads, compiles, links and starts a plugin once. It is proved to work, not yet in force.
@@ -155,18 +142,9 @@ impl Engine {
         tokio::task::spawn_blocking(work).await.map_err(|error| PluginError::Engine(error.to_string()))?
     }
 
-    /// Where guests run.
-    pub(super) fn spawn<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> Option<tokio::task::JoinHandle<T>> {
-        self.runtime.as_ref().map(|runtime| runtime.spawn(call))
-    }
-}
-
-impl Drop for Engine {
-    /// An engine may be dropped on an async thread, where a runtime must not wait for its own.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+    /// Runs a call where guests run. Errors: it panicked, or the engine is stopping.
+    pub(super) async fn run<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
+        self.lanes.run(call).await
     }
 }
 

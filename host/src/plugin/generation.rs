@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
 use wasmtime::Store;
 
 use crate::egress::{Door, StreamRequest};
 use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 
+use super::agreement::{annotations, decided};
 use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
 use super::meter::{Meter, Usage};
 use super::pool::{Connector, Exports, Pool, now, transient};
+use super::shadow::{Batch, Question, Shadow};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
 
@@ -26,6 +28,8 @@ pub struct Generation {
     manifest: Manifest,
     meter: Arc<Meter>,
     backing: Backing,
+    /// Asked beside it, without effect.
+    shadow: ArcSwapOption<Shadow>,
 }
 
 /// What carries out calls.
@@ -112,26 +116,17 @@ impl Row {
     }
 }
 
-/// Ends a call that nobody waits for any more.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Generation {
     pub(super) fn new(engine: Arc<Engine>, name: String, digest: Digest, manifest: Manifest, pool: Pool) -> Self {
         let meter = Arc::clone(&pool.who().meter);
-        Self { name, digest, manifest, meter, backing: Backing::Wasm(engine, Arc::new(pool)) }
+        Self { name, digest, manifest, meter, backing: Backing::Wasm(engine, Arc::new(pool)), shadow: ArcSwapOption::empty() }
     }
 
     /// The host's own code in the place of a plugin.
     pub fn native(name: &str, manifest: Manifest, native: impl Native) -> Arc<Self> {
         let backing = Backing::Native(Box::new(native));
         let meter = Arc::new(Meter::new(name.to_owned(), manifest.kind));
-        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, meter, backing })
+        Arc::new(Self { name: name.to_owned(), digest: Digest::of(b"native"), manifest, meter, backing, shadow: ArcSwapOption::empty() })
     }
 
     /// The plugin's name in the configuration.
@@ -162,6 +157,24 @@ impl Generation {
     /// Why it is worse than the build before, once that is known. What a turn heard of it is not to be kept.
     pub fn condemned(&self) -> Option<&str> {
         self.meter.condemned()
+    }
+
+    /// From now on, until it ends, this one is asked about whatever this build was asked about and answered.
+    pub fn cast(&self, shadow: Arc<Shadow>) {
+        self.shadow.store(Some(shadow));
+    }
+
+    /// The shadow, with a place for one more question, if it has one.
+    fn shadowed(&self, n_items: usize) -> Option<(Arc<Shadow>, OwnedSemaphorePermit)> {
+        let shadow = self.shadow.load_full()?;
+        if shadow.has_ended() {
+            shadow.end();
+            // Not one that was cast meanwhile.
+            drop(self.shadow.compare_and_swap(&shadow, None));
+            return None;
+        }
+        let place = shadow.room(n_items)?;
+        Some((shadow, place))
     }
 
     /// What it used since it was loaded.
@@ -202,10 +215,7 @@ impl Generation {
             pool.give_back(instance);
             Ok(())
         };
-        let started: Result<(), Fault> = match engine.spawn(start) {
-            Some(handle) => handle.await.unwrap_or_else(|error| Err(transient("stopped", &error.to_string()))),
-            None => Err(transient("stopped", "the engine is stopping")),
-        };
+        let started = apart(engine, start).await.flatten();
         let export = format!("membrana:plugin/{}@{CONTRACT}.0", self.manifest.kind.word());
         started.map_err(|fault| PluginError::Start { export, fault })
     }
@@ -372,6 +382,15 @@ impl Generation {
 
     /// As [`Generation::analyze`], with a turn that was waited for before.
     pub async fn analyze_in(&self, turn: CallTurn, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
+        let Some((shadow, place)) = self.shadowed(batch.items.len()) else { return self.answer(turn, batch).await };
+        let begun = now();
+        let said = self.answer(turn, batch).await?;
+        let verdicts = said.iter().map(|said| annotations(said)).collect();
+        shadow.ask(place, Question::Analysis(Batch::of(batch)), verdicts, begun.elapsed());
+        Ok(said)
+    }
+
+    async fn answer(&self, turn: CallTurn, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         if let Backing::Native(native) = &self.backing {
             return native.analyze(batch);
         }
@@ -389,6 +408,14 @@ impl Generation {
 
     /// One decision per event, same order.
     pub async fn decide(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
+        let Some((shadow, place)) = self.shadowed(events.len()) else { return self.judge(events).await };
+        let (begun, asked) = (now(), events.clone());
+        let decisions = self.judge(events).await?;
+        shadow.ask(place, Question::Decision(asked), decisions.iter().map(decided).collect(), begun.elapsed());
+        Ok(decisions)
+    }
+
+    async fn judge(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
         if let Backing::Native(native) = &self.backing {
             return native.decide(events);
         }
@@ -404,11 +431,9 @@ impl Generation {
     }
 }
 
-/// On the guests' threads. Errors: `transient`, where the engine is stopping.
+/// On the guests' threads. Errors: `transient`, where the engine is stopping or the host itself broke.
 async fn apart<T: Send + 'static>(engine: &Engine, work: impl Future<Output = T> + Send + 'static) -> Result<T, Fault> {
-    let Some(handle) = engine.spawn(work) else { return Err(transient("stopped", "the engine is stopping")) };
-    let mut handle = AbortOnDrop(handle);
-    (&mut handle.0).await.map_err(|error| transient("stopped", &error.to_string()))
+    engine.run(work).await.map_err(|error| transient("stopped", &error.to_string()))
 }
 
 /// One call: a turn, an instance, the budget, and what the guest left in its state.
@@ -431,12 +456,14 @@ async fn one<T>(
         instance.store.set_epoch_deadline(1);
         let begun = now();
         let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
-        meter.ran(begun.elapsed(), instance.store.data().waited());
+        let (ticks, waited) = instance.store.data().used();
+        meter.ran(begun.elapsed(), waited, ticks);
         meter.holds(instance.store.data().limiter.memory());
         match answer {
             Err(_) => Err(pool.late()),
             Ok(Err(error)) => Err(pool.fault(&mut instance.store, &error)),
             Ok(Ok(answer)) => {
+                meter.answered_within(ticks);
                 let changed = instance.store.data_mut().end();
                 pool.give_back(instance);
                 answer.map(|value| (value, changed)).map_err(take::fault)

@@ -55,6 +55,8 @@ pub(super) struct HostState {
     pub(super) who: Arc<Who>,
     pub(super) limiter: Limiter,
     pub(super) ticks_left: u64,
+    /// With fewer left the call has taken far longer than usual.
+    pub(super) gives_way_below: u64,
     pub(super) stop: Option<Stop>,
     deadline: Instant,
     call: &'static str,
@@ -125,6 +127,7 @@ impl HostState {
         Self {
             limiter: Limiter::new(who.limits.memory_bytes, Arc::clone(&who.memory)),
             ticks_left: 0,
+            gives_way_below: 0,
             stop: None,
             deadline: now(),
             call: "start",
@@ -140,6 +143,7 @@ impl HostState {
     /// Before a call.
     pub(super) fn begin(&mut self, call: &'static str, state: PluginState, deadline: Instant) {
         self.ticks_left = self.who.limits.ticks();
+        self.gives_way_below = self.ticks_left.saturating_sub(self.who.meter.ticks_granted());
         self.stop = None;
         self.deadline = deadline;
         self.call = call;
@@ -151,9 +155,9 @@ impl HostState {
         std::mem::take(&mut self.state).into_changes()
     }
 
-    /// How long the guest waited for others since this was asked last.
-    pub(super) fn waited(&self) -> Duration {
-        Duration::from_micros(self.waits.0.swap(0, Ordering::Relaxed))
+    /// What the call used: ticks in which the guest ran, and how long it waited for others since this was asked last.
+    pub(super) fn used(&self) -> (u64, Duration) {
+        (self.who.limits.ticks().saturating_sub(self.ticks_left), Duration::from_micros(self.waits.0.swap(0, Ordering::Relaxed)))
     }
 
     /// Connections that the guest holds.

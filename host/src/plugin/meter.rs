@@ -11,6 +11,7 @@ use crate::model::{Detail, Fault};
 
 use super::Kind;
 use super::breaker::{Breaker, BreakerState, Health};
+use super::limits::TICK;
 
 /// Faults that the host saw, whatever the guest says.
 const SEEN: [&str; 4] = ["trap", "cpu", "memory", "contract"];
@@ -26,6 +27,10 @@ const SLOWER_MAX: f64 = 3.0;
 /// A build that was asked about so many times fewer items in a call pays more for each and cannot be compared by time. More items in a
 /// call are its own slowness: they pile up behind it, and cost less each.
 const EMPTIER_MAX: f64 = 2.0;
+
+/// Times the ticks that a plugin's calls usually take: a call that takes more gives way to the others. Units: ticks, the first.
+const GRANTED_MIN: u64 = 4;
+const GRANTED_FACTOR: u64 = 4;
 
 /// Counts calls while they are made.
 pub(super) struct Meter {
@@ -43,6 +48,9 @@ pub(super) struct Meter {
     cpu: AtomicU64,
     /// Likewise.
     waited: AtomicU64,
+    /// In which the longest of the calls that were answered lately ran. Units: ticks.
+    usual: AtomicU64,
+    gave_way: AtomicU64,
     trial: OnceLock<Trial>,
 }
 
@@ -78,6 +86,8 @@ pub struct Usage {
     pub memory_peak: usize,
     /// Calls that failed.
     pub faults: Faults,
+    /// Calls that took far longer than usual and gave way to the others.
+    pub gave_way: u64,
     /// Ways out that were refused: not granted, or not public.
     pub denied: u64,
     /// Whether calls are let through.
@@ -97,6 +107,8 @@ pub(super) struct Counts {
     failed_maybe: u64,
     /// In the guest, waits of its own included.
     busy: Duration,
+    /// In which the longest of the last calls ran. Units: ticks.
+    usual: u64,
 }
 
 struct Trial {
@@ -157,6 +169,8 @@ impl Meter {
             memory_peak: AtomicUsize::default(),
             cpu: AtomicU64::default(),
             waited: AtomicU64::default(),
+            usual: AtomicU64::default(),
+            gave_way: AtomicU64::default(),
             trial: OnceLock::default(),
         }
     }
@@ -196,16 +210,37 @@ impl Meter {
         }
     }
 
-    /// A guest's call took so long, and waited for others so long of it.
-    pub(super) fn ran(&self, time: Duration, waited: Duration) {
+    /// A guest's call took so long, waited for others so long of it, and ran in so many ticks. What is over these it stood in line for a
+    /// core.
+    pub(super) fn ran(&self, time: Duration, waited: Duration, ticks: u64) {
         let waited = waited.min(time);
-        self.cpu.fetch_add(micros(time - waited), Ordering::Relaxed);
+        let ran = (time - waited).min(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1)));
+        self.cpu.fetch_add(micros(ran), Ordering::Relaxed);
         self.waited.fetch_add(micros(waited), Ordering::Relaxed);
+    }
+
+    /// A call that ran in so many ticks was answered.
+    pub(super) fn answered_within(&self, ticks: u64) {
+        let usual = self.usual.load(Ordering::Relaxed);
+        let now = ticks.max(usual - usual.div_ceil(8));
+        if now != usual {
+            self.usual.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// A call that runs in more ticks than these takes far longer than usual.
+    pub(super) fn ticks_granted(&self) -> u64 {
+        GRANTED_MIN.max(self.usual.load(Ordering::Relaxed).saturating_mul(GRANTED_FACTOR))
     }
 
     /// An instance holds so many bytes.
     pub(super) fn holds(&self, memory: usize) {
         self.memory_peak.fetch_max(memory, Ordering::Relaxed);
+    }
+
+    /// A call gives way to the others.
+    pub(super) fn gives_way(&self) {
+        self.gave_way.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A way out was refused.
@@ -222,6 +257,7 @@ impl Meter {
             waited: Duration::from_micros(self.waited.load(Ordering::Relaxed)),
             memory_peak: self.memory_peak.load(Ordering::Relaxed),
             faults: self.faults.read(),
+            gave_way: self.gave_way.load(Ordering::Relaxed),
             denied: self.denied.load(Ordering::Relaxed),
             breaker: self.breaker.look(),
         }
@@ -249,11 +285,13 @@ impl Meter {
             failed: self.failed.load(Ordering::Relaxed),
             failed_maybe: self.failed_maybe.load(Ordering::Relaxed),
             busy: Duration::from_micros(self.cpu.load(Ordering::Relaxed) + self.waited.load(Ordering::Relaxed)),
+            usual: self.usual.load(Ordering::Relaxed),
         }
     }
 
-    /// From now on it is compared with what the build before did.
+    /// From now on it is compared with what the build before did, and granted what that usually took.
     pub(super) fn put_on_trial(&self, before: Counts) {
+        self.usual.fetch_max(before.usual, Ordering::Relaxed);
         let (is_condemned, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
         drop(self.trial.set(Trial { before, is_condemned, is_over, why: OnceLock::new() }));
     }
@@ -440,7 +478,7 @@ mod tests {
             let meter = on_trial(kind, before(1000, 0));
             for n in 0..300 / n_items {
                 assert!(meter.condemned().is_none() || n * n_items > 200);
-                meter.ran(Duration::from_micros(us * n_items as u64), Duration::ZERO);
+                meter.ran(Duration::from_micros(us * n_items as u64), Duration::ZERO, u64::MAX);
                 end(&meter, n_items, None);
             }
             meter.condemned().map(str::to_owned)
@@ -478,9 +516,29 @@ mod tests {
     #[test]
     fn time_that_was_waited_for_others_is_no_processor_time() {
         let meter = Meter::new("shop".to_owned(), Kind::Connector);
-        meter.ran(Duration::from_millis(900), Duration::from_millis(880));
+        meter.ran(Duration::from_millis(900), Duration::from_millis(880), 4);
+        meter.ran(Duration::from_millis(900), Duration::ZERO, 0);
         [1 << 20, 3 << 20, 2 << 20].into_iter().for_each(|bytes| meter.holds(bytes));
         let usage = meter.usage();
-        assert_eq!((usage.cpu, usage.waited, usage.memory_peak), (Duration::from_millis(20), Duration::from_millis(880), 3 << 20));
+        assert_eq!(
+            (usage.cpu, usage.waited, usage.memory_peak),
+            (Duration::from_millis(25), Duration::from_millis(880), 3 << 20),
+            "nor is time in which another had the core"
+        );
+    }
+
+    #[test]
+    fn what_a_plugin_is_granted_follows_what_its_answered_calls_took_and_is_inherited() {
+        let meter = Meter::new("words".to_owned(), Kind::Analyzer);
+        assert_eq!(meter.ticks_granted(), GRANTED_MIN);
+        meter.answered_within(40);
+        assert_eq!(meter.ticks_granted(), 160);
+        meter.answered_within(0);
+        assert_eq!(meter.ticks_granted(), 140, "one short call does not undo it");
+        let next = Meter::new("words".to_owned(), Kind::Analyzer);
+        next.put_on_trial(meter.counts());
+        assert_eq!(next.ticks_granted(), 140);
+        (0..40).for_each(|_| meter.answered_within(0));
+        assert_eq!(meter.ticks_granted(), GRANTED_MIN);
     }
 }

@@ -14,6 +14,7 @@ use super::bindings::{analyzer::AnalyzerPlugin, analyzer::AnalyzerPluginPre};
 use super::bindings::{connector::ConnectorPlugin, connector::ConnectorPluginIndices, fetching, streaming};
 use super::bindings::{rule::RulePlugin, rule::RulePluginPre};
 use super::host::{HostState, Who};
+use super::lanes;
 use super::limits::{Stop, TABLE_ELEMENTS_MAX};
 use super::manifest::{CONTRACT, Kind};
 
@@ -179,6 +180,11 @@ impl Pool {
                 return Ok(UpdateDeadline::Interrupt);
             }
             state.ticks_left -= 1;
+            if state.ticks_left < state.gives_way_below {
+                state.gives_way_below = 0;
+                state.who.meter.gives_way();
+                lanes::give_way();
+            }
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Annotation, Attachment, Author, Claimed, Fault, Interaction, NativeId, Place, Timestamp, Wanted};
+use crate::model::{Annotation, Attachment, Author, Claimed, Fault, Interaction, InteractionId, NativeId, Place, Timestamp, Wanted};
 
 /// What a call brought, and the state that it leaves: to be committed together, or not at all.
 #[derive(Debug)]
@@ -156,6 +156,8 @@ pub struct AnalyzeBatch<'a> {
 /// One item for an analyzer.
 #[derive(Debug)]
 pub struct AnalyzeItem<'a> {
+    /// Which interaction, for the host alone.
+    pub id: Option<InteractionId>,
     /// Of a mail or post.
     pub subject: Option<&'a str>,
     /// What was said.

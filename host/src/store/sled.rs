@@ -50,7 +50,7 @@ pub struct SledStore {
     committer: Arc<Committer>,
     live: Arc<Mutex<Channels>>,
     /// Held by whoever reads everything: two at once would count into each other.
-    verifying: tokio::sync::Mutex<()>,
+    verifying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SledStore {
@@ -83,7 +83,7 @@ impl SledStore {
         let tip = look::tip(&sled_dir).map_err(io("open"))?;
         let live = Arc::new(Mutex::new(live));
         let keeper = Keeper::start(dir, Arc::clone(&live), Arc::clone(&committer), tip)?;
-        let verifying = tokio::sync::Mutex::default();
+        let verifying = Arc::default();
         Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, verifying }))
     }
 
@@ -440,9 +440,11 @@ impl Store for SledStore {
     }
 
     async fn verify(&self) -> Result<Verified, StoreError> {
-        let _alone = self.verifying.lock().await;
+        // Until the last record is counted, whether or not who asked still waits.
+        let alone = Arc::clone(&self.verifying).lock_owned().await;
         let (disk, raw_dir, media_dir, channels) = (self.disk.clone(), self.raw_dir.clone(), self.media_dir.clone(), self.all().clone());
         blocking(move || {
+            let _alone = alone;
             let mut damage = Vec::new();
             let (n_entries, n_records) = live::check_all(&disk, &channels, &mut damage);
             for live in channels.values() {

@@ -38,5 +38,5 @@ fn a_bench_that_does_not_exist_names_those_that_do() {
     let output = host.cli(&["bench", "warp"]);
 
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("boundary, pipeline, webhook, swap, channels, start"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("boundary, pipeline, webhook, swap, neighbour, channels, start"));
 }

@@ -110,7 +110,8 @@ fn mode(mode: &str) -> String {
 }
 
 async fn ask(generation: &Generation, text: &str) -> Answer {
-    let item = AnalyzeItem { subject: None, text, language: None, occurred: Timestamp(0), earlier: Vec::new(), author: None, attachments: &[] };
+    let item =
+        AnalyzeItem { id: None, subject: None, text, language: None, occurred: Timestamp(0), earlier: Vec::new(), author: None, attachments: &[] };
     generation.analyze(&AnalyzeBatch { channel: "shop", kind: "checkin", items: vec![item] }).await
 }
 

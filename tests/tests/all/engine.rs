@@ -25,7 +25,8 @@ async fn load(engine: &Arc<Engine>, mode: &str) -> Result<Arc<Generation>, Plugi
 
 /// Which call of its instance answered.
 async fn call(generation: &Generation, text: &str) -> Result<Value, Fault> {
-    let item = AnalyzeItem { subject: None, text, language: None, occurred: Timestamp(0), earlier: Vec::new(), author: None, attachments: &[] };
+    let item =
+        AnalyzeItem { id: None, subject: None, text, language: None, occurred: Timestamp(0), earlier: Vec::new(), author: None, attachments: &[] };
     let batch = AnalyzeBatch { channel: "shop", kind: "checkin", items: vec![item] };
     Ok(generation.analyze(&batch).await?.remove(0).remove(0).value)
 }

@@ -11,7 +11,7 @@ use crate::hooks::{CONFIG, TABLE, shop};
 use crate::hostile;
 
 /// A guest of `tests/guests`, built to be like this.
-fn built(guest: &str, like: &str) -> PathBuf {
+pub(crate) fn built(guest: &str, like: &str) -> PathBuf {
     // One at a time: they share cargo's folder, and cargo's lock tells nothing of which build lies in it.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap();
@@ -27,7 +27,7 @@ fn built(guest: &str, like: &str) -> PathBuf {
     target
 }
 
-fn with_analyzer(file: &Path) -> String {
+pub(crate) fn with_analyzer(file: &Path) -> String {
     format!("{CONFIG}[[analyzer]]\nname = \"mood\"\nplugin = \"{}\"\nconfig = {{ mode = \"built\" }}\n", file.display())
 }
 
@@ -45,7 +45,7 @@ fn refused(host: &Host, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn post(host: &Host, numbers: std::ops::Range<u32>) {
+pub(crate) async fn post(host: &Host, numbers: std::ops::Range<u32>) {
     for n in numbers {
         let answer = shop(host).post(&format!("evt-{n}"), Dress::Right, &format!("{{\"id\":{n},\"note\":\"note {n}\"}}")).await;
         assert_eq!(answer.unwrap().status, 202);

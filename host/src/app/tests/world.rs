@@ -145,6 +145,17 @@ impl World {
         self.settle().await;
     }
 
+    /// The clock is set: on, or back.
+    pub(super) async fn jump(&self, seconds: i64) {
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 {
+            self.journal.clock.put_back(by);
+        } else {
+            self.journal.clock.advance(by);
+        }
+        self.settle().await;
+    }
+
     pub(super) fn id(&self, name: &str) -> InteractionId {
         self.journal.store.id_key().interaction(&self.channel, &native(name))
     }

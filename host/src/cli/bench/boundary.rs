@@ -35,6 +35,7 @@ const BAR: Bar = Bar::AtMost(2.3);
 
 fn items() -> AnalyzeBatch<'static> {
     let item = |n: usize| AnalyzeItem {
+        id: None,
         subject: None,
         text: TEXTS.get(n % TEXTS.len()).copied().unwrap_or_default(),
         language: Some(if n.is_multiple_of(2) { "it" } else { "en" }),

@@ -3,11 +3,14 @@
 //! Each call starts at its planned instant, whether or not those before have ended, and its time counts from that instant: a
 //! host that stalls is charged for all who wait meanwhile. The host, its connector and those who call share the machine.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use membrana_world::{Dress, Shop};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -35,6 +38,10 @@ const BAR: Bar = Bar::AtMost(20.0);
 /// Under it the host does not keep up, and no latency means anything.
 const BAR_RATE: Bar = Bar::AtLeast(0.95);
 const ROUNDS_MAX: usize = 4;
+/// Half-open requests, as of an attack that is called slowloris. The host hangs up on each after as long as a run takes.
+const SLOW: usize = 1000;
+/// Beside them, against none. Source: the plan's bars.
+const BAR_SLOW: Bar = Bar::AtMost(2.0);
 pub(super) const SECRET: &str = "whsec_YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=";
 pub(super) const CONFIG: &str = "[host]\nlisten = \"127.0.0.1:0\"\n[[channel]]\nname = \"shop\"\nplugin = \"touchpoint\"\nconfig = { kind = \"checkin\", id = \"/id\", text = \"/note\" }\ningress = { verify = \"standard-webhooks\" }\nsecrets = { webhook = { file = \"secret\" } }\n";
 
@@ -78,7 +85,18 @@ pub(super) async fn post(shop: Shop, n: u32) -> Result<(), String> {
     if answer.status == 202 { Ok(()) } else { Err(format!("status {}", answer.status)) }
 }
 
-async fn over_http(dir: &Path) -> Result<Paced, Failure> {
+/// Opens requests and never ends their heads.
+async fn half_open(address: SocketAddr, n: usize) -> Result<Vec<TcpStream>, Failure> {
+    let mut all = Vec::with_capacity(n);
+    for _ in 0..n {
+        let mut stream = TcpStream::connect(address).await.map_err(failed)?;
+        stream.write_all(b"POST /hooks/shop HTTP/1.1\r\nx-slow: ").await.map_err(failed)?;
+        all.push(stream);
+    }
+    Ok(all)
+}
+
+async fn over_http(dir: &Path, n_slow: usize) -> Result<Paced, Failure> {
     let scratch = Scratch::new(dir, "webhook")?;
     let file = scratch.0.join("membrana.toml");
     std::fs::write(&file, CONFIG).map_err(failed)?;
@@ -86,7 +104,9 @@ async fn over_http(dir: &Path) -> Result<Paced, Failure> {
     let app = App::start(&file, crate::app::process_env(), Clock::system()).await?;
     let Some(address) = app.addresses().first().copied() else { return Err(failed("no address")) };
     let shop = Shop { address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() };
+    let slow = half_open(address, n_slow).await?;
     let measured = paced(|n| post(shop.clone(), n)).await;
+    drop(slow);
     app.stop().await;
     measured
 }
@@ -110,7 +130,7 @@ async fn bare(dir: &Path) -> Result<f64, Failure> {
 pub(super) async fn measure(dir: &Path) -> Result<Vec<Figure>, Failure> {
     let mut rates = Vec::new();
     let http = async || {
-        let Paced { p99, rate } = over_http(dir).await?;
+        let Paced { p99, rate } = over_http(dir, 0).await?;
         rates.push(rate);
         Ok(p99)
     };
@@ -121,4 +141,10 @@ pub(super) async fn measure(dir: &Path) -> Result<Vec<Figure>, Failure> {
         Figure::absolute("webhook.ack-p99-ms", value, baseline, "ms", arms.noise(), BAR_MS),
         Figure::ratio("webhook.rate", median(&rates), PLANNED, "1/s", spread(&rates), BAR_RATE),
     ])
+}
+
+pub(super) async fn beside_slow_callers(dir: &Path) -> Result<Vec<Figure>, Failure> {
+    let p99 = async |n_slow| over_http(dir, n_slow).await.map(|run| run.p99);
+    let arms = in_turns("webhook.slow-p99", BAR_SLOW, ROUNDS_MAX, async || p99(SLOW).await, async || p99(0).await).await?;
+    Ok(vec![arms.figure("webhook.slow-p99", "ms", BAR_SLOW)])
 }

@@ -33,6 +33,8 @@ pub(super) fn folder(dir: &Path) -> PathBuf {
 pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, StoreError> {
     let store = folder(dir);
     let lock = lock(&store)?;
+    // Of a start that was ended in the middle.
+    drop(Rehearsal(dir.join(REHEARSAL)));
     // One that was cut off while it was written: sled would take it for the newest.
     let begun = look::snapshots(&store).map_err(io("open"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "generating"));
     begun.for_each(|path| drop(fs::remove_file(path)));
@@ -110,20 +112,30 @@ pub(super) fn damaged(dir: &Path, what: &[String]) -> StoreError {
     ))
 }
 
+/// The copy, gone on every way out: it takes as much room as the store.
+struct Rehearsal(PathBuf);
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
 /// Opens a copy, and compares all that is in it with what should be. Where it is sound only without its snapshots, which sled can do
 /// without, the store's own are removed. Errors: [`StoreError::Damaged`], with what is lost; the store is as it was.
 fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), StoreError> {
     warn!(why, "The store is odd, as a crash or damage leaves it; it is tried on a copy first.");
-    let (store, copy) = (folder(dir), dir.join(REHEARSAL));
+    let (store, rehearsal) = (folder(dir), Rehearsal(dir.join(REHEARSAL)));
+    let copy = &rehearsal.0;
     let mut damage = Vec::new();
     let mut is_sound = false;
     for without_snapshots in [false, true] {
-        drop(fs::remove_dir_all(&copy));
-        copy_folder(&store, &copy).map_err(io("copy"))?;
+        drop(fs::remove_dir_all(copy));
+        copy_folder(&store, copy).map_err(io("copy"))?;
         if without_snapshots {
-            remove_snapshots(&copy)?;
+            remove_snapshots(copy)?;
         }
-        let found = catch_unwind(AssertUnwindSafe(|| damage_of(&copy, head)));
+        let found = catch_unwind(AssertUnwindSafe(|| damage_of(copy, head)));
         let found = found.unwrap_or_else(|_| vec![format!("{why}, and it cannot be read")]);
         is_sound = found.is_empty();
         if is_sound && without_snapshots {
@@ -136,7 +148,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
             break;
         }
     }
-    drop(fs::remove_dir_all(&copy));
+    drop(rehearsal);
     if !is_sound {
         return Err(damaged(dir, &damage));
     }

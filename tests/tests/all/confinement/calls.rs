@@ -32,6 +32,16 @@ async fn processor_time_is_stopped_at_its_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_far_longer_than_usual_gives_way_and_those_beside_it_do_not() {
+    let yard = Yard::new().await;
+    let mad = yard.load(mode("loop"), LIMITS, None).await;
+    yard.ask(&mad, "anything").await.unwrap_err();
+    assert_eq!((mad.usage().gave_way, yard.good.usage().gave_way), (1, 0));
+    drop(mad);
+    yard.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_is_refused_at_its_limit() {
     each_gets(&[("memory", LIMITS, "memory", "16 MiB")]).await;
 }

@@ -1,0 +1,159 @@
+//! What plugins that never answer cost the others: how many calls a good analyzer answers beside one, and beside four, against how many
+//! it answers alone, and how long one call takes.
+//!
+//! All cores are kept busy by those who ask the good one, as fast as it answers. Whoever asks a bad one asks again at once, and waits as
+//! long as its breaker says, as the stages do. The first seconds, in which each bad one is found out, are told apart from those after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::find;
+use crate::cli::outcome::{Failure, aside};
+use crate::clock::Clock;
+use crate::model::{Fault, Timestamp};
+use crate::plugin::{AnalyzeBatch, AnalyzeItem, Engine, EngineConfig, Generation, Kind, Limits, Load};
+
+use super::figure::{Bar, median, spread};
+use super::native::TEXTS;
+use super::webhook::p99;
+use super::{Figure, failed};
+
+/// Before the watch starts.
+const WARM: Duration = Duration::from_secs(1);
+/// The first stretch, and the one after.
+const STRETCH: Duration = Duration::from_secs(10);
+/// Of the good one, side by side: more than there are cores.
+const ASKERS: usize = 4;
+/// Items in a call.
+const ITEMS: usize = 8;
+const ROUNDS: usize = 3;
+const FOUR: usize = 4;
+/// Calls a second, against those alone. Source: the plan's bars.
+const BAR_FIRST: Bar = Bar::AtLeast(0.9);
+const BAR_AFTER: Bar = Bar::AtLeast(0.98);
+/// Likewise, of one call's time.
+const BAR_P99: Bar = Bar::AtMost(2.0);
+
+fn items() -> AnalyzeBatch<'static> {
+    let item = |text: &'static str| AnalyzeItem {
+        id: None,
+        subject: None,
+        text,
+        language: Some("en"),
+        occurred: Timestamp(1),
+        earlier: Vec::new(),
+        author: None,
+        attachments: &[],
+    };
+    AnalyzeBatch { channel: "bench", kind: "mention", items: TEXTS.iter().copied().cycle().take(ITEMS).map(item).collect() }
+}
+
+async fn load(engine: &Arc<Engine>, name: String, bytes: Arc<[u8]>) -> Result<Arc<Generation>, Failure> {
+    engine.load(Load { name, bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer) }).await.map_err(failed)
+}
+
+/// Asks until it is told to stop; how long each call took. Units: milliseconds.
+async fn ask_the_good_one(good: Arc<Generation>, stop: CancellationToken) -> Result<Vec<f64>, Fault> {
+    let (clock, items, mut times) = (Clock::system(), items(), Vec::new());
+    while !stop.is_cancelled() {
+        let watch = clock.stopwatch();
+        good.analyze(&items).await?;
+        times.push(watch.elapsed().as_secs_f64() * 1000.0);
+    }
+    Ok(times)
+}
+
+/// Asks without an end.
+async fn ask_a_bad_one(bad: Arc<Generation>) {
+    let mut items = items();
+    items.items.truncate(1);
+    loop {
+        if let Err(Fault::RateLimited(_, wait_ms)) = bad.analyze(&items).await {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+    }
+}
+
+/// One stretch.
+struct Stretch {
+    /// Calls answered a second.
+    rate: f64,
+    /// Of one call. Units: milliseconds.
+    p99: f64,
+}
+
+async fn stretch(good: &Arc<Generation>, length: Duration) -> Result<Stretch, Failure> {
+    let (stop, mut askers, watch) = (CancellationToken::new(), JoinSet::new(), Clock::system().stopwatch());
+    for _ in 0..ASKERS {
+        askers.spawn(ask_the_good_one(Arc::clone(good), stop.clone()));
+    }
+    tokio::time::sleep(length).await;
+    stop.cancel();
+    let mut times = Vec::new();
+    while let Some(done) = askers.join_next().await {
+        times.extend(done.map_err(failed)?.map_err(failed)?);
+    }
+    let n_calls = f64::from(u32::try_from(times.len()).unwrap_or(u32::MAX));
+    Ok(Stretch { rate: n_calls / watch.elapsed().as_secs_f64(), p99: p99(times) })
+}
+
+/// The good one beside so many bad ones: the first stretch and the one after.
+async fn beside(n_bad: usize) -> Result<[Stretch; 2], Failure> {
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers }).map_err(failed)?;
+    let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
+    let good = load(&engine, "good".to_owned(), found.bytes).await?;
+    let mut bad = Vec::new();
+    for n in 0..n_bad {
+        bad.push(load(&engine, format!("bad-{n}"), Arc::from(membrana_bundle::MAD)).await?);
+    }
+    stretch(&good, WARM).await?;
+    let mut askers = JoinSet::new();
+    for bad in bad {
+        askers.spawn(ask_a_bad_one(bad));
+    }
+    let stretches = [stretch(&good, STRETCH).await?, stretch(&good, STRETCH).await?];
+    askers.shutdown().await;
+    Ok(stretches)
+}
+
+/// What the rounds came to, beside so many bad ones: in the first stretch and in the one after.
+#[derive(Default)]
+struct Told([Rounds; 2]);
+
+#[derive(Default)]
+struct Rounds {
+    rates: Vec<f64>,
+    p99s: Vec<f64>,
+}
+
+pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
+    let mut all = [(0, Told::default()), (1, Told::default()), (FOUR, Told::default())];
+    for round in 1..=ROUNDS {
+        for (n_bad, Told(told)) in &mut all {
+            let stretches = beside(*n_bad).await?;
+            for (one, rounds) in stretches.iter().zip(told) {
+                rounds.rates.push(one.rate);
+                rounds.p99s.push(one.p99);
+            }
+            let words = stretches.map(|one| format!("{:.0}/s, p99 {:.2} ms", one.rate, one.p99));
+            aside(format_args!("neighbour: round {round}, beside {n_bad}: {}", words.join("; then ")));
+        }
+    }
+    let [(_, Told([alone, alone_after])), (_, Told([one, one_after])), (_, Told([four, four_after]))] = &all;
+    let rate = |name: &str, ours: &Rounds, alone: &Rounds, bar| {
+        Figure::ratio(name, median(&ours.rates), median(&alone.rates), "calls/s", spread(&alone.rates), bar)
+    };
+    let time = |name: &str, ours: &Rounds| Figure::ratio(name, median(&ours.p99s), median(&alone.p99s), "ms", spread(&alone.p99s), BAR_P99);
+    Ok(vec![
+        rate("neighbour.one-first", one, alone, BAR_FIRST),
+        rate("neighbour.one-after", one_after, alone_after, BAR_AFTER),
+        rate("neighbour.four-first", four, alone, BAR_FIRST),
+        rate("neighbour.four-after", four_after, alone_after, BAR_FIRST),
+        time("neighbour.one-p99", one),
+        time("neighbour.four-p99", four),
+    ])
+}

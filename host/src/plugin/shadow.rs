@@ -1,0 +1,311 @@
+//! A build that is asked beside the one in force, about the same and without effect: what it says is compared, and forgotten.
+//!
+//! The one in force is never held up: it answers first, and what the shadow has no room for is left out and counted.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use serde_json::{Value as Json, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::model::{Annotation, Attachment, Digest, Fault, InteractionId, Timestamp};
+
+use super::agreement::{Agreement, Verdict, annotations, decided};
+use super::generation::Generation;
+use super::meter::Usage;
+use super::pool::now;
+use super::shapes::{AnalyzeBatch, AnalyzeItem, RuleEvent};
+
+/// Questions under way; each holds a copy of what it is about.
+const QUESTIONS_MAX: usize = 4;
+/// Calls whose times are kept, of each build: the first so many.
+const TIMES_MAX: usize = 10_000;
+
+/// How long a shadow goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Until so many items were asked about.
+    Items(usize),
+    /// So long.
+    Time(Duration),
+}
+
+/// See the module.
+pub struct Shadow {
+    /// Until it ends: a plugin that nobody asks must not hold its memory.
+    new: ArcSwapOption<Generation>,
+    digest: Digest,
+    /// What it used, once it ended.
+    used: OnceLock<Usage>,
+    old: Weak<Generation>,
+    /// What the one in force had used when this began.
+    before: Usage,
+    length: Length,
+    begun: Instant,
+    /// Until it ended.
+    lasted: OnceLock<Duration>,
+    is_ended: AtomicBool,
+    n_left_out: AtomicUsize,
+    room: Arc<Semaphore>,
+    told: Mutex<Told>,
+}
+
+/// What was heard so far.
+#[derive(Default)]
+struct Told {
+    agreement: Agreement,
+    old_times: Vec<f64>,
+    new_times: Vec<f64>,
+}
+
+/// What was asked about, where it is nobody else's.
+pub(super) enum Question {
+    Analysis(Batch),
+    Decision(Vec<RuleEvent>),
+}
+
+/// A batch of its own.
+pub(super) struct Batch {
+    channel: String,
+    kind: String,
+    items: Vec<Item>,
+}
+
+#[derive(Clone)]
+struct Item {
+    id: Option<InteractionId>,
+    subject: Option<String>,
+    text: String,
+    language: Option<String>,
+    occurred: Timestamp,
+    earlier: Vec<Annotation>,
+    author: Option<(String, Option<String>)>,
+    attachments: Vec<Attachment>,
+}
+
+impl Batch {
+    pub(super) fn of(batch: &AnalyzeBatch<'_>) -> Self {
+        let item = |item: &AnalyzeItem<'_>| Item {
+            id: item.id,
+            subject: item.subject.map(str::to_owned),
+            text: item.text.to_owned(),
+            language: item.language.map(str::to_owned),
+            occurred: item.occurred,
+            earlier: item.earlier.iter().map(|said| (*said).clone()).collect(),
+            author: item.author.clone(),
+            attachments: item.attachments.to_vec(),
+        };
+        Self { channel: batch.channel.to_owned(), kind: batch.kind.to_owned(), items: batch.items.iter().map(item).collect() }
+    }
+
+    fn lent(&self) -> AnalyzeBatch<'_> {
+        AnalyzeBatch { channel: &self.channel, kind: &self.kind, items: self.items.iter().map(Item::lent).collect() }
+    }
+}
+
+impl Item {
+    fn lent(&self) -> AnalyzeItem<'_> {
+        AnalyzeItem {
+            id: self.id,
+            subject: self.subject.as_deref(),
+            text: &self.text,
+            language: self.language.as_deref(),
+            occurred: self.occurred,
+            earlier: self.earlier.iter().collect(),
+            author: self.author.clone(),
+            attachments: &self.attachments,
+        }
+    }
+}
+
+impl Question {
+    fn len(&self) -> usize {
+        match self {
+            Self::Analysis(batch) => batch.items.len(),
+            Self::Decision(events) => events.len(),
+        }
+    }
+
+    /// The same about one thing each, with its interaction.
+    fn singly(&self) -> Vec<(String, Self)> {
+        match self {
+            Self::Analysis(Batch { channel, kind, items }) => {
+                let alone = |item: &Item| Batch { channel: channel.clone(), kind: kind.clone(), items: vec![item.clone()] };
+                items.iter().map(|item| (item.id.map(|id| id.to_string()).unwrap_or_default(), Self::Analysis(alone(item)))).collect()
+            }
+            Self::Decision(events) => {
+                let id = |event: &RuleEvent| event.interaction.as_ref().map(|about| about.id.clone()).unwrap_or_default();
+                events.iter().map(|event| (id(event), Self::Decision(vec![event.clone()]))).collect()
+            }
+        }
+    }
+
+    /// The answer, and how long it took from the plugin's turn on, as it is measured of the build in force.
+    async fn ask(&self, generation: &Generation) -> (Result<Vec<Verdict>, Fault>, Duration) {
+        let turn = match generation.turn().await {
+            Ok(turn) => turn,
+            Err(fault) => return (Err(fault), Duration::ZERO),
+        };
+        let begun = now();
+        let answer = match self {
+            Self::Analysis(batch) => {
+                let said = generation.analyze_in(turn, &batch.lent()).await;
+                said.map(|said| said.iter().map(|said| annotations(said)).collect())
+            }
+            Self::Decision(events) => {
+                drop(turn);
+                generation.decide(events.clone()).await.map(|decisions| decisions.iter().map(decided).collect())
+            }
+        };
+        (answer, begun.elapsed())
+    }
+}
+
+impl Shadow {
+    /// Of this new build, beside the one in force.
+    pub fn new(new: Arc<Generation>, old: &Arc<Generation>, length: Length) -> Arc<Self> {
+        Arc::new(Self {
+            digest: new.digest(),
+            new: ArcSwapOption::new(Some(new)),
+            used: OnceLock::new(),
+            before: old.usage(),
+            old: Arc::downgrade(old),
+            length,
+            begun: now(),
+            lasted: OnceLock::new(),
+            is_ended: AtomicBool::default(),
+            n_left_out: AtomicUsize::default(),
+            room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            told: Mutex::default(),
+        })
+    }
+
+    /// Nothing is asked any more.
+    pub fn end(&self) {
+        self.is_ended.store(true, Ordering::Relaxed);
+        _ = self.lasted.set(self.begun.elapsed());
+        if let Some(new) = self.new.swap(None) {
+            drop(self.used.set(new.usage()));
+        }
+    }
+
+    /// It went on for as long as it was to.
+    fn is_complete(&self) -> bool {
+        match self.length {
+            Length::Items(n) => self.told().agreement.n_asked() >= n,
+            Length::Time(time) => self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()) >= time,
+        }
+    }
+
+    /// Whether it asks on; one whose build in force was replaced does not.
+    pub fn has_ended(&self) -> bool {
+        let is_over = matches!(self.length, Length::Time(time) if self.begun.elapsed() >= time);
+        is_over || self.is_ended.load(Ordering::Relaxed) || self.old.strong_count() == 0
+    }
+
+    /// A place for one more question about so many items, if there is one.
+    pub(super) fn room(&self, n_items: usize) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.room).try_acquire_owned().ok();
+        if place.is_none() {
+            self.n_left_out.fetch_add(n_items, Ordering::Relaxed);
+        }
+        place
+    }
+
+    /// Asks the new build in the background. `then` is what the one in force said, and `took` how long that took.
+    pub(super) fn ask(self: &Arc<Self>, place: OwnedSemaphorePermit, question: Question, then: Vec<Verdict>, took: Duration) {
+        let shadow = Arc::clone(self);
+        #[expect(clippy::disallowed_methods, reason = "bounded in number by its place, in time by the plugin's limits")]
+        tokio::spawn(async move {
+            shadow.compare(&question, then, took).await;
+            drop(place);
+        });
+    }
+
+    async fn compare(&self, question: &Question, then: Vec<Verdict>, took: Duration) {
+        let Some(new) = self.new.load_full() else { return };
+        let (answer, elapsed) = question.ask(&new).await;
+        let alone = question.singly();
+        if let Ok(now) = answer {
+            let mut told = self.told();
+            told.times(took, elapsed, question.len());
+            alone.iter().zip(then.into_iter().zip(now)).for_each(|((id, _), (then, now))| told.agreement.note(id, Some(then), now));
+        } else {
+            // One by one, so that one bad item stands alone.
+            for ((id, question), then) in alone.iter().zip(then) {
+                match question.ask(&new).await.0 {
+                    Ok(now) => now.into_iter().for_each(|now| self.told().agreement.note(id, Some(then.clone()), now)),
+                    Err(fault) => self.told().agreement.failed(id, &fault),
+                }
+            }
+        }
+        if matches!(self.length, Length::Items(n) if self.told().agreement.n_asked() >= n) {
+            self.end();
+        }
+    }
+
+    /// What was heard so far.
+    pub fn json(&self) -> Json {
+        if self.has_ended() {
+            self.end();
+        }
+        let is_complete = self.is_complete();
+        let new = self.new.load_full().map(|new| new.usage()).or_else(|| self.used.get().cloned()).unwrap_or_else(|| self.before.clone());
+        let old = self.old.upgrade().map(|old| old.usage());
+        let told = self.told();
+        let (old_p99, new_p99) = (p99(&told.old_times), p99(&told.new_times));
+        let old_cpu = old.as_ref().map(|old| each(old.cpu.saturating_sub(self.before.cpu), old.items.saturating_sub(self.before.items)));
+        let new_cpu = each(new.cpu, new.items);
+        let faults: u64 = new.faults.named().iter().map(|(_, n)| **n).sum();
+        let mut json = json!({
+            "state": if self.has_ended() { "ended" } else { "running" },
+            "complete": is_complete,
+            "digest": self.digest.to_string(),
+            "elapsed_ms": u64::try_from(self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()).as_millis()).unwrap_or(u64::MAX),
+            "left_out": self.n_left_out.load(Ordering::Relaxed),
+            "faults": faults,
+            "p99_us": { "old": old_p99, "new": new_p99 },
+            "p99_ratio": ratio(new_p99, old_p99),
+            "cpu_us": { "old": old_cpu, "new": new_cpu },
+            "cpu_ratio": old_cpu.and_then(|old| ratio(new_cpu, old)),
+            "memory_peak_bytes": { "old": old.map(|old| old.memory_peak), "new": new.memory_peak },
+        });
+        if let (Some(json), Json::Object(agreement)) = (json.as_object_mut(), told.agreement.json()) {
+            json.extend(agreement);
+        }
+        json
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn times(&mut self, old: Duration, new: Duration, n_items: usize) {
+        for (times, took) in [(&mut self.old_times, old), (&mut self.new_times, new)] {
+            if times.len() < TIMES_MAX {
+                times.push(each(took, n_items as u64));
+            }
+        }
+    }
+}
+
+/// Of one item. Units: microseconds; 0 where there is none.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn each(time: Duration, n_items: u64) -> f64 {
+    if n_items == 0 { 0.0 } else { (time.as_secs_f64() * 1e6 / n_items as f64 * 10.0).round() / 10.0 }
+}
+
+/// 0 where there is none.
+fn p99(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0.0)
+}
+
+fn ratio(new: f64, old: f64) -> Option<f64> {
+    (old > 0.0).then(|| (new / old * 1000.0).round() / 1000.0)
+}
