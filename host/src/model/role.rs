@@ -5,7 +5,7 @@
 pub enum Role {
     /// Look at everything.
     Reader,
-    /// A team's daily work: tasks, drafts, dead letters, holding a channel.
+    /// A team's daily work: tasks, drafts, dead letters, holding and asking a channel, verifying.
     Operator,
     /// What runs: another build, asking an analyzer again about all that is stored.
     Admin,
