@@ -20,6 +20,8 @@ pub(super) use condition::Condition;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// Units: characters of four bytes; the API takes 500 bytes.
+const REASON_MAX: usize = 125;
 /// Between two words of how far it is. Units: looks.
 const PROGRESS: usize = 20;
 
@@ -68,10 +70,13 @@ async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Fail
     let path = one("plugins", &wish.name, "/shadow");
     let begun = caller.thing("POST", &with_query(&path, [wish.length.pair()]), Some(wish.file.clone())).await?;
     aside("asked beside the build in force; Ctrl-C ends it and tells what was heard");
-    let report = to_its_end(caller, &path, begun.get("digest")).await?;
+    let report = to_its_end(caller, &path, begun.get("number")).await?;
     let Some(condition) = &wish.promote_if else { return told(&wish.name, &report, is_json) };
-    let is_complete = report.get("complete") == Some(&json!(true));
-    let unmet = if is_complete { condition.unmet(&report) } else { Some("it ended before its length was reached".to_owned()) };
+    let unmet = match (report.get("complete"), report.get("asked")) {
+        (Some(Json::Bool(true)), Some(n_asked)) if *n_asked != json!(0) => condition.unmet(&report),
+        (Some(Json::Bool(true)), _) => Some("nothing came in that it could be asked about".to_owned()),
+        _ => Some("it ended before its length was reached".to_owned()),
+    };
     if let Some(unmet) = unmet {
         told(&wish.name, &report, is_json)?;
         return Err(Failure::failed(
@@ -79,8 +84,15 @@ async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Fail
             "look at the differences; `membrana swap` without --shadow puts it in force all the same",
         ));
     }
-    let order = build_path(&wish.name, "/swap", Some(wish.reason.clone().unwrap_or_else(|| format!("shadow: {condition}"))), false);
-    let act = caller.thing("POST", &order, Some(wish.file.clone())).await?;
+    let reason = wish.reason.clone().unwrap_or_else(|| format!("shadow: {condition}"));
+    let order = build_path(&wish.name, "/swap", Some(reason.chars().take(REASON_MAX).collect()), false);
+    let act = match caller.thing("POST", &order, Some(wish.file.clone())).await {
+        Ok(act) => act,
+        Err(refused) => {
+            told(&wish.name, &report, is_json)?;
+            return Err(refused);
+        }
+    };
     if is_json {
         let mut whole = report;
         if let Some(whole) = whole.as_object_mut() {
@@ -93,15 +105,15 @@ async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Fail
     show::thing(&act)
 }
 
-/// `digest`: of the build that is watched; another one means that somebody put theirs in its place.
-async fn to_its_end(caller: &Caller, path: &str, digest: Option<&Json>) -> Result<Json, Failure> {
+/// `number`: of the shadow that is watched; another one means that somebody put theirs in its place.
+async fn to_its_end(caller: &Caller, path: &str, number: Option<&Json>) -> Result<Json, Failure> {
     for n in 1.. {
         let is_stopped = tokio::select! {
             stopped = tokio::signal::ctrl_c() => stopped.is_ok(),
             () = tokio::time::sleep(LOOK) => false,
         };
         let report = caller.thing(if is_stopped { "DELETE" } else { "GET" }, path, None).await?;
-        if report.get("digest") != digest {
+        if report.get("number") != number {
             return Err(Failure::failed("somebody else tries another build of it by now", "wait for that one to end, then repeat the order"));
         }
         if report.get("state") != Some(&json!("running")) {

@@ -168,6 +168,11 @@ impl Checker<'_> {
             let key = role.token_key();
             let Some(value) = table.value(key) else { continue };
             for token in self.secrets_of(key, value) {
+                if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+                    let cure = "write letters, digits and signs of ASCII alone, as `openssl rand -hex 32` does";
+                    self.reading.error(&value.span(), format!("`{key}` holds blanks or signs that no header can carry"), cure);
+                    continue;
+                }
                 let like = tokens.iter().find(|(other, known)| *other != role && known.expose() == token.expose());
                 if let Some((other, _)) = like {
                     let message = format!("`{key}` is the same as `{}`", other.token_key());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::{Digest, Timestamp};
 
 /// From one place in one [`WINDOW`].
-const WRONG_MAX: u32 = 10;
+const WRONG_MAX: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Places remembered at once. Who has so many is not held up by this.
 const PLACES_MAX: usize = 4096;
@@ -21,9 +21,8 @@ pub struct Guesses(Mutex<HashMap<IpAddr, Count>>);
 #[derive(Debug)]
 struct Count {
     since: Timestamp,
-    /// Of the last wrong token.
-    last: Digest,
-    n_wrong: u32,
+    /// Of different wrong tokens. Shape: at most [`WRONG_MAX`].
+    wrong: Vec<Digest>,
 }
 
 impl Count {
@@ -37,7 +36,7 @@ impl Guesses {
     /// Whether somebody there may try. Errors: not for so many milliseconds.
     pub(super) fn admit(&self, from: IpAddr, now: Timestamp) -> Result<(), u64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.get(&place(from)).filter(|count| count.n_wrong >= WRONG_MAX);
+        let count = counts.get(&place(from)).filter(|count| count.wrong.len() >= WRONG_MAX);
         match count.map_or(0, |count| count.left(now)) {
             0 => Ok(()),
             left => Err(left),
@@ -46,7 +45,7 @@ impl Guesses {
 
     /// A token that was none came from there.
     pub(super) fn wrong(&self, from: IpAddr, token: &str, now: Timestamp) {
-        let last = Digest::of(token.as_bytes());
+        let wrong = Digest::of(token.as_bytes());
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= PLACES_MAX {
             counts.retain(|_, count| count.left(now) > 0);
@@ -54,12 +53,12 @@ impl Guesses {
         if counts.len() >= PLACES_MAX {
             return;
         }
-        let count = counts.entry(place(from)).or_insert(Count { since: now, last, n_wrong: 0 });
+        let count = counts.entry(place(from)).or_insert(Count { since: now, wrong: Vec::new() });
         if count.left(now) == 0 {
-            *count = Count { since: now, last, n_wrong: 0 };
+            *count = Count { since: now, wrong: Vec::new() };
         }
-        if count.n_wrong == 0 || count.last != last {
-            (count.n_wrong, count.last) = (count.n_wrong + 1, last);
+        if count.wrong.len() < WRONG_MAX && !count.wrong.contains(&wrong) {
+            count.wrong.push(wrong);
         }
     }
 }
@@ -101,9 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_shows_its_old_token_on_and_on_shuts_nobody_out() {
+    fn clients_that_show_their_old_tokens_on_and_on_shut_nobody_out() {
         let guesses = Guesses::default();
-        (0..100).for_each(|_| guesses.wrong(from("127.0.0.1"), "old", NOW));
+        (0..100).for_each(|n| guesses.wrong(from("127.0.0.1"), if n % 2 == 0 { "old" } else { "older" }, NOW));
         assert_eq!(guesses.admit(from("127.0.0.1"), NOW), Ok(()));
     }
 

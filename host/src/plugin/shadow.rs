@@ -2,7 +2,7 @@
 //!
 //! The one in force is never held up: it answers first, and what the shadow has no room for is left out and counted.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const QUESTIONS_MAX: usize = 4;
 /// Calls whose times are kept, of each build: the first so many.
 const TIMES_MAX: usize = 10_000;
 
+/// Shadows begun in this process.
+static N_BEGUN: AtomicU64 = AtomicU64::new(0);
+
 /// How long a shadow goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
@@ -34,6 +37,8 @@ pub enum Length {
 
 /// See the module.
 pub struct Shadow {
+    /// Of all shadows of this process.
+    number: u64,
     /// Until it ends: a plugin that nobody asks must not hold its memory.
     new: ArcSwapOption<Generation>,
     digest: Digest,
@@ -167,6 +172,7 @@ impl Shadow {
     /// Of this new build, beside the one in force.
     pub fn new(new: Arc<Generation>, old: &Arc<Generation>, length: Length) -> Arc<Self> {
         Arc::new(Self {
+            number: N_BEGUN.fetch_add(1, Ordering::Relaxed) + 1,
             digest: new.digest(),
             new: ArcSwapOption::new(Some(new)),
             used: OnceLock::new(),
@@ -191,8 +197,11 @@ impl Shadow {
         }
     }
 
-    /// It went on for as long as it was to.
+    /// It went on for as long as it was to, beside the build that it began beside.
     fn is_complete(&self) -> bool {
+        if self.old.strong_count() == 0 {
+            return false;
+        }
         match self.length {
             Length::Items(n) => self.told().agreement.n_asked() >= n,
             Length::Time(time) => self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()) >= time,
@@ -261,6 +270,7 @@ impl Shadow {
         let faults: u64 = new.faults.named().iter().map(|(_, n)| **n).sum();
         let mut json = json!({
             "state": if self.has_ended() { "ended" } else { "running" },
+            "number": self.number,
             "complete": is_complete,
             "digest": self.digest.to_string(),
             "elapsed_ms": u64::try_from(self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()).as_millis()).unwrap_or(u64::MAX),

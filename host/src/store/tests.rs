@@ -296,6 +296,16 @@ async fn compare(a: &dyn Store, b: &dyn Store) {
     assert_eq!(a.read_raw(&c, 1, 9, 200_000).await.unwrap(), b.read_raw(&c, 1, 9, 200_000).await.unwrap());
 }
 
+/// Once the threads of the one that was dropped have ended.
+fn opened_again(dir: &std::path::Path) -> Arc<SledStore> {
+    loop {
+        match SledStore::open(dir) {
+            Err(StoreError::InUse(_)) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn both_stores_answer_alike_over_restarts() {
     for seed in 1..=3 {
@@ -309,7 +319,7 @@ async fn both_stores_answer_alike_over_restarts() {
             if at % 30 == 0 {
                 compare(&model, store.as_ref()).await;
                 drop(store);
-                store = SledStore::open(dir.path()).unwrap();
+                store = opened_again(dir.path());
                 compare(&model, store.as_ref()).await;
             }
         }

@@ -16,9 +16,9 @@ use crate::hooks::{CONFIG, shop};
 
 const MIB: u64 = 1 << 20;
 /// Units: MiB.
-const DISK: u64 = 256;
-/// What is left free each time, in MiB, and whether something may begin then: the mark is 64.
-const LEVELS: [(u64, bool); 6] = [(70, true), (62, false), (40, false), (20, false), (2, false), (0, false)];
+const DISK: u64 = 384;
+/// What is left free each time, in MiB, and whether something may begin then: the mark is 64, and the store grows meanwhile.
+const LEVELS: [(u64, bool); 6] = [(130, true), (62, false), (40, false), (20, false), (2, false), (0, false)];
 const SENDERS: usize = 3;
 
 const TABLE: &str = "[[row]]\nname = \"all\"\nwhen = { kind = [\"checkin\", \"post\"] }\nresponsible = \"shops\"\nwithin = \"1d\"\n[[row]]\nname = \"everything else\"\n";
@@ -118,6 +118,7 @@ async fn keep_sending(shop: Shop, sent: Arc<Mutex<Sent>>, is_over: Arc<AtomicBoo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "by `.ci/nightly full`: beside other work its levels are passed by what the host itself writes"]
 async fn a_full_disk_puts_everything_off_fails_nothing_and_heals_without_a_restart() {
     let volume = match Volume::mount() {
         Ok(volume) => volume,

@@ -21,6 +21,8 @@ use super::space::Space;
 const CACHE_BYTES: u64 = 128 << 20;
 /// In the data folder, while an open is tried.
 const REHEARSAL: &str = "store.rehearsal";
+/// Likewise: what lay in a store that was odd and had no head.
+const KEPT: &str = "store.odd";
 /// More is not listed in one refusal.
 const DAMAGE_TOLD: usize = 8;
 
@@ -42,7 +44,7 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
     match (odd, head) {
         (Some(why), Some(_)) => try_on_copy(dir, head, &why)?,
-        (Some(why), None) => warn!(why, "The store is odd, and without its `head` nobody can tell whether something is lost."),
+        (Some(why), None) => keep_as_it_was(dir, &why)?,
         (None, _) => {}
     }
     drop(lock);
@@ -112,6 +114,16 @@ pub(super) fn damaged(dir: &Path, what: &[String]) -> StoreError {
     ))
 }
 
+/// Without a head nothing tells what is lost, and sled throws away what it cannot read: what was there stays beside it, once.
+fn keep_as_it_was(dir: &Path, why: &str) -> Result<(), StoreError> {
+    let kept = dir.join(KEPT);
+    warn!(why, kept = %kept.display(), "The store is odd, and without its `head` nobody can tell whether something is lost; a copy of it is kept.");
+    if kept.exists() {
+        return Ok(());
+    }
+    copy_folder(&folder(dir), &kept).map_err(io("copy"))
+}
+
 /// The copy, gone on every way out: it takes as much room as the store.
 struct Rehearsal(PathBuf);
 
@@ -152,7 +164,10 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
     if !is_sound {
         return Err(damaged(dir, &damage));
     }
-    info!("The copy proved sound: nothing is lost.");
+    match head {
+        Some(_) => info!("The copy proved sound: nothing is lost that `head` knew of, which is all but the last second."),
+        None => warn!("The copy can be opened; without `head` nobody can tell whether something is lost."),
+    }
     Ok(())
 }
 
