@@ -91,8 +91,8 @@ enum Command {
         stays: bool,
         /// Put nothing in force yet: ask the build beside the one in force about so many items (5000), or for so long (10m), without effect;
         /// then tell in what they differ and what it costs. For analyzers and rules.
-        #[arg(long, value_name = "LENGTH", value_parser = shadow::Length::parse, conflicts_with = "stays")]
-        shadow: Option<shadow::Length>,
+        #[arg(long, value_name = "LENGTH", value_parser = shadow::length, conflicts_with = "stays")]
+        shadow: Option<crate::plugin::Length>,
         /// Put it in force after all where this holds of what was heard: 'faults==0 && agreement>=0.98 && p99_ratio<=1.5'.
         #[arg(long, value_name = "CONDITION", requires = "shadow")]
         promote_if: Option<shadow::Condition>,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use crate::config;
+use crate::plugin::Length;
 
 use super::call::Caller;
 use super::outcome::{Failure, aside, put};
@@ -25,27 +26,18 @@ const REASON_MAX: usize = 125;
 /// Between two words of how far it is. Units: looks.
 const PROGRESS: usize = 20;
 
-/// How long a shadow goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
-    Items(u64),
-    Seconds(u64),
+/// `5000` items, or `10m`.
+pub(super) fn length(text: &str) -> Result<Length, String> {
+    let wrong = || "write a number of items, like 5000, or a time, like 10m".to_owned();
+    let items = text.parse().ok().filter(|items| *items > 0).map(Length::Items);
+    let time = || config::duration(text).filter(|time| time.as_secs() > 0).map(Length::Time);
+    items.or_else(time).ok_or_else(wrong)
 }
 
-impl Length {
-    /// `5000` items, or `10m`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "write a number of items, like 5000, or a time, like 10m".to_owned();
-        let items = text.parse().ok().filter(|items| *items > 0).map(Self::Items);
-        let time = || config::duration(text).map(|time| time.as_secs()).filter(|seconds| *seconds > 0).map(Self::Seconds);
-        items.or_else(time).ok_or_else(wrong)
-    }
-
-    fn pair(self) -> (&'static str, Option<String>) {
-        match self {
-            Self::Items(n) => ("items", Some(n.to_string())),
-            Self::Seconds(n) => ("seconds", Some(n.to_string())),
-        }
+fn pair(length: Length) -> (&'static str, Option<String>) {
+    match length {
+        Length::Items(n) => ("items", Some(n.to_string())),
+        Length::Time(time) => ("seconds", Some(time.as_secs().to_string())),
     }
 }
 
@@ -68,7 +60,7 @@ pub(super) async fn run(file: &Path, is_json: bool, wish: Wish) -> Result<(), Fa
 
 async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Failure> {
     let path = one("plugins", &wish.name, "/shadow");
-    let begun = caller.thing("POST", &with_query(&path, [wish.length.pair()]), Some(wish.file.clone())).await?;
+    let begun = caller.thing("POST", &with_query(&path, [pair(wish.length)]), Some(wish.file.clone())).await?;
     aside("asked beside the build in force; Ctrl-C ends it and tells what was heard");
     let report = to_its_end(caller, &path, begun.get("number")).await?;
     let Some(condition) = &wish.promote_if else { return told(&wish.name, &report, is_json) };
@@ -157,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_length_is_a_number_of_items_or_a_time() {
-        assert_eq!(Length::parse("5000"), Ok(Length::Items(5000)));
-        assert_eq!(Length::parse("10m"), Ok(Length::Seconds(600)));
+        assert_eq!(length("5000"), Ok(Length::Items(5000)));
+        assert_eq!(length("10m"), Ok(Length::Time(Duration::from_secs(600))));
         for wrong in ["", "0", "0s", "10 m", "-1", "m", "10w"] {
-            assert!(Length::parse(wrong).is_err(), "{wrong}");
+            assert!(length(wrong).is_err(), "{wrong}");
         }
     }
 }

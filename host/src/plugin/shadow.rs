@@ -2,7 +2,7 @@
 //!
 //! The one in force is never held up: it answers first, and what the shadow has no room for is left out and counted.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -49,9 +49,8 @@ pub struct Shadow {
     before: Usage,
     length: Length,
     begun: Instant,
-    /// Until it ended.
+    /// Until it ended; none while it goes on.
     lasted: OnceLock<Duration>,
-    is_ended: AtomicBool,
     n_left_out: AtomicUsize,
     room: Arc<Semaphore>,
     told: Mutex<Told>,
@@ -181,7 +180,6 @@ impl Shadow {
             length,
             begun: now(),
             lasted: OnceLock::new(),
-            is_ended: AtomicBool::default(),
             n_left_out: AtomicUsize::default(),
             room: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             told: Mutex::default(),
@@ -190,11 +188,15 @@ impl Shadow {
 
     /// Nothing is asked any more.
     pub fn end(&self) {
-        self.is_ended.store(true, Ordering::Relaxed);
         _ = self.lasted.set(self.begun.elapsed());
         if let Some(new) = self.new.swap(None) {
             drop(self.used.set(new.usage()));
         }
+    }
+
+    /// Until it ended, or until now.
+    fn elapsed(&self) -> Duration {
+        self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed())
     }
 
     /// It went on for as long as it was to, beside the build that it began beside.
@@ -204,14 +206,14 @@ impl Shadow {
         }
         match self.length {
             Length::Items(n) => self.told().agreement.n_asked() >= n,
-            Length::Time(time) => self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()) >= time,
+            Length::Time(time) => self.elapsed() >= time,
         }
     }
 
     /// Whether it asks on; one whose build in force was replaced does not.
     pub fn has_ended(&self) -> bool {
         let is_over = matches!(self.length, Length::Time(time) if self.begun.elapsed() >= time);
-        is_over || self.is_ended.load(Ordering::Relaxed) || self.old.strong_count() == 0
+        is_over || self.lasted.get().is_some() || self.old.strong_count() == 0
     }
 
     /// A place for one more question about so many items, if there is one.
@@ -273,7 +275,7 @@ impl Shadow {
             "number": self.number,
             "complete": is_complete,
             "digest": self.digest.to_string(),
-            "elapsed_ms": u64::try_from(self.lasted.get().copied().unwrap_or_else(|| self.begun.elapsed()).as_millis()).unwrap_or(u64::MAX),
+            "elapsed_ms": u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX),
             "left_out": self.n_left_out.load(Ordering::Relaxed),
             "faults": faults,
             "p99_us": { "old": old_p99, "new": new_p99 },
