@@ -58,6 +58,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message, cure)
     }
 
+    /// A mistake of ours.
+    pub(super) fn broken() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", "the host stumbled over this request", "look at the host's log, and report it")
+    }
+
     pub(super) fn unauthorized(cure: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API needs a valid token", cure)
     }

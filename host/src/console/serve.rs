@@ -1,23 +1,33 @@
-//! Serves HTTP/1 with bounds on what a caller may hold: connections, the time to say what it wants, the time to end. A connection carries
-//! one request at a time, so their number bounds the requests under way, too.
+//! Serves HTTP/1 with bounds on what a caller may hold: connections, the time to say what it wants, the time to take its answer. A connection
+//! carries one request at a time, so their number bounds the requests under way, too.
 
+use std::convert::Infallible;
+use std::io::IoSlice;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
+
+use super::Refusal;
 
 /// Open at once. Callers beyond are told to come again.
 const CONNECTIONS_MAX: usize = 4096;
@@ -29,8 +39,8 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncont
 content-length: 27\r\nconnection: close\r\n\r\ntoo many callers; try again\n";
 /// For the head of a request, and for the next one on the same connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// However busy a connection is: a caller that never reads its answers must not keep it.
-const CONNECTION_MAX: Duration = Duration::from_secs(600);
+/// For a caller to take some more of its answer. However long that takes to make, nobody is cut off for it.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// Requests under way may end in this time when the host stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// After the machine refused to accept, mostly for want of file descriptors.
@@ -88,16 +98,72 @@ async fn tell_to_come_again(mut stream: TcpStream) {
     drop(tokio::time::timeout(TELLING_TIMEOUT, told).await);
 }
 
+/// A stream that tells whether its reader takes what is written.
+struct Felt {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+/// Of a stream.
+#[derive(Default)]
+struct Pulse {
+    /// Writes that wait, and have waited since that many others went through; 0 where none waits.
+    waiting: AtomicU64,
+    n_written: AtomicU64,
+}
+
+impl Felt {
+    fn note(&self, written: &Poll<std::io::Result<usize>>) {
+        let n_written = self.pulse.n_written.fetch_add(u64::from(written.is_ready()), Ordering::Relaxed);
+        self.pulse.waiting.store(if written.is_pending() { n_written + 1 } else { 0 }, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Felt {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Felt {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(&written);
+        written
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: &CancellationToken) {
     // Small answers must not wait for the caller's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "A connection stays with Nagle's algorithm.");
     }
+    let pulse = Arc::new(Pulse::default());
+    let felt = Felt { stream, pulse: Arc::clone(&pulse) };
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(answer_of(router, request).await) }
     });
-    let serving = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service);
+    let serving = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).serve_connection(TokioIo::new(felt), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -105,16 +171,34 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: &Cancel
             serving.as_mut().graceful_shutdown();
             serving.await
         }
-        () = tokio::time::sleep(CONNECTION_MAX) => {
-            // What is under way may end; a caller that takes nothing is cut off.
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(GRACE, serving.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) => return debug!("A connection was open too long and was cut off."),
-            }
-        }
+        () = stalled(&pulse) => return debug!("A caller did not take its answer and was cut off."),
     };
     if let Err(error) = ended {
         debug!(%error, "A connection ended badly.");
+    }
+}
+
+/// Returns when one write waited too long.
+async fn stalled(pulse: &Pulse) {
+    let mut before = 0;
+    loop {
+        let waiting = pulse.waiting.load(Ordering::Relaxed);
+        if waiting != 0 && waiting == before {
+            return;
+        }
+        before = waiting;
+        tokio::time::sleep(STALL_MAX).await;
+    }
+}
+
+/// A mistake of ours costs the request, and is answered.
+async fn answer_of(router: Router, request: Request<Incoming>) -> Response {
+    let called = format!("{} {}", request.method(), request.uri().path());
+    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+        Ok(Ok(answer)) => answer,
+        Err(_) => {
+            error!(called, "A request of the API panicked.");
+            Refusal::broken().into_response()
+        }
     }
 }
