@@ -105,6 +105,8 @@ pub enum Choice {
     Configured,
     /// This one.
     File(Found),
+    /// This one, without a way out.
+    Apart(Found),
 }
 
 /// Loads one section with a file of choice. `None` where there is no such section, or with the mistakes in the report.
@@ -185,7 +187,7 @@ impl<'a> Preparing<'a> {
     }
 
     fn file(&mut self, section: &Plugin) -> Option<Found> {
-        if let Choice::File(chosen) = &self.choice {
+        if let Choice::File(chosen) | Choice::Apart(chosen) = &self.choice {
             return Some(chosen.clone());
         }
         let configured = find(&section.plugin, &self.config.host.plugins)
@@ -217,7 +219,7 @@ impl<'a> Preparing<'a> {
         }
         let found = self.file(section)?;
         let what = match &self.choice {
-            Choice::File(file) => file.origin.clone(),
+            Choice::File(file) | Choice::Apart(file) => file.origin.clone(),
             Choice::InForce | Choice::Configured => format!("plugin `{}` ({})", section.plugin, found.origin),
         };
         let inspection = match inspect(&found.bytes) {
@@ -248,7 +250,7 @@ impl<'a> Preparing<'a> {
             name: section.name.clone(),
             bytes: found.bytes,
             config: section.config.to_string(),
-            door: self.doors().of_plugin(manifest, section),
+            door: if matches!(self.choice, Choice::Apart(_)) { None } else { self.doors().of_plugin(manifest, section) },
             limits,
         };
         match self.kit.engine.load(load).await {
@@ -266,7 +268,7 @@ impl<'a> Preparing<'a> {
             return false;
         }
         let mistakes = manifest.check_config(&section.config);
-        let file = if matches!(self.choice, Choice::File(_)) { "FILE" } else { &section.plugin };
+        let file = if matches!(self.choice, Choice::File(_) | Choice::Apart(_)) { "FILE" } else { &section.plugin };
         let lists = format!("`membrana plugin inspect {file}` lists its keys");
         for mistake in &mistakes {
             if !mistake.message.is_empty() {

@@ -175,13 +175,10 @@ impl House {
         let in_force = self.in_force.load_full();
         named(&in_force.config, name)?;
         let file = Found { bytes: Arc::from(&bytes[..]), origin: "the file given".to_owned() };
-        let (one, report) = prepare_one(&in_force.config, &in_force.kit, name, Choice::File(file)).await;
+        let (one, report) = prepare_one(&in_force.config, &in_force.kit, name, Choice::Apart(file)).await;
         let one = one.ok_or_else(|| refused(name, &report))?;
-        if matches!(one, One::Channel(_)) {
-            let cure = "swap it: a connector gets back its cursor and state with `membrana rollback`";
-            return Err(Refusal::conflict(format!("`{name}` is a channel, and a second connector beside it would act on its network"), cure));
-        }
-        if one.generation().manifest().wants.http.is_some() {
+        // A connector is asked about raw items alone, most of which it needs no network for.
+        if !matches!(one, One::Channel(_)) && one.generation().manifest().wants.http.is_some() {
             let cure = "swap it, with `membrana rollback` as the way back";
             return Err(Refusal::conflict(format!("the build for `{name}` calls out by http, which a shadow must not"), cure));
         }

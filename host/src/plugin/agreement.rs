@@ -1,13 +1,13 @@
 //! What one build said against what another says of the same: counted, and each way in which they differ with examples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Value as Json, json};
 
 use crate::model::{Annotation, Fault, Value};
 
-use super::RuleDecision;
+use super::{Change, RuleDecision};
 
 /// Ids told with a difference.
 const EXAMPLES: usize = 5;
@@ -17,8 +17,55 @@ const CHANGES: usize = 200;
 const NEAR: f64 = 1e-6;
 
 /// One answer, in words that can be compared.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Verdict(String);
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Verdict {
+    words: String,
+    /// What is beneath the words, where that is too long to be told: checksums by name.
+    parts: BTreeMap<String, u32>,
+}
+
+impl Verdict {
+    fn of(words: impl Into<String>) -> Self {
+        Self { words: words.into(), parts: BTreeMap::new() }
+    }
+
+    /// How two that differ are told: where the words are the same, by what is beneath them.
+    fn against(&self, now: &Self) -> (String, String) {
+        if self.words != now.words {
+            return (self.words.clone(), now.words.clone());
+        }
+        let names: BTreeSet<&String> = self.parts.keys().chain(now.parts.keys()).collect();
+        let others: BTreeSet<&str> =
+            names.into_iter().filter(|name| self.parts.get(*name) != now.parts.get(*name)).map(|name| name.trim_start_matches(NUMBERS)).collect();
+        (self.words.clone(), format!("the same, with another {}", others.into_iter().collect::<Vec<_>>().join(", ")))
+    }
+}
+
+/// What begins a part's name: the place of its change among those of one raw item.
+const NUMBERS: [char; 11] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '.'];
+
+/// How a connector understands a raw item: what kinds of things it tells, and beneath them every field.
+pub(super) fn understood(changes: &[Change]) -> Verdict {
+    let (mut words, mut parts) = (Vec::with_capacity(changes.len()), BTreeMap::new());
+    for (n, change) in changes.iter().enumerate() {
+        let (word, fields) = match change {
+            Change::Upsert(interaction) => (interaction.kind.clone(), serde_json::to_value(interaction).unwrap_or_default()),
+            Change::Raw(native, body) => ("a raw item".to_owned(), json!({ "native": native, "body": body })),
+            Change::Gone(native) => ("gone".to_owned(), json!({ "native": native })),
+            Change::Unreadable { native, .. } => ("unreadable".to_owned(), json!({ "native": native })),
+            Change::Note { kind, json: body } => (format!("note {kind}"), json!({ "body": body })),
+        };
+        words.push(word);
+        let fields = fields.as_object().into_iter().flatten();
+        parts.extend(fields.map(|(name, value)| (format!("{n}.{name}"), crc32fast::hash(value.to_string().as_bytes()))));
+    }
+    Verdict { words: if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }, parts }
+}
+
+/// What a connector says of a raw item that it will never understand.
+pub(super) fn not_understood(fault: &Fault) -> Verdict {
+    Verdict::of(format!("not understood: {fault}"))
+}
 
 /// What a rule decides: the row, who is responsible, and whether a reply waits for a person. Texts are not compared, for a person may have
 /// written another one.
@@ -52,14 +99,14 @@ fn asked(kind: &str, team: Option<&Json>, is_sent: Option<bool>) -> Option<Strin
 fn with_row(row: Option<&str>, mut words: Vec<String>) -> Verdict {
     words.sort_unstable();
     words.insert(0, row.unwrap_or("no row").to_owned());
-    Verdict(words.join(", "))
+    Verdict::of(words.join(", "))
 }
 
 /// What an analyzer says, whatever the order and however sure it is.
 pub fn annotations(said: &[Annotation]) -> Verdict {
     let mut words: Vec<String> = said.iter().map(|one| format!("{} {}", one.key, word(&one.value))).collect();
     words.sort_unstable();
-    Verdict(if words.is_empty() { "nothing".to_owned() } else { words.join(", ") })
+    Verdict::of(if words.is_empty() { "nothing".to_owned() } else { words.join(", ") })
 }
 
 fn word(value: &Value) -> String {
@@ -96,7 +143,7 @@ pub struct Agreement {
     n_new: usize,
     n_different: usize,
     n_failed: usize,
-    changes: BTreeMap<(Verdict, Verdict), Seen>,
+    changes: BTreeMap<(String, String), Seen>,
     failures: BTreeMap<String, Seen>,
 }
 
@@ -113,11 +160,11 @@ impl Agreement {
             Some(then) if then == now => self.n_same += 1,
             Some(then) => {
                 self.n_different += 1;
-                let change = (then, now);
+                let change = then.against(&now);
                 if self.changes.len() < CHANGES || self.changes.contains_key(&change) {
                     self.changes.entry(change).or_default().note(id);
                 } else {
-                    let other = || Verdict("another".to_owned());
+                    let other = || "another".to_owned();
                     self.changes.entry((other(), other())).or_default().note(id);
                 }
             }
@@ -145,7 +192,8 @@ impl Agreement {
     pub fn json(&self) -> Json {
         let mut changes: Vec<_> = self.changes.iter().collect();
         changes.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.times));
-        let change = |((then, now), seen): (&(Verdict, Verdict), &Seen)| json!({ "then": then.0, "now": now.0, "times": seen.times, "examples": seen.examples });
+        let change =
+            |((then, now), seen): (&(String, String), &Seen)| json!({ "then": then, "now": now, "times": seen.times, "examples": seen.examples });
         let failure = |(fault, seen): (&String, &Seen)| json!({ "fault": fault, "times": seen.times, "examples": seen.examples });
         json!({
             "asked": self.n_asked(),
@@ -201,7 +249,7 @@ mod tests {
 
     #[test]
     fn differences_are_counted_with_examples_and_the_most_frequent_comes_first() {
-        let verdict = |text: &str| Verdict(text.to_owned());
+        let verdict = |text: &str| Verdict::of(text);
         let mut agreement = Agreement::default();
         agreement.note("1", Some(verdict("a")), verdict("a"));
         agreement.note("2", None, verdict("a"));
@@ -218,6 +266,22 @@ mod tests {
         assert_eq!(told["changes"][0]["examples"].as_array().map(Vec::len), Some(EXAMPLES));
         assert_eq!(told["failures"][0]["examples"], json!(["14"]));
         assert_eq!(agreement.to_string(), "14 asked: 1 the same, 11 different, 1 of which nothing was said then, 1 failed");
+    }
+
+    #[test]
+    fn what_a_connector_understands_is_compared_to_the_last_field() {
+        let said = |text: &str| Change::Upsert(Box::new(crate::testing::said("1", text)));
+        let mut agreement = Agreement::default();
+        agreement.note("1", Some(understood(&[said("a")])), understood(&[said("a")]));
+        agreement.note("2", Some(understood(&[said("a")])), understood(&[said("b")]));
+        agreement.note("3", Some(understood(&[said("a")])), understood(&[]));
+        let told = agreement.json();
+        assert_eq!((told["same"].as_u64(), told["different"].as_u64()), (Some(1), Some(2)));
+        let words = |n: usize| (told["changes"][n]["then"].as_str().unwrap().to_owned(), told["changes"][n]["now"].as_str().unwrap().to_owned());
+        let mut all = [words(0), words(1)];
+        all.sort();
+        let pair = |then: &str, now: &str| (then.to_owned(), now.to_owned());
+        assert_eq!(all, [pair("post", "nothing"), pair("post", "the same, with another text")]);
     }
 
     #[test]

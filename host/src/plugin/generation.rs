@@ -10,14 +10,14 @@ use wasmtime::Store;
 use crate::egress::{Door, StreamRequest};
 use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 
-use super::agreement::{annotations, decided};
+use super::agreement::{Verdict, annotations, decided, not_understood, understood};
 use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
 use super::meter::{Meter, Usage};
 use super::pool::{Connector, Exports, Pool, now, transient};
-use super::shadow::{Batch, Question, Shadow};
+use super::shadow::{self, Batch, Question, Shadow};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
 use super::{Manifest, PluginError, PluginState};
 
@@ -104,6 +104,16 @@ struct Row {
     /// As the last one left it.
     state: PluginState,
     called: Vec<Called<Vec<Change>>>,
+}
+
+impl Called<Vec<Change>> {
+    /// What can be compared; none where the item must come again.
+    fn verdict(&self) -> Option<Verdict> {
+        match &self.result {
+            Ok(changes) => Some(understood(changes)),
+            Err(fault) => fault.is_final().then(|| not_understood(fault)),
+        }
+    }
 }
 
 impl Row {
@@ -291,6 +301,19 @@ impl Generation {
         raws: Arc<Vec<RawItem>>,
         is_late: impl Fn() -> bool + Send + 'static,
     ) -> Vec<Called<Vec<Change>>> {
+        let n_items = raws.iter().filter(|raw| raw.origin.is_for_plugin()).count();
+        let Some((shadow, place)) = self.shadowed(n_items) else { return self.read(state, raws, is_late).await };
+        let (begun, before) = (now(), state.clone());
+        let called = self.read(state, Arc::clone(&raws), is_late).await;
+        let verdicts: Vec<_> = called.iter().map_while(Called::verdict).collect();
+        if !verdicts.is_empty() {
+            let row = shadow::Row { state: before, raws, n_items: verdicts.len() };
+            shadow.ask(place, Question::Raws(row), verdicts, begun.elapsed());
+        }
+        called
+    }
+
+    async fn read(&self, state: PluginState, raws: Arc<Vec<RawItem>>, is_late: impl Fn() -> bool + Send + 'static) -> Vec<Called<Vec<Change>>> {
         let mut row = Row { state, called: Vec::new() };
         let (engine, pool, meter) = match &self.backing {
             Backing::Wasm(engine, pool) => (engine, Arc::clone(pool), Arc::clone(&self.meter)),

@@ -10,13 +10,14 @@ use arc_swap::ArcSwapOption;
 use serde_json::{Value as Json, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::model::{Annotation, Attachment, Digest, Fault, InteractionId, Timestamp};
+use crate::model::{Annotation, Attachment, Digest, Fault, InteractionId, RawItem, Timestamp};
 
-use super::agreement::{Agreement, Verdict, annotations, decided};
+use super::agreement::{Agreement, Verdict, annotations, decided, not_understood, understood};
 use super::generation::Generation;
 use super::meter::Usage;
 use super::pool::now;
 use super::shapes::{AnalyzeBatch, AnalyzeItem, RuleEvent};
+use super::state::PluginState;
 
 /// Questions under way; each holds a copy of what it is about.
 const QUESTIONS_MAX: usize = 4;
@@ -68,6 +69,35 @@ struct Told {
 pub(super) enum Question {
     Analysis(Batch),
     Decision(Vec<RuleEvent>),
+    Raws(Row),
+}
+
+/// Raw items that were understood one after the other.
+#[derive(Clone)]
+pub(super) struct Row {
+    /// Before the first of them.
+    pub(super) state: PluginState,
+    /// Those that are for the connector count.
+    pub(super) raws: Arc<Vec<RawItem>>,
+    /// So many of them, from the first on.
+    pub(super) n_items: usize,
+}
+
+impl Row {
+    fn items(&self) -> impl Iterator<Item = &RawItem> {
+        self.raws.iter().filter(|raw| raw.origin.is_for_plugin()).take(self.n_items)
+    }
+
+    async fn ask(&self, generation: &Generation) -> Result<Vec<Verdict>, Fault> {
+        let mut called = generation.receive(self.state.clone(), Arc::clone(&self.raws), || false).await;
+        called.truncate(self.n_items);
+        let said = called.into_iter().map(|called| match called.result {
+            Ok(changes) => Ok(understood(&changes)),
+            Err(fault) if fault.is_final() => Ok(not_understood(&fault)),
+            Err(fault) => Err(fault),
+        });
+        said.collect()
+    }
 }
 
 /// A batch of its own.
@@ -129,19 +159,33 @@ impl Question {
         match self {
             Self::Analysis(batch) => batch.items.len(),
             Self::Decision(events) => events.len(),
+            Self::Raws(row) => row.n_items,
         }
     }
 
-    /// The same about one thing each, with its interaction.
-    fn singly(&self) -> Vec<(String, Self)> {
+    /// What each thing is called: an interaction's id, or the place of a raw item.
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Analysis(batch) => batch.items.iter().map(|item| item.id.map(|id| id.to_string()).unwrap_or_default()).collect(),
+            Self::Decision(events) => {
+                let id = |event: &RuleEvent| event.interaction.as_ref().map(|about| about.id.clone()).unwrap_or_default();
+                events.iter().map(id).collect()
+            }
+            Self::Raws(row) => row.items().map(|raw| format!("raw {}", raw.seq)).collect(),
+        }
+    }
+
+    /// The same about one thing each.
+    fn singly(&self) -> Vec<Self> {
         match self {
             Self::Analysis(Batch { channel, kind, items }) => {
                 let alone = |item: &Item| Batch { channel: channel.clone(), kind: kind.clone(), items: vec![item.clone()] };
-                items.iter().map(|item| (item.id.map(|id| id.to_string()).unwrap_or_default(), Self::Analysis(alone(item)))).collect()
+                items.iter().map(|item| Self::Analysis(alone(item))).collect()
             }
-            Self::Decision(events) => {
-                let id = |event: &RuleEvent| event.interaction.as_ref().map(|about| about.id.clone()).unwrap_or_default();
-                events.iter().map(|event| (id(event), Self::Decision(vec![event.clone()]))).collect()
+            Self::Decision(events) => events.iter().map(|event| Self::Decision(vec![event.clone()])).collect(),
+            Self::Raws(row) => {
+                let alone = |raw: &RawItem| Row { state: row.state.clone(), raws: Arc::new(vec![raw.clone()]), n_items: 1 };
+                row.items().map(|raw| Self::Raws(alone(raw))).collect()
             }
         }
     }
@@ -161,6 +205,10 @@ impl Question {
             Self::Decision(events) => {
                 drop(turn);
                 generation.decide(events.clone()).await.map(|decisions| decisions.iter().map(decided).collect())
+            }
+            Self::Raws(row) => {
+                drop(turn);
+                row.ask(generation).await
             }
         };
         (answer, begun.elapsed())
@@ -238,17 +286,17 @@ impl Shadow {
     async fn compare(&self, question: &Question, then: Vec<Verdict>, took: Duration) {
         let Some(new) = self.new.load_full() else { return };
         let (answer, elapsed) = question.ask(&new).await;
-        let alone = question.singly();
+        let names = question.names();
         if let Ok(now) = answer {
             let mut told = self.told();
             told.times(took, elapsed, question.len());
-            alone.iter().zip(then.into_iter().zip(now)).for_each(|((id, _), (then, now))| told.agreement.note(id, Some(then), now));
+            names.iter().zip(then.into_iter().zip(now)).for_each(|(name, (then, now))| told.agreement.note(name, Some(then), now));
         } else {
             // One by one, so that one bad item stands alone.
-            for ((id, question), then) in alone.iter().zip(then) {
+            for ((name, question), then) in names.iter().zip(question.singly()).zip(then) {
                 match question.ask(&new).await.0 {
-                    Ok(now) => now.into_iter().for_each(|now| self.told().agreement.note(id, Some(then.clone()), now)),
-                    Err(fault) => self.told().agreement.failed(id, &fault),
+                    Ok(now) => now.into_iter().for_each(|now| self.told().agreement.note(name, Some(then.clone()), now)),
+                    Err(fault) => self.told().agreement.failed(name, &fault),
                 }
             }
         }
@@ -320,4 +368,46 @@ fn p99(times: &[f64]) -> f64 {
 
 fn ratio(new: f64, old: f64) -> Option<f64> {
     (old > 0.0).then(|| (new / old * 1000.0).round() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RawOrigin;
+    use crate::testing::{Scripted, detail, said, upsert};
+
+    fn raw(seq: u64, body: &str) -> RawItem {
+        RawItem { seq, received: Timestamp(1), origin: RawOrigin::Frame, body: body.as_bytes().to_vec() }
+    }
+
+    fn connector(other: &'static str) -> Arc<Generation> {
+        let understand = move |raw: RawItem| match String::from_utf8_lossy(&raw.body).as_ref() {
+            "refused" => Err(Fault::Permanent(detail("odd"))),
+            "other" => Ok((vec![upsert(said("1", other))], Vec::new())),
+            same => Ok((vec![upsert(said("1", same))], Vec::new())),
+        };
+        Scripted::default().receive(understand).generation("shop", "connector")
+    }
+
+    #[tokio::test]
+    async fn a_connector_s_shadow_is_asked_about_the_same_raw_items_and_changes_nothing() {
+        // given
+        let (old, new) = (connector("this"), connector("that"));
+        let shadow = Shadow::new(new, &old, Length::Items(4));
+        old.cast(Arc::clone(&shadow));
+
+        // when
+        let raws = Arc::new(vec![raw(7, "same"), raw(8, "other"), raw(9, "refused"), raw(10, "same")]);
+        let called = old.receive(PluginState::default(), raws, || false).await;
+
+        // then
+        assert_eq!(called.len(), 4);
+        while !shadow.has_ended() {
+            tokio::task::yield_now().await;
+        }
+        let told = shadow.json();
+        assert_eq!((&told["asked"], &told["same"], &told["different"], &told["failed"]), (&json!(4), &json!(3), &json!(1), &json!(0)), "{told}");
+        assert_eq!((&told["changes"][0]["now"], &told["changes"][0]["examples"]), (&json!("the same, with another text"), &json!(["raw 8"])));
+        assert_eq!(told["complete"], json!(true));
+    }
 }

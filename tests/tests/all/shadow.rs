@@ -1,17 +1,20 @@
 //! `membrana swap NAME FILE --shadow`: a build beside the one in force, what it would have said, and whether it is promoted.
 
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use membrana_world::{Dress, call};
 use serde_json::Value as Json;
 
 use crate::harness::{Host, text};
-use crate::hooks::{TABLE, shop};
+use crate::hooks::{CONFIG, TABLE, shop};
 use crate::swaps::{built, post, with_analyzer};
 
 /// Runs a shadow over as many items as it wants, while they come in from `first` on.
 async fn shadowed(host: &Host, first: u32, arguments: &[&str]) -> Output {
-    let mut command = host.command(&[&["swap", "mood"], arguments].concat());
+    while_posting(host, first, host.command(&[&["swap", "mood"], arguments].concat())).await
+}
+
+async fn while_posting(host: &Host, first: u32, mut command: Command) -> Output {
     let shadow = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let waiting = tokio::task::spawn_blocking(move || shadow.wait_with_output().unwrap());
     let mut n = first;
@@ -70,6 +73,24 @@ async fn a_shadow_has_no_effect_tells_every_difference_and_is_promoted_where_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connector_s_shadow_reads_what_is_pushed_and_neither_stores_nor_calls() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    // The bundled one in a file of its own: another file, the same mind.
+    let shadow = host.command(&["swap", "shop", "touchpoint", "--shadow", "20", "--json"]);
+    let report = while_posting(&host, 0, shadow).await;
+    let said = String::from_utf8_lossy(&report.stderr).into_owned();
+    let report: Json = serde_json::from_slice(&report.stdout).unwrap_or_else(|_| panic!("{said}"));
+    assert!(report["asked"].as_u64().unwrap() >= 20 && report["agreement"] == 1.0 && report["faults"] == 0, "{report}");
+    let all = host.list(&["interaction", "list"]);
+    let mut ids: Vec<&str> = all.iter().map(|one| text(one, "/native/id")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all.len(), "each is stored once");
+    assert!(host.list(&["dead", "list"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_is_ended_and_refused_in_words() {
     let (well, better) = (built("hostile", "well"), built("hostile", "better"));
     let mut host = Host::new(&with_analyzer(&well), TABLE);
@@ -77,7 +98,6 @@ async fn a_shadow_is_ended_and_refused_in_words() {
     let better = better.to_str().unwrap();
     let cases = [
         (vec!["swap", "shop", better, "--shadow", "5"], 1, "is of kind analyzer"),
-        (vec!["swap", "shop", "touchpoint", "--shadow", "5"], 1, "is a channel"),
         (vec!["swap", "nobody", better, "--shadow", "5"], 1, "there are: shop, mood, impact"),
         (vec!["swap", "mood", better, "--shadow", "soon"], 2, "a number of items, like 5000"),
         (vec!["swap", "mood", better, "--promote-if", "faults==0"], 2, "--shadow"),
