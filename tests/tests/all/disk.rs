@@ -1,5 +1,8 @@
 //! Disks that are full, that fail, that lose power: what was acknowledged is there afterwards, and the host says what is the matter.
 
+#[path = "disk/faulty.rs"]
+mod faulty;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -22,6 +22,8 @@ pub(crate) struct Host {
     process: Option<Child>,
     /// Its time stands still but for [`Host::advance`].
     is_simulated: bool,
+    /// Set in its environment, and in no command's beside it.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Drop for Host {
@@ -35,7 +37,7 @@ impl Host {
     pub(crate) fn new(config: &str, table: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let host = Self { dir, address, process: None, is_simulated: false };
+        let host = Self { dir, address, process: None, is_simulated: false, environment: Vec::new() };
         host.write("impact.toml", table);
         host.configure(config);
         host
@@ -75,7 +77,18 @@ impl Host {
         if self.is_simulated {
             command.env("MEMBRANA_TEST_CLOCK", "1").stdin(Stdio::piped());
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// From the next start on its environment has this.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl std::fmt::Display) {
+        self.environment.push((name, value.to_string()));
+    }
+
+    /// From the next start on its environment has nothing that was set.
+    pub(crate) fn unset(&mut self) {
+        self.environment.clear();
     }
 
     /// From the next start on its time stands still but for [`Host::advance`].
@@ -99,6 +112,18 @@ impl Host {
         let address = self.address;
         let is_ready = async || membrana_world::call(address, "GET", "/readyz", &[], b"").await.is_ok_and(|answer| answer.status == 200);
         assert!(eventually(is_ready).await, "the host does not start:\n{}", self.log());
+    }
+
+    /// Waits until a host that was spawned answers, or has ended by itself; says whether it answers.
+    pub(crate) async fn is_ready_or_ends(&mut self) -> bool {
+        let (address, process) = (self.address, self.process.as_mut().unwrap());
+        let mut is_ready = false;
+        let settled = eventually(async || {
+            is_ready = membrana_world::call(address, "GET", "/healthz", &[], b"").await.is_ok();
+            is_ready || process.try_wait().unwrap().is_some()
+        });
+        assert!(settled.await, "the host neither answers nor ends:\n{}", self.log());
+        is_ready
     }
 
     fn log_path(&self) -> PathBuf {
