@@ -220,6 +220,7 @@ impl App {
         let mut app = Self { house, servers: JoinSet::new(), stop: CancellationToken::new(), addresses };
         app.serve(listeners);
         app.keep_house();
+        app.keep_denials();
         Ok(app)
     }
 
@@ -262,6 +263,21 @@ impl App {
         }
     }
 
+    fn keep_denials(&mut self) {
+        let (desk, stop) = (Arc::clone(&self.house.desk), self.stop.clone());
+        let work = async move {
+            let mut denials = console::Denials::default();
+            while !stop.is_cancelled() {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(console::DENIALS_PAUSE) => {}
+                }
+                denials.keep(&desk).await;
+            }
+        };
+        self.servers.spawn(work);
+    }
+
     fn keep_house(&mut self) {
         let (house, stop) = (Arc::downgrade(&self.house), self.stop.clone());
         let work = async move {
@@ -294,6 +310,7 @@ impl House {
                 poll: Some(poll_by(Arc::clone(&intakes))),
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
+                backups: console::Backups::of(&config.host.data),
                 redriving: tokio::sync::Mutex::default(),
                 swaps: Some(Box::new(swap::Swapper(Weak::clone(house)))),
                 tokens: ArcSwap::from_pointee(tokens_of(&config)),

@@ -3,6 +3,7 @@
 //! Commands that look at a store, or order something, are calls of the API: by HTTP where a host holds the store, else in process.
 
 mod backtest;
+mod backup;
 #[cfg(feature = "bench")]
 mod bench;
 mod call;
@@ -90,7 +91,7 @@ enum Command {
         #[arg(long)]
         stays: bool,
         /// Put nothing in force yet: ask the build beside the one in force about so many items (5000), or for so long (10m), without effect;
-        /// then tell in what they differ and what it costs. For analyzers and rules.
+        /// then tell in what they differ and what it costs. A connector is asked about what webhooks and streams bring, and has no way out.
         #[arg(long, value_name = "LENGTH", value_parser = shadow::length, conflicts_with = "stays")]
         shadow: Option<crate::plugin::Length>,
         /// Put it in force after all where this holds of what was heard: 'faults==0 && agreement>=0.98 && p99_ratio<=1.5'.
@@ -147,6 +148,18 @@ enum Command {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
+    /// Copy all that is kept into a new folder, beside a running host or without one. The copy is read whole once before it is called a backup.
+    /// It holds the company's tokens and what people said: keep it as you keep the data folder.
+    Backup {
+        /// Not there yet; on another disk if there is one.
+        folder: PathBuf,
+    },
+    /// Put a backup in the place of the data folder, which is kept aside. No host may run. Replies that may have gone out since the backup are
+    /// looked up or wait for a person, and so do automatic replies to what was said before.
+    Restore {
+        /// A folder that `membrana backup` wrote; it stays as it is.
+        folder: PathBuf,
+    },
     /// Read the whole store once and name what is damaged.
     Verify,
     /// The host's own: compile the component on the input, within these bounds.
@@ -157,7 +170,7 @@ enum Command {
         /// Of processor time.
         cpu_s: u64,
     },
-    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, neighbour, channels, start.
+    /// Measure speed as ratios to a baseline of the same run: boundary, pipeline, webhook, swap, neighbour, channels, restart, start.
     #[cfg(feature = "bench")]
     Bench {
         /// One of them; without it all.
@@ -437,6 +450,8 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
             let bytes = bytes::Bytes::from_owner(things::build(&build)?);
             shadow::run(&file, is_json, shadow::Wish { name, file: bytes, length, promote_if, reason }).await
         }
+        Command::Backup { folder } => backup::make(&file, is_json, &folder).await,
+        Command::Restore { folder } => backup::restore(&file, is_json, &folder, clock).await,
         Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
         Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit).await,

@@ -5,7 +5,9 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod builds;
+mod denials;
 mod files;
 mod guesses;
 mod hooks;
@@ -49,6 +51,8 @@ pub struct Desk {
     pub builds: Builds,
     /// Keeps what is ordered, and who was not let in.
     pub audit: Arc<Audit>,
+    /// Makes copies of all that is kept.
+    pub backups: Backups,
     /// Held by whoever drives dead letters again: two at once would drive each twice.
     pub redriving: tokio::sync::Mutex<()>,
     /// Puts others in force; `None` where no host runs.
@@ -75,7 +79,9 @@ pub enum Polled {
 
 pub use audit::Audit;
 pub use auth::Token;
+pub use backup::Backups;
 pub use builds::{Ordered, Swaps};
+pub use denials::{DENIALS_PAUSE, Denials};
 pub use guesses::Guesses;
 pub use orders::{Redriven, redrive_all};
 
@@ -166,6 +172,7 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/plugins/{name}/history", get(builds::history))
         .route("/api/v1/plugins/{name}/rerun", get(rerun::progress).post(rerun::begin).delete(rerun::stop))
         .route("/api/v1/verify", post(read::verify))
+        .route("/api/v1/backup", get(backup::progress).post(backup::make))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), audit::keep))

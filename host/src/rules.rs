@@ -151,6 +151,7 @@ impl Rules {
                 actions: &one.actions,
                 tasks: &one.tasks,
                 teams: &self.teams,
+                restored: self.journal.store.restored(),
                 now,
             };
             apply(&subject, verdicts, commit);

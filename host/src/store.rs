@@ -11,7 +11,10 @@ mod tests;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -127,6 +130,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads everything once and names what is damaged.
     async fn verify(&self) -> Result<Verified, StoreError>;
+
+    /// Writes what is stored into this folder, beside commits that go on: each channel as it is at one moment. The folder is a data folder
+    /// then, and was opened and read whole once. Errors: [`StoreError::Damaged`], of the store or of the copy; [`StoreError::Full`] where the
+    /// copy would take the room that the host works with.
+    async fn backup(&self, into: &Path, progress: Arc<Progress>) -> Result<Verified, StoreError>;
+
+    /// When it was put in place from a backup, if it was: what the networks sent until then may have been answered by what is lost.
+    fn restored(&self) -> Option<Timestamp>;
 
     /// Returns when everything that a reader could see before the call is durable: what leaves the host waits for it.
     async fn settle(&self) -> Result<(), StoreError>;
@@ -457,6 +468,43 @@ pub struct Verified {
     pub n_records: u64,
     /// What is damaged or missing, each with channel and range, in words.
     pub damage: Vec<String>,
+}
+
+/// How far a long work came.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Records done.
+    pub done: AtomicU64,
+    /// Records there were at the beginning.
+    pub of: AtomicU64,
+}
+
+/// Copies a folder, over file systems too. It blocks.
+pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(into)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        let target = into.join(file.file_name());
+        if file.file_type()?.is_dir() {
+            copy_folder(&file.path(), &target)?;
+        } else {
+            fs::copy(file.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and all that lies in it durable. It blocks.
+pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        if file.file_type()?.is_dir() {
+            sync_folder(&file.path())?;
+        } else {
+            File::open(file.path())?.sync_all()?;
+        }
+    }
+    File::open(folder)?.sync_all()
 }
 
 /// What can go wrong with the store.

@@ -8,6 +8,8 @@
 mod admin;
 #[path = "all/backtest.rs"]
 mod backtest;
+#[path = "all/backup.rs"]
+mod backup;
 #[path = "all/bad_input.rs"]
 mod bad_input;
 #[path = "all/bench.rs"]

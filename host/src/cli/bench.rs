@@ -13,6 +13,8 @@
 //! | channels | channels.cpu | what one item of each connector costs, against the cheapest |
 //! | start | start.warm | ten plugins from the cache against compiling them |
 //! | | start.memory | memory of a plugin that is loaded and idle |
+//! | restart | restart.100k | until the store answers after a kill, disk and memory an interaction, at 100,000 stored |
+//! | | restart.5m | the same at 5 million: half an hour, and some 20 GB of disk; run by its own name alone |
 //!
 //! Each part runs in a process of its own, so that one that fails costs no other's figures and leaves it no memory. A bar that
 //! begins with `ratio` decides the exit code; the others are the plan's absolute bars, good for a quiet machine of two cores.
@@ -27,6 +29,7 @@ mod million;
 mod native;
 mod neighbour;
 mod pipeline;
+mod restart;
 mod start;
 mod swap;
 mod webhook;
@@ -42,7 +45,7 @@ use super::show;
 use figure::Figure;
 
 /// What the command line takes: benches, their parts, and what `start` calls itself by.
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 24] = [
     "boundary",
     "pipeline",
     "webhook",
@@ -61,11 +64,16 @@ pub(super) const NAMES: [&str; 19] = [
     "pipeline.rate",
     "pipeline.million",
     "pipeline.singles",
+    "restart",
+    "restart.100k",
+    "restart.5m",
     start::FILL,
+    "restart.100k.fill",
+    "restart.5m.fill",
 ];
 
 /// What can be measured: a bench and its parts, quickest first.
-const PARTS: [(&str, &str); 11] = [
+const PARTS: [(&str, &str); 12] = [
     ("start", "start.memory"),
     ("start", "start.warm"),
     ("boundary", "boundary.analyzer"),
@@ -74,10 +82,14 @@ const PARTS: [(&str, &str); 11] = [
     ("swap", "swap.calls"),
     ("neighbour", "neighbour.calls"),
     ("channels", "channels.cpu"),
+    ("restart", "restart.100k"),
     ("pipeline", "pipeline.rate"),
     ("pipeline", "pipeline.million"),
     ("pipeline", "pipeline.singles"),
 ];
+
+/// A part that is measured by its own name alone.
+const LONG: &str = "restart.5m";
 
 /// Measures one bench, one part, or all. `dir` is where stores are laid: it should be on a disk.
 pub(super) async fn run(name: Option<&str>, dir: &Path, is_json: bool) -> Result<(), Failure> {
@@ -85,6 +97,9 @@ pub(super) async fn run(name: Option<&str>, dir: &Path, is_json: bool) -> Result
     warn_of_memory(dir);
     let (figures, broken) = match (wanted.as_slice(), name) {
         ([], Some(start::FILL)) => return start::fill(dir).await,
+        ([], Some(name)) if name == restart::FEW.fill => return restart::fill(&restart::FEW, dir).await,
+        ([], Some(name)) if name == restart::MANY.fill => return restart::fill(&restart::MANY, dir).await,
+        ([], Some(LONG)) => (here(LONG, dir).await?.iter().map(Figure::json).collect(), Vec::new()),
         ([], _) => return Err(unknown(name.unwrap_or_default())),
         ([part], _) => (here(part, dir).await?.iter().map(Figure::json).collect(), Vec::new()),
         (parts, _) => apart(parts, dir),
@@ -100,7 +115,7 @@ fn unknown(name: &str) -> Failure {
     let parts: Vec<&str> = PARTS.iter().map(|(_, part)| *part).collect();
     Failure::failed(
         format!("there is no bench `{name}`"),
-        format!("benches: boundary, pipeline, webhook, swap, neighbour, channels, start; parts: {}", parts.join(", ")),
+        format!("benches: boundary, pipeline, webhook, swap, neighbour, channels, restart, start; parts: {}, {LONG}", parts.join(", ")),
     )
 }
 
@@ -118,6 +133,8 @@ async fn here(part: &str, dir: &Path) -> Result<Vec<Figure>, Failure> {
             "neighbour.calls" => neighbour::measure().await,
             "channels.cpu" => channels::measure(dir).await,
             "start.memory" => start::memory(dir).await,
+            "restart.100k" => restart::measure(&restart::FEW, dir).await,
+            LONG => restart::measure(&restart::MANY, dir).await,
             _ => start::warm(dir).await,
         }
     };

@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Secret, Severity};
-use crate::console::{Audit, Desk, Guesses, api};
+use crate::console::{Audit, Backups, Desk, Guesses, api};
 use crate::plugin::Builds;
 use crate::stage::Journal;
 use crate::store::{SledStore, Store, StoreError};
@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A build is compiled, and a channel's turns end, before this answer begins.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
-/// The whole store is read, or every dead letter driven again, before this answer begins.
+/// The whole store is read or copied, or every dead letter driven again, before this answer begins.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Who answers calls.
@@ -92,6 +92,7 @@ impl Caller {
                 poll: None,
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
+                backups: Backups::of(&config.host.data),
                 redriving: tokio::sync::Mutex::default(),
                 swaps: None,
                 tokens: ArcSwap::default(),
@@ -211,7 +212,7 @@ impl Lines {
 }
 
 /// Where the store is and how the host is called. Other mistakes are the host's business: they are mentioned, no more.
-fn what_is_needed(file: &Path) -> Result<Config, Failure> {
+pub(super) fn what_is_needed(file: &Path) -> Result<Config, Failure> {
     let (config, mut report) = config::read_what_is_there(file, process_env().as_ref());
     let Some(config) = config.filter(|config| config.host.is_sound) else { return Err(Failure::Config(report)) };
     let mut folder = Report::default();
@@ -247,7 +248,7 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
         Failure::failed(format!("the host on {address} does not answer: {error}"), cure)
     };
     let patience = match request.uri().path().rsplit('/').next() {
-        Some("verify" | "redrive") => VERIFY_TIMEOUT,
+        Some("verify" | "redrive" | "backup") => VERIFY_TIMEOUT,
         Some("swap" | "rollback") => SWAP_TIMEOUT,
         _ => HEAD_TIMEOUT,
     };

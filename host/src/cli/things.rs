@@ -107,7 +107,10 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
                     Err(if is_audit_alone {
                         Failure::failed("the audit log is not as it was written", "compare it with a copy; the store itself is sound")
                     } else {
-                        Failure::failed("the store is damaged", "stop the host, keep a copy of the data folder, and restore the last backup")
+                        Failure::failed(
+                            "the store is damaged",
+                            "stop the host, and put the last backup in its place: `membrana restore BACKUP`; what is there is kept aside",
+                        )
                     })
                 }
                 _ => Ok(()),

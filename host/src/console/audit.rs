@@ -1,6 +1,7 @@
-//! Every order that is given over the API, and every caller who was not let in: a line each in `audit.log` of the data folder, durable
-//! before the order is carried out. A line is a digest and the JSON that it is of; the JSON names the digest of the line before, so
-//! that an edited or missing line is found (`membrana verify`). `audit.head` holds the last digest, so that a missing end is found too.
+//! Every order that is given over the API, every caller who was not let in, and ways out that were refused to plugins: a line each in
+//! `audit.log` of the data folder, durable before the order is carried out. A line is a digest and the JSON that it is of; the JSON names
+//! the digest of the line before, so that an edited or missing line is found (`membrana verify`). `audit.head` holds the last digest, so
+//! that a missing end is found too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -79,7 +80,7 @@ struct Record {
     /// What was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Of what is done: the record of the order. Of what was denied: how many more since the last that was told.
+    /// Of what is done: the record of the order. Of callers who were denied: how many more since the last that was told. Of plugins: how often.
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<u64>,
     /// Digest of the record before; empty for the first.
@@ -186,6 +187,26 @@ impl Audit {
         if let Err(failure) = self.append(Record::new(at, "done", "reload".to_owned())).await {
             error!(error = %failure, "That the configuration was read again cannot be kept in the audit log.");
         }
+    }
+
+    /// Keeps that so many ways out were refused to a plugin.
+    pub(super) async fn refused(self: &Arc<Self>, at: Timestamp, plugin: &str, digest: Digest, n: u64) -> io::Result<u64> {
+        let act = cut(&format!("ways out of the plugin of {plugin}, build {digest}"));
+        self.append(Record { of: Some(n), ..Record::new(at, "denied", act) }).await
+    }
+
+    /// Keeps that a backup was put in the place of what was there.
+    pub async fn restored(self: &Arc<Self>, at: Timestamp, by: Option<String>) -> io::Result<u64> {
+        self.append(Record { by, ..Record::new(at, "done", "restore".to_owned()) }).await
+    }
+
+    /// Copies it into another data folder, as it is between two records. It blocks.
+    pub(super) fn copy(&self, into: &Path) -> io::Result<()> {
+        let _chain = self.chain();
+        for file in [&self.log, &self.head].into_iter().filter(|file| file.exists()) {
+            fs::copy(file, into.join(file.file_name().unwrap_or_default()))?;
+        }
+        Ok(())
     }
 
     /// Gives the record's number. It is durable then.

@@ -8,7 +8,7 @@ use crate::model::Role::{self, Admin, Operator, Reader};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, the role that it is for, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, Role, &str, bool); 32] = [
+const PATHS: [(&str, &str, &str, Role, &str, bool); 34] = [
     ("get", "/api/v1/status", "status", Reader, "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", Reader, "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", Operator, "Hold a channel; webhooks are still made durable", false),
@@ -47,6 +47,8 @@ const PATHS: [(&str, &str, &str, Role, &str, bool); 32] = [
     ("post", "/api/v1/plugins/{name}/rerun", "beginRerun", Admin, "Ask an analyzer again about what is stored, with the build in force", false),
     ("get", "/api/v1/plugins/{name}/rerun", "showRerun", Reader, "How many entries an analyzer is still to be asked about again", false),
     ("delete", "/api/v1/plugins/{name}/rerun", "stopRerun", Admin, "Ask it about no more of them", false),
+    ("post", "/api/v1/backup", "makeBackup", Admin, "Copy all that is kept into a folder of the host's machine, beside its work", false),
+    ("get", "/api/v1/backup", "showBackup", Reader, "How far the backup is that is being made", false),
     ("post", "/api/v1/verify", "verify", Operator, "Read the whole store once and name what is damaged", false),
 ];
 
@@ -115,6 +117,7 @@ fn queries_of(name: &str) -> Vec<Json> {
         "listDead" => &["channel", "plugin", "limit"],
         "redriveAll" => &["channel", "plugin"],
         "beginRerun" => &["since"],
+        "makeBackup" => &["folder", "by"],
         "swapPlugin" => &["by", "reason", "stays"],
         "rollBackPlugin" => &["by", "reason"],
         "beginShadow" => &["items", "seconds"],

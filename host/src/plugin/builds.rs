@@ -209,6 +209,19 @@ impl Builds {
         self.lay(bytes).map(drop)
     }
 
+    /// Copies all of it into another data folder, as it is between two orders. It blocks. Errors: also where that has builds already.
+    pub fn copy(&self, data: &Path) -> io::Result<()> {
+        let _turn = self.turn();
+        let Ok(files) = fs::read_dir(&self.dir) else { return Ok(()) };
+        let into = data.join(FOLDER);
+        fs::create_dir(&into)?;
+        for file in files {
+            let file = file?;
+            fs::copy(file.path(), into.join(file.file_name()))?;
+        }
+        Ok(())
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

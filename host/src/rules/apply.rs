@@ -74,6 +74,8 @@ pub(super) struct Subject<'a> {
     pub(super) tasks: &'a [Task],
     /// Teams there are.
     pub(super) teams: &'a [String],
+    /// See [`crate::store::Store::restored`].
+    pub(super) restored: Option<Timestamp>,
     pub(super) now: Timestamp,
 }
 
@@ -229,6 +231,11 @@ impl Round<'_, '_> {
         }
         if !body.review.is_empty() {
             reasons.push(format!("to be reviewed by {}: it waits for that", body.review.join(", ")));
+            return ReplyMode::Draft;
+        }
+        if self.subject.restored.is_some_and(|restored| self.subject.content.occurred <= restored) {
+            reasons
+                .push("a backup was put in place since this was said, so it may have been answered already: the reply waits for a person".to_owned());
             return ReplyMode::Draft;
         }
         if self.subject.exchange.n_automatic(self.subject.now) >= AUTOMATIC_REPLIES_MAX {

@@ -3,6 +3,7 @@
 //! Written for plainness: everything is scanned, nothing is indexed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +16,8 @@ use crate::model::{
 };
 
 use super::{
-    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Reader, Resolved, SinkRetry, Store, StoreError, Verified, check_commit,
-    in_force, next_status,
+    ChannelRecord, Commit, Committed, Conversation, Exchange, Known, Link, Progress, Reader, Resolved, SinkRetry, Store, StoreError, Verified,
+    check_commit, in_force, next_status,
 };
 
 /// See the module.
@@ -454,6 +455,14 @@ impl Store for MemoryStore {
     async fn verify(&self) -> Result<Verified, StoreError> {
         let n_entries = self.all().values().map(|c| c.log.len() as u64).sum();
         Ok(Verified { n_entries, n_records: n_entries, damage: Vec::new() })
+    }
+
+    async fn backup(&self, _into: &Path, _progress: Arc<Progress>) -> Result<Verified, StoreError> {
+        Err(StoreError::Closed("what is kept in memory alone has no backup".to_owned()))
+    }
+
+    fn restored(&self) -> Option<Timestamp> {
+        None
     }
 
     async fn settle(&self) -> Result<(), StoreError> {

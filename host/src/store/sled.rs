@@ -1,6 +1,7 @@
 //! The durable store: one sled tree under the rules that its tests taught. Values of 4 KiB at most, a checksum each, the
 //! host's own fsync, a format version. See `sled/keys.rs` for what lies where.
 
+mod backup;
 mod committer;
 mod disk;
 mod head;
@@ -25,8 +26,9 @@ use crate::model::{
     RawItem, Seq, Task, TaskId, Timer, Timestamp,
 };
 
-use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Resolved, SinkRetry, Store, StoreError, Verified};
+use super::{ChannelRecord, Commit, Committed, Conversation, Exchange, Progress, Resolved, SinkRetry, Store, StoreError, Verified};
 
+use backup::Bin;
 use committer::{Committer, Delivery};
 use disk::{Disk, Writes, failed};
 use head::{Channels, Durable, Keeper};
@@ -35,6 +37,8 @@ use live::Live;
 use raws::Laid;
 use space::Space;
 
+/// When the store was put in place from a backup.
+const RESTORED: &str = "restored";
 /// What this build writes and reads.
 const FORMAT: u32 = 2;
 
@@ -49,8 +53,12 @@ pub struct SledStore {
     keeper: Keeper,
     committer: Arc<Committer>,
     live: Arc<Mutex<Channels>>,
+    /// Where files go that no record names any more.
+    bin: Arc<Bin>,
+    /// See [`Store::restored`].
+    restored: Option<Timestamp>,
     /// Held by whoever reads everything: two at once would count into each other.
-    verifying: Arc<tokio::sync::Mutex<()>>,
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SledStore {
@@ -62,13 +70,16 @@ impl SledStore {
         let (sled_dir, raw_dir, media_dir) = (opening::folder(dir), dir.join("raw"), dir.join("media"));
         [&sled_dir, &raw_dir, &media_dir].into_iter().try_for_each(std::fs::create_dir_all).map_err(io("open"))?;
         let head = Durable::read(dir)?;
+        if head.is_none() {
+            opening::is_new(dir, &[&raw_dir, &media_dir])?;
+        }
         let db = opening::open(dir, head.as_ref())?;
         let disk = Disk::new((*db).clone(), Arc::new(Space::of(dir)));
         let format = format_of(&disk)?;
         let live = live::all(&disk)?;
         let missing = head.map(|head| head.missing(&live)).unwrap_or_default();
         if !missing.is_empty() {
-            return Err(opening::damaged(dir, &missing));
+            return Err(opening::damaged(dir, &missing, opening::WayOn::Headless));
         }
         let key = id_key(&disk, format.is_none() && live.is_empty())?;
         bring_up(&disk, format, &live)?;
@@ -83,8 +94,23 @@ impl SledStore {
         let tip = look::tip(&sled_dir).map_err(io("open"))?;
         let live = Arc::new(Mutex::new(live));
         let keeper = Keeper::start(dir, Arc::clone(&live), Arc::clone(&committer), tip)?;
-        let verifying = Arc::default();
-        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, verifying }))
+        let restored = disk.get_as(&keys::meta(RESTORED))?;
+        let (bin, reading) = Default::default();
+        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, restored, reading }))
+    }
+
+    /// Keeps other processes out of the store in this folder, if there is one, until what is returned is dropped. Errors:
+    /// [`StoreError::InUse`].
+    pub fn keep_others_out(dir: &Path) -> Result<Option<File>, StoreError> {
+        opening::lock(&opening::folder(dir))
+    }
+
+    /// From now on it is one that was put in place of what was there. It is closed afterwards.
+    pub async fn mark_restored(&self, at: Timestamp) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        writes.put(keys::meta(RESTORED), &disk::encode(&at)?);
+        self.disk.apply(writes)?;
+        self.committer.sync().await
     }
 
     fn all(&self) -> MutexGuard<'_, Channels> {
@@ -141,6 +167,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
             StoreError::Closed("the host is stopping".to_owned())
         })
     })
+}
+
+/// What only a bench asks.
+#[cfg(feature = "bench")]
+impl SledStore {
+    /// What is stored and not replaced, keys and all. Units: bytes.
+    pub fn live_bytes(&self) -> Result<u64, StoreError> {
+        let sizes = self.disk.tree.iter().map(|item| item.map(|(key, value)| (key.len() + value.len()) as u64).map_err(failed("read")));
+        sizes.sum()
+    }
 }
 
 /// What only tests do to a store.
@@ -257,10 +293,10 @@ impl Store for SledStore {
         let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
         let (committed, forgotten) = txn::commit(&self.disk, &live, commit, raws, media).inspect_err(|_| {
             forget(files);
-            media::remove(&self.media_dir, live.number, names);
+            self.bin.take(media::paths(&self.media_dir, live.number, names));
         })?;
         self.committer.sync().await?;
-        media::remove(&self.media_dir, live.number, forgotten);
+        self.bin.take(media::paths(&self.media_dir, live.number, forgotten));
         Ok(committed)
     }
 
@@ -297,7 +333,7 @@ impl Store for SledStore {
             if step.n_dropped > 0 {
                 self.committer.sync().await?;
             }
-            raws::remove(step.files);
+            self.bin.take(step.files);
             tokio::task::yield_now().await;
         }
         Ok(n_dropped)
@@ -323,7 +359,7 @@ impl Store for SledStore {
             }
             n_dropped += n_more as u64;
             self.committer.sync().await?;
-            media::remove(&self.media_dir, live.number, names);
+            self.bin.take(media::paths(&self.media_dir, live.number, names));
         }
     }
 
@@ -441,7 +477,7 @@ impl Store for SledStore {
 
     async fn verify(&self) -> Result<Verified, StoreError> {
         // Until the last record is counted, whether or not who asked still waits.
-        let alone = Arc::clone(&self.verifying).lock_owned().await;
+        let alone = Arc::clone(&self.reading).lock_owned().await;
         let (disk, raw_dir, media_dir, channels) = (self.disk.clone(), self.raw_dir.clone(), self.media_dir.clone(), self.all().clone());
         blocking(move || {
             let _alone = alone;
@@ -454,6 +490,26 @@ impl Store for SledStore {
             Ok(Verified { n_entries, n_records, damage })
         })
         .await
+    }
+
+    async fn backup(&self, into: &Path, progress: Arc<Progress>) -> Result<Verified, StoreError> {
+        let alone = Arc::clone(&self.reading).lock_owned().await;
+        let (channels, files) = (self.all().clone(), [self.raw_dir.clone(), self.media_dir.clone()]);
+        let source = backup::Source { disk: self.disk.clone(), channels, files, bin: Arc::clone(&self.bin) };
+        let dir = into.to_owned();
+        let copy = blocking(move || {
+            let _alone = alone;
+            source.write(&dir, &progress)?;
+            Self::open(&dir)
+        })
+        .await?;
+        let verified = copy.verify().await?;
+        copy.close().await?;
+        Ok(verified)
+    }
+
+    fn restored(&self) -> Option<Timestamp> {
+        self.restored
     }
 
     async fn settle(&self) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ use crate::model::{
     ResultsOf, Seq, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Value, Wanted,
 };
 
+mod backup;
 mod damage;
 mod media;
 

@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 
 use crate::harness::{Host, eventually, text};
 
-const TOKEN: &str = "token-of-the-company";
-const ANNA: &str = "anna@people.example";
+pub(crate) const TOKEN: &str = "token-of-the-company";
+pub(crate) const ANNA: &str = "anna@people.example";
 
 /// Every mention in a known language is answered so; `reply` is the table's `mode` and what goes with it.
 fn table(reply: &str) -> String {
@@ -17,11 +17,16 @@ fn table(reply: &str) -> String {
 
 /// A host that is connected and has seen all that was there before.
 async fn host(masto: &Mastodon, reply: &str, section: &str) -> Host {
+    host_by(masto, &table(reply), section).await
+}
+
+/// As [`host`], with this table.
+pub(crate) async fn host_by(masto: &Mastodon, table: &str, section: &str) -> Host {
     let config = format!(
         "[[channel]]\nname = \"acme-masto\"\nplugin = \"mastodon\"\npoll = \"1s\"\nconfig = {{ base_url = \"{url}\"{section} }}\nsecrets = {{ token = {{ file = \"token\" }} }}\ngrant = {{ http = [\"{url}\"] }}\n[[analyzer]]\nname = \"language\"\nplugin = \"language\"\n[[rule]]\nname = \"impact\"\nplugin = \"impact-table\"\nconfig = {{ table_file = \"impact.toml\" }}\n[[team]]\nname = \"support\"\n[[team]]\nname = \"legal\"\n",
         url = masto.url()
     );
-    let mut host = Host::new(&config, &table(reply));
+    let mut host = Host::new(&config, table);
     host.write("token", TOKEN);
     host.start().await;
     let is_connected = async || host.list(&["channel", "list"]).iter().any(|channel| text(channel, "/state") == "connected");

@@ -3,6 +3,8 @@
 use std::process::Output;
 
 use membrana_world::call;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::harness::{Host, SECRET, eventually, text};
 use crate::hooks::{CONFIG, TABLE};
@@ -77,6 +79,30 @@ async fn every_order_and_every_refused_caller_is_kept_in_a_chain_that_shows_an_e
     host.write("data/audit.log", log.replace("\"by\":\"shops\"", "\"by\":\"legal\""));
     let (code, said) = verify();
     assert!(code == Some(1) && said.contains("audit.log:2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_out_that_was_refused_to_a_plugin_is_kept_in_the_chain() {
+    // given a feed that leads elsewhere, where nobody let the channel go
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(stream.read(&mut [0; 4096]).await);
+            drop(stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n").await);
+        }
+    });
+    let blog = format!(
+        "[[channel]]\nname = \"blog\"\nplugin = \"feed\"\npoll = \"1s\"\nconfig = {{ urls = [\"{url}\"] }}\ngrant = {{ http = [\"{url}\"] }}\n"
+    );
+    let mut host = Host::new(&format!("{CONFIG}{blog}"), TABLE);
+    host.start().await;
+    host.until(&["plugin", "list"], |all| all.iter().any(|one| one["in_use"].to_string().contains("\"denied\":1"))).await;
+    assert_eq!(host.stop(), Some(0));
+
+    let log = host.read("data/audit.log");
+    assert!(log.contains("\"denied\"") && log.contains("ways out of the plugin of blog, build "), "{log}");
+    assert!(host.cli(&["verify"]).status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,14 +97,21 @@ pub(super) struct Line {
     stop: CancellationToken,
     stages: JoinSet<()>,
     // Last: removed when nothing holds it open any more.
-    _scratch: Scratch,
+    scratch: Option<Scratch>,
 }
 
 impl Line {
     /// Starts it; the crowd speaks at once.
     pub(super) async fn start(dir: &Path, judges: &Judges, load: Portions) -> Result<Self, Failure> {
         let scratch = Scratch::new(dir, "line")?;
-        let store = SledStore::open(&scratch.0).map_err(failed)? as Arc<dyn Store>;
+        let mut line = Self::start_in(&scratch.0, judges, load).await?;
+        line.scratch = Some(scratch);
+        Ok(line)
+    }
+
+    /// As [`Line::start`], on a store in this very folder, which stays.
+    pub(super) async fn start_in(dir: &Path, judges: &Judges, load: Portions) -> Result<Self, Failure> {
+        let store = SledStore::open(dir).map_err(failed)? as Arc<dyn Store>;
         let journal = Journal::new(store, Clock::system());
         let (stop, mut stages, n_told) = (CancellationToken::new(), JoinSet::new(), Arc::new(AtomicU64::new(0)));
         let target = receiver(Arc::clone(&n_told), &mut stages, stop.clone()).await?;
@@ -127,7 +134,7 @@ impl Line {
                 stages.spawn(stage::run(work, journal.clone(), stop.clone()));
             }
         }
-        Ok(Self { load, journal, channels, n_told, watch, stop, stages, _scratch: scratch })
+        Ok(Self { load, journal, channels, n_told, watch, stop, stages, scratch: None })
     }
 
     /// Waits until the sink's readers have passed so many entries; seconds since the start.

@@ -16,7 +16,7 @@ use super::keys::{self, Key};
 use super::space::Space;
 
 /// What an admin does about damage.
-const CURE: &str = "`membrana verify` lists all that is damaged; stop the host and put back a copy of its data folder made while it was stopped";
+const CURE: &str = "`membrana verify` lists all that is damaged; stop the host, and `membrana restore BACKUP` puts a backup in its place";
 
 /// Units: bytes, checksum and all.
 pub(super) const VALUE_MAX: usize = 4096;
@@ -106,6 +106,16 @@ impl Writes {
 
     pub(super) fn remove(&mut self, key: Key) {
         self.by_key.insert(key, None);
+    }
+
+    /// As it will lie in the tree; none where it goes, or is not of these.
+    pub(super) fn value(&self, key: &Key) -> Option<Vec<u8>> {
+        self.by_key.get(key).cloned().flatten()
+    }
+
+    /// As they will lie in the tree.
+    pub(super) fn into_records(self) -> Vec<(Key, Option<Vec<u8>>)> {
+        self.by_key.into_iter().collect()
     }
 
     /// A value of any size, in parts. `n_before` is how many parts it had; gives how many it has now.

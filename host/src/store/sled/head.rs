@@ -25,6 +25,7 @@ use crate::store::StoreError;
 
 use super::committer::Committer;
 use super::live::Live;
+use super::look::Odd;
 
 /// In the data folder.
 const FILE: &str = "head";
@@ -111,8 +112,8 @@ impl Durable {
     }
 
     /// What is odd about a log that can be read up to this place.
-    pub(super) fn lacks(&self, tip: u64) -> Option<String> {
-        (tip < self.tip).then(|| format!("its log ends at place {tip} and reached to {}", self.tip))
+    pub(super) fn lacks(&self, tip: u64) -> Option<Odd> {
+        (tip < self.tip).then(|| Odd { why: format!("its log ends at place {tip} and reached to {}", self.tip), from: tip })
     }
 
     /// What of it these channels lack, each by channel and range.

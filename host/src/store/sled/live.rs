@@ -43,11 +43,19 @@ pub(super) struct Inner {
     tail_bytes: usize,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Pass {
     to: Key,
     found: Head,
+    /// What commits did meanwhile to records up to there, where these are copied.
+    changed: Option<Copied>,
 }
+
+/// Records as they lie in the tree; none where one was removed.
+pub(super) type Copied = Vec<(Key, Option<Vec<u8>>)>;
+
+/// Takes records that are copied, in any order but that of one key.
+pub(super) type Copy<'c> = &'c mut dyn FnMut(Copied) -> Result<(), StoreError>;
 
 /// The channel's record on disk; the cursor lies beside it, for it may be large, and the tally, for it seldom changes.
 #[derive(Default, Serialize, Deserialize)]
@@ -143,6 +151,14 @@ pub(super) fn check_all(disk: &Disk, channels: &Channels, damage: &mut Vec<Strin
 /// Records under this prefix, after `after`.
 pub(super) fn page<T: DeserializeOwned>(disk: &Disk, prefix: &[u8], after: Option<Key>, items_max: usize) -> Result<Vec<T>, StoreError> {
     disk.scan_prefix(prefix, after).take(items_max).map(|item| item.and_then(|(key, body)| decode(&key, &body))).collect()
+}
+
+/// What one step of counting read.
+#[derive(Default)]
+struct Step {
+    copied: Copied,
+    /// Where to go on.
+    next: Option<Key>,
 }
 
 impl Live {
@@ -318,7 +334,7 @@ impl Live {
 
     /// Reads every record once, beside commits that go on, and compares them with the head. Gives how many there are.
     pub(super) fn check(&self, disk: &Disk, damage: &mut Vec<String>) -> u64 {
-        let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {error}", self.name)));
+        let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {error}", self.name)), None);
         let what = match &counted {
             Ok((found, wanted)) => wanted.damage(found),
             Err(error) => Some(error.to_string()),
@@ -329,7 +345,7 @@ impl Live {
 
     /// Of a store that an older build wrote: gives the channel its first head.
     pub(super) fn begin_head(&self, disk: &Disk) -> Result<(), StoreError> {
-        let (head, _) = self.count(disk, &mut |_| {})?;
+        let (head, _) = self.count(disk, &mut |_| {}, None)?;
         let mut writes = Writes::default();
         writes.put(keys::all(Kind::Head, self.number), &encode(&head)?);
         disk.apply(writes)?;
@@ -337,25 +353,40 @@ impl Live {
         Ok(())
     }
 
-    /// What its records come to, and what they should, at one moment; `each` is told of those whose checksum is wrong.
-    fn count(&self, disk: &Disk, each: &mut impl FnMut(StoreError)) -> Result<(Head, Head), StoreError> {
-        self.lock().pass = Some(Pass::default());
+    /// What its records come to, and what they should, at one moment; `each` is told of those whose checksum is wrong. `copy` gets every
+    /// record, and has the channel as it is at that moment.
+    pub(super) fn count(&self, disk: &Disk, each: &mut impl FnMut(StoreError), mut copy: Option<Copy<'_>>) -> Result<(Head, Head), StoreError> {
+        self.lock().pass = Some(Pass { changed: copy.as_ref().map(|_| Copied::new()), ..Pass::default() });
         for kind in keys::COUNTED {
             let mut from = Some(keys::all(kind, self.number));
             while let Some(key) = from {
-                from = self.count_some(disk, kind, key, each)?;
+                let step = self.count_some(disk, kind, key, each)?;
+                from = step.next;
+                if let Some(copy) = &mut copy {
+                    copy(step.copied)?;
+                }
             }
         }
-        let mut inner = self.lock();
-        Ok((inner.pass.take().unwrap_or_default().found, inner.head))
+        let (pass, head) = {
+            let mut inner = self.lock();
+            (inner.pass.take().unwrap_or_default(), inner.head)
+        };
+        if let Some(copy) = copy {
+            copy(pass.changed.unwrap_or_default())?;
+            let mut own = Writes::default();
+            own.put(keys::all(Kind::Name, self.number), self.name.as_str().as_bytes());
+            own.put(keys::all(Kind::Head, self.number), &encode(&head)?);
+            copy(own.into_records())?;
+        }
+        Ok((pass.found, head))
     }
 
-    /// A step of it. Gives where to go on.
-    fn count_some(&self, disk: &Disk, kind: Kind, from: Key, each: &mut impl FnMut(StoreError)) -> Result<Option<Key>, StoreError> {
+    /// A step of it.
+    fn count_some(&self, disk: &Disk, kind: Kind, from: Key, each: &mut impl FnMut(StoreError)) -> Result<Step, StoreError> {
         let end = keys::all(kind, self.number.saturating_add(1));
         let mut inner = self.lock();
-        let Some(pass) = &mut inner.pass else { return Ok(None) };
-        let mut n_read = 0;
+        let Some(pass) = &mut inner.pass else { return Ok(Step::default()) };
+        let (mut n_read, mut step) = (0, Step { copied: pass.changed.as_mut().map(std::mem::take).unwrap_or_default(), next: None });
         for item in disk.tree.range(from..end.clone()).take(COUNT_STEP) {
             let (key, value) = item.map_err(failed("read"))?;
             if let Err(error) = opened(&key, &value) {
@@ -364,13 +395,17 @@ impl Live {
             pass.found.note(None, Some(checksum(&value)));
             pass.to = key.to_vec();
             n_read += 1;
+            if pass.changed.is_some() {
+                step.copied.push((key.to_vec(), Some(value.to_vec())));
+            }
         }
         if n_read == COUNT_STEP {
             // The smallest key behind it.
-            return Ok(Some([pass.to.as_slice(), &[0]].concat()));
+            step.next = Some([pass.to.as_slice(), &[0]].concat());
+        } else {
+            pass.to = end;
         }
-        pass.to = end;
-        Ok(None)
+        Ok(step)
     }
 
     /// Counts entries, and names gaps between them.
@@ -404,18 +439,25 @@ impl Live {
 impl Inner {
     /// Applies a commit's writes, and what they make of the head, all or nothing. They are durable after the next sync.
     pub(super) fn apply(&mut self, disk: &Disk, channel: u32, mut writes: Writes) -> Result<(), StoreError> {
-        let (mut head, mut pass) = (self.head, self.pass.clone());
+        let (mut head, mut found, mut changed) = (self.head, self.pass.as_ref().map(|pass| pass.found), Copied::new());
         head.n_commits += 1;
         for change in disk.changes(&writes) {
             let (key, before, after) = change?;
             head.note(before, after);
-            if let Some(pass) = pass.as_mut().filter(|pass| *key <= pass.to) {
-                pass.found.note(before, after);
+            if let (Some(pass), Some(found)) = (self.pass.as_ref().filter(|pass| *key <= pass.to), &mut found) {
+                found.note(before, after);
+                if pass.changed.is_some() {
+                    changed.push((key.clone(), writes.value(key)));
+                }
             }
         }
         writes.put_beside(keys::all(Kind::Head, channel), &encode(&head)?);
         disk.apply(writes)?;
-        (self.head, self.pass) = (head, pass);
+        self.head = head;
+        if let (Some(pass), Some(found)) = (&mut self.pass, found) {
+            pass.found = found;
+            pass.changed.iter_mut().for_each(|all| all.append(&mut changed));
+        }
         Ok(())
     }
 

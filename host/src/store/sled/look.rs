@@ -30,8 +30,23 @@ const LAST_KIND: u8 = 11;
 pub(super) struct Seen {
     /// Up to where the log can be read: a place that only rises while a store is used.
     pub(super) tip: u64,
-    /// What is odd, in words: sled would pass over it. A crash can leave it as well as damage.
-    pub(super) odd: Option<String>,
+    /// What sled would pass over. A crash can leave it as well as damage.
+    pub(super) odd: Option<Odd>,
+}
+
+/// What is odd about a log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Odd {
+    /// In words.
+    pub(super) why: String,
+    /// What sled may overwrite lies at this place or behind it.
+    pub(super) from: u64,
+}
+
+impl Odd {
+    fn anywhere(why: String) -> Self {
+        Self { why, from: 0 }
+    }
 }
 
 /// Looks at a folder of sled's. One without a log has nothing to see.
@@ -45,7 +60,7 @@ pub(super) fn at(dir: &Path) -> io::Result<Seen> {
         None => (0, None),
         Some(path) => match stable_of(&fs::read(&path)?) {
             Some(stable) => (stable, None),
-            None => (0, Some(format!("its snapshot `{}` is damaged", path.display()))),
+            None => (0, Some(Odd::anywhere(format!("its snapshot `{}` is damaged", path.display())))),
         },
     };
     let mut log = Log { file, from: from - from % SEGMENT as u64, segments: BTreeMap::new(), stable: from };
@@ -61,6 +76,29 @@ pub(super) fn tip(dir: &Path) -> io::Result<u64> {
     let last = log.segments.pop_last();
     log.segments = last.into_iter().collect();
     Ok(log.walk()?.0)
+}
+
+/// Copies what sled may overwrite from this place on, and all snapshots, into a folder that is not there yet: the rest of the log is a
+/// hole in the copy, so that each byte lies where it lay.
+pub(super) fn copy_from(dir: &Path, place: u64, into: &Path) -> io::Result<()> {
+    fs::create_dir_all(into)?;
+    for snapshot in snapshots(dir)? {
+        let name = snapshot.file_name().unwrap_or_default();
+        fs::copy(&snapshot, into.join(name))?;
+    }
+    let (from, to) = (File::open(dir.join("db"))?, File::create(into.join("db"))?);
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut bytes = vec![0; SEGMENT];
+    for offset in (0..length).step_by(SEGMENT) {
+        let n_read = read(&from, &mut bytes, offset)?;
+        let segment = bytes.get(..n_read).unwrap_or_default();
+        let is_before = segment.first_chunk().and_then(place_of).is_some_and(|(at, _)| at + (SEGMENT as u64) <= place);
+        if !is_before {
+            to.write_all_at(segment, offset)?;
+        }
+    }
+    to.sync_all()
 }
 
 /// Snapshots, the newest last.
@@ -96,7 +134,7 @@ struct Log {
 
 impl Log {
     /// Gives what is odd about the heads.
-    fn read_heads(&mut self) -> io::Result<Option<String>> {
+    fn read_heads(&mut self) -> io::Result<Option<Odd>> {
         let mut odd = None;
         let length = self.file.metadata()?.len();
         for offset in (0..length).step_by(SEGMENT) {
@@ -108,12 +146,12 @@ impl Log {
                 Some((place, stable)) if place >= self.from => {
                     self.stable = self.stable.max(stable);
                     if self.segments.insert(place, offset).is_some() {
-                        odd = Some(format!("two of its segments are for the same place {place}"));
+                        odd = Some(Odd::anywhere(format!("two of its segments are for the same place {place}")));
                     }
                 }
                 Some(_) => {}
                 None if head == [0; HEAD] && self.is_blank(offset)? => {}
-                None => odd = Some(format!("the head of its segment at byte {offset} is damaged")),
+                None => odd = Some(Odd::anywhere(format!("the head of its segment at byte {offset} is damaged"))),
             }
         }
         Ok(odd)
@@ -131,14 +169,14 @@ impl Log {
     }
 
     /// Reads messages up to the end. Gives where that is, and what is odd on the way.
-    fn walk(&self) -> io::Result<(u64, Option<String>)> {
+    fn walk(&self) -> io::Result<(u64, Option<Odd>)> {
         let (mut odd, mut tip, mut promised) = (None, 0, 0);
         let last = self.segments.last_key_value().map_or(0, |(place, _)| *place);
         let mut expected = self.stable - self.stable % SEGMENT as u64;
         for (place, offset) in &self.segments {
             if *place >= expected {
                 if *place != expected && odd.is_none() {
-                    odd = Some(format!("its log lacks what lies between places {expected} and {place}"));
+                    odd = Some(Odd { why: format!("its log lacks what lies between places {expected} and {place}"), from: expected });
                 }
                 expected = place + SEGMENT as u64;
             }
@@ -146,14 +184,15 @@ impl Log {
             let walked = walk(&bytes, place / SEGMENT as u64);
             let goes_on = *place != last || has_message(&bytes, walked.end, place / SEGMENT as u64);
             if !walked.is_whole && goes_on && odd.is_none() {
-                odd = Some(format!("its log breaks off at byte {} and goes on behind it", offset + walked.end as u64));
+                let why = format!("its log breaks off at byte {} and goes on behind it", offset + walked.end as u64);
+                odd = Some(Odd { why, from: *place });
             }
             promised = promised.max(walked.promised);
             tip = place + walked.end as u64;
         }
         // The last byte of the batch that ends the log is the one before the tip.
         if promised > 0 && promised >= tip && odd.is_none() {
-            odd = Some(format!("its log ends at place {tip}, in the middle of a commit"));
+            odd = Some(Odd { why: format!("its log ends at place {tip}, in the middle of a commit"), from: tip });
         }
         Ok((tip, odd))
     }

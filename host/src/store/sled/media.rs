@@ -184,10 +184,10 @@ pub(super) fn drop_until(disk: &Disk, live: &Live, now: Timestamp) -> Result<(Ve
     Ok((forgotten, n_dropped))
 }
 
-/// Removes files whose records are gone for good. One left behind is removed at the next start.
-pub(super) fn remove(dir: &Path, channel: u32, names: Vec<String>) {
+/// Where files of these names are.
+pub(super) fn paths(dir: &Path, channel: u32, names: Vec<String>) -> Vec<PathBuf> {
     let folder = folder(dir, channel);
-    names.into_iter().for_each(|name| drop(fs::remove_file(folder.join(name))));
+    names.into_iter().map(|name| folder.join(name)).collect()
 }
 
 /// Counts what there is, and removes files that no record names: what a crash left. Nobody else may use the store meanwhile.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, copy_folder};
 
-use super::disk::Disk;
-use super::head::Durable;
+use super::disk::{Disk, failed};
+use super::head::{Channels, Durable};
 use super::live;
 use super::look::{self, Seen};
 use super::space::Space;
@@ -21,8 +21,10 @@ use super::space::Space;
 const CACHE_BYTES: u64 = 128 << 20;
 /// In the data folder, while an open is tried.
 const REHEARSAL: &str = "store.rehearsal";
-/// Likewise: what lay in a store that was odd and had no head.
-const KEPT: &str = "store.odd";
+/// Likewise, with a place of the log: what lay there when it was odd, for sled overwrites what it cannot read.
+const KEPT: &str = "store.odd-";
+/// Of these; then the oldest goes.
+const KEPT_MAX: usize = 8;
 /// More is not listed in one refusal.
 const DAMAGE_TOLD: usize = 8;
 
@@ -42,18 +44,32 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     begun.for_each(|path| drop(fs::remove_file(path)));
     let Seen { tip, odd } = look::at(&store).map_err(io("read"))?;
     let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
-    match (odd, head) {
-        (Some(why), Some(_)) => try_on_copy(dir, head, &why)?,
-        (Some(why), None) => keep_as_it_was(dir, &why)?,
-        (None, _) => {}
+    if let Some(odd) = odd {
+        try_on_copy(dir, head, &odd.why)?;
+        keep_as_it_was(dir, odd.from)?;
     }
     drop(lock);
     match open_sled(&store) {
         Err(Unopened::Damaged(why)) => {
             try_on_copy(dir, head, &why)?;
-            open_sled(&store).map_err(|failure| failure.into_error(&store))
+            keep_as_it_was(dir, 0)?;
+            open_sled(&store).map_err(|failure| failure.into_error(dir))
         }
-        opened => opened.map_err(|failure| failure.into_error(&store)),
+        opened => opened.map_err(|failure| failure.into_error(dir)),
+    }
+}
+
+/// Where nothing is known of a store that was there: a folder that holds files of messages, by channel, is no new one. Errors:
+/// [`StoreError::Damaged`].
+pub(super) fn is_new(dir: &Path, beside: &[&Path]) -> Result<(), StoreError> {
+    let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let has_files = |folder: &&&Path| files(folder).any(|channel| files(&channel).next().is_some());
+    match beside.iter().find(has_files) {
+        Some(beside) if !folder(dir).join("db").exists() => {
+            let what = format!("`{}` holds files of messages, and there is no store beside it", beside.display());
+            Err(damaged(dir, &[what], WayOn::Without(beside)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -62,7 +78,7 @@ fn io(step: &'static str) -> impl Fn(std::io::Error) -> StoreError {
 }
 
 /// Held while the files are looked at: another process may be writing them.
-fn lock(store: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn lock(store: &Path) -> Result<Option<File>, StoreError> {
     let file = match File::open(store.join("db")) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -82,17 +98,34 @@ enum Unopened {
 }
 
 impl Unopened {
-    fn into_error(self, store: &Path) -> StoreError {
+    fn into_error(self, dir: &Path) -> StoreError {
         match self {
-            Self::InUse => StoreError::InUse(store.display().to_string()),
+            Self::InUse => StoreError::InUse(folder(dir).display().to_string()),
             Self::Io(source) => StoreError::Io { step: "open", source },
-            Self::Damaged(why) => damaged(store.parent().unwrap_or(store), &[why]),
+            Self::Damaged(why) => damaged(dir, &[why], WayOn::None),
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::InUse => "another process holds it".to_owned(),
+            Self::Io(source) => source.to_string(),
+            Self::Damaged(why) => why,
         }
     }
 }
 
+/// Makes a new one in this folder.
+pub(super) fn new_sled(store: &Path) -> Result<sled::Db, StoreError> {
+    sled_in(store).create_new(true).open().map_err(failed("copy"))
+}
+
+fn sled_in(store: &Path) -> sled::Config {
+    sled::Config::new().path(store).flush_every_ms(None).cache_capacity(CACHE_BYTES)
+}
+
 fn open_sled(store: &Path) -> Result<sled::Db, Unopened> {
-    let open = || sled::Config::new().path(store).flush_every_ms(None).cache_capacity(CACHE_BYTES).open();
+    let open = || sled_in(store).open();
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(sled::Error::Io(error))) if error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("lock") => {
@@ -104,24 +137,46 @@ fn open_sled(store: &Path) -> Result<sled::Db, Unopened> {
     }
 }
 
+/// How to go on with what is left.
+pub(super) enum WayOn<'a> {
+    /// There is none: nothing can be read.
+    None,
+    /// Without the head, which claims more.
+    Headless,
+    /// Without this folder.
+    Without(&'a Path),
+}
+
 /// A refusal with what is lost and the next step.
-pub(super) fn damaged(dir: &Path, what: &[String]) -> StoreError {
+pub(super) fn damaged(dir: &Path, what: &[String], way_on: WayOn<'_>) -> StoreError {
     let told = what.iter().take(DAMAGE_TOLD).cloned().collect::<Vec<_>>().join("; ");
     let more = what.len().checked_sub(DAMAGE_TOLD).filter(|n| *n > 0).map(|n| format!("; and {n} more")).unwrap_or_default();
+    let go_on = |path: &Path| format!("; or, to go on with what is left, `mv {0} {0}.lost` and start again", path.display());
+    let go_on = match way_on {
+        WayOn::None => String::new(),
+        WayOn::Headless => go_on(&dir.join("head")),
+        WayOn::Without(path) => go_on(path),
+    };
     StoreError::Damaged(format!(
-        "{told}{more}; it is not opened: keep `{0}` aside (`mv {0} {0}.damaged`) and put back a copy of it that was made while the host was stopped; or, to go on with what is left, `mv {0}/head {0}/head.lost` and start again",
-        dir.display()
+        "{told}{more}; it is not opened, and is as it was: `membrana restore BACKUP` puts a backup in its place and keeps it aside{go_on}"
     ))
 }
 
-/// Without a head nothing tells what is lost, and sled throws away what it cannot read: what was there stays beside it, once.
-fn keep_as_it_was(dir: &Path, why: &str) -> Result<(), StoreError> {
-    let kept = dir.join(KEPT);
-    warn!(why, kept = %kept.display(), "The store is odd, and without its `head` nobody can tell whether something is lost; a copy of it is kept.");
+/// Keeps beside the store what sled may overwrite of its log from this place on; whoever knows more can look at it.
+fn keep_as_it_was(dir: &Path, from: u64) -> Result<(), StoreError> {
+    let kept = dir.join(format!("{KEPT}{from:020}"));
     if kept.exists() {
         return Ok(());
     }
-    copy_folder(&folder(dir), &kept).map_err(io("copy"))
+    look::copy_from(&folder(dir), from, &kept).map_err(io("copy"))?;
+    info!(kept = %kept.display(), "What the store's recovery may overwrite is kept.");
+    let files = fs::read_dir(dir).map_err(io("read"))?.flatten().map(|file| file.path());
+    let mut all: Vec<PathBuf> = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(KEPT))).collect();
+    // The oldest ends at the earliest place.
+    all.sort();
+    let n_over = all.len().saturating_sub(KEPT_MAX);
+    all.into_iter().take(n_over).for_each(|old| drop(fs::remove_dir_all(old)));
+    Ok(())
 }
 
 /// The copy, gone on every way out: it takes as much room as the store.
@@ -139,8 +194,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
     warn!(why, "The store is odd, as a crash or damage leaves it; it is tried on a copy first.");
     let (store, rehearsal) = (folder(dir), Rehearsal(dir.join(REHEARSAL)));
     let copy = &rehearsal.0;
-    let mut damage = Vec::new();
-    let mut is_sound = false;
+    let mut damage: Option<Vec<String>> = None;
     for without_snapshots in [false, true] {
         drop(fs::remove_dir_all(copy));
         copy_folder(&store, copy).map_err(io("copy"))?;
@@ -148,61 +202,48 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
             remove_snapshots(copy)?;
         }
         let found = catch_unwind(AssertUnwindSafe(|| damage_of(copy, head)));
-        let found = found.unwrap_or_else(|_| vec![format!("{why}, and it cannot be read")]);
-        is_sound = found.is_empty();
-        if is_sound && without_snapshots {
-            remove_snapshots(&store)?;
-        }
-        if damage.is_empty() || found.len() < damage.len() {
-            damage = found;
-        }
-        if is_sound {
-            break;
+        match found.unwrap_or_else(|_| Err("it panicked while it was read".to_owned())) {
+            Ok(found) if found.is_empty() => {
+                drop(rehearsal);
+                if without_snapshots {
+                    remove_snapshots(&store)?;
+                }
+                tell_sound(head);
+                return Ok(());
+            }
+            Ok(found) if damage.as_ref().is_none_or(|damage| found.len() < damage.len()) => damage = Some(found),
+            Ok(_) => {}
+            Err(unopened) => warn!(without_snapshots, error = unopened, "The copy cannot be read."),
         }
     }
-    drop(rehearsal);
-    if !is_sound {
-        return Err(damaged(dir, &damage));
-    }
+    Err(match damage {
+        Some(damage) => damaged(dir, &damage, WayOn::Headless),
+        None => {
+            let lost = head.map(|head| head.missing(&Channels::new())).unwrap_or_default();
+            damaged(dir, &[vec![format!("{why}, and nothing of it can be read")], lost].concat(), WayOn::None)
+        }
+    })
+}
+
+fn tell_sound(head: Option<&Durable>) {
     match head {
         Some(_) => info!("The copy proved sound: nothing is lost that `head` knew of, which is all but the last second."),
         None => warn!("The copy can be opened; without `head` nobody can tell whether something is lost."),
     }
-    Ok(())
 }
 
-/// All that is wrong with the store in this folder, which is opened for it.
-fn damage_of(store: &Path, head: Option<&Durable>) -> Vec<String> {
-    let db = match open_sled(store) {
-        Ok(db) => db,
-        Err(failure) => return vec![failure.into_error(store).to_string()],
-    };
+/// All that is wrong with the store in this folder, which is opened for it. Without a head what can be opened is taken as it is: `verify`
+/// names what is damaged. Errors: it cannot be opened, in words.
+fn damage_of(store: &Path, head: Option<&Durable>) -> Result<Vec<String>, String> {
+    let db = open_sled(store).map_err(Unopened::words)?;
     let disk = Disk::new((*db).clone(), Arc::new(Space::of(store)));
-    let mut damage = Vec::new();
-    match live::all(&disk) {
-        Ok(live) => {
-            damage.extend(head.map(|head| head.missing(&live)).unwrap_or_default());
-            live::check_all(&disk, &live, &mut damage);
-        }
-        Err(error) => damage.push(error.to_string()),
-    }
-    damage
+    let live = live::all(&disk).map_err(|error| error.to_string())?;
+    let Some(head) = head else { return Ok(Vec::new()) };
+    let mut damage = head.missing(&live);
+    live::check_all(&disk, &live, &mut damage);
+    Ok(damage)
 }
 
 fn remove_snapshots(store: &Path) -> Result<(), StoreError> {
     look::snapshots(store).map_err(io("open"))?.into_iter().try_for_each(fs::remove_file).map_err(io("open"))
-}
-
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for file in fs::read_dir(from)? {
-        let file = file?;
-        let target = to.join(file.file_name());
-        if file.file_type()?.is_dir() {
-            copy_folder(&file.path(), &target)?;
-        } else {
-            fs::copy(file.path(), target)?;
-        }
-    }
-    Ok(())
 }

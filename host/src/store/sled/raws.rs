@@ -73,7 +73,7 @@ pub(super) fn lay(dir: &Path, channel: u32, raws: Vec<NewRaw>) -> Result<Vec<Lai
         match lay_one(dir, channel, raw) {
             Ok(one) => laid.push(one),
             Err(failure) => {
-                remove(laid.into_iter().filter_map(|laid: Laid| laid.path).collect());
+                laid.into_iter().filter_map(|laid: Laid| laid.path).for_each(|path| drop(fs::remove_file(path)));
                 return Err(failure);
             }
         }
@@ -186,13 +186,6 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
     }
     let has_more = n_seen == DROP_STEP && n_old > 0;
     Ok(Dropped { n_dropped, files, next: has_more.then(|| last.saturating_add(1)) })
-}
-
-/// Removes the files of records whose removal is durable. One left behind costs space, nothing else.
-pub(super) fn remove(files: Vec<PathBuf>) {
-    for file in files {
-        drop(fs::remove_file(file));
-    }
 }
 
 /// Reads every body once.

@@ -20,6 +20,8 @@ const BEGIN_MIN: u64 = 64 << 20;
 const RESUME_MIN: u64 = 80 << 20;
 /// What was begun is written down to this: what is left is sled's own, for what it has not written yet. Units: bytes.
 const END_MIN: u64 = 32 << 20;
+/// A backup leaves so much. Units: bytes.
+const SPARE_MIN: u64 = 256 << 20;
 /// sled writes a value about so often, until its page is written anew.
 const WRITTEN_TIMES: u64 = 2;
 
@@ -60,6 +62,12 @@ impl Space {
     /// What cannot be known must not hold anybody up: the write itself will tell.
     fn free(&self) -> u64 {
         (self.look)().unwrap_or(u64::MAX)
+    }
+
+    /// Says whether there is room for what nobody waits for. Errors: [`StoreError::Full`], well before anything else is refused.
+    pub(super) fn to_spare(&self) -> Result<(), StoreError> {
+        let free = self.free();
+        if free < SPARE_MIN { Err(StoreError::Full { free, least: SPARE_MIN }) } else { Ok(()) }
     }
 
     /// Says whether something may begin; tells the log when that changes. Errors: [`StoreError::Full`].

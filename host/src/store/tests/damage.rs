@@ -42,12 +42,12 @@ fn lay_out(files: &Files, dir: &Path) {
 
 /// All that a store holds.
 #[derive(PartialEq)]
-struct Contents {
+pub(super) struct Contents {
     records: Vec<(Vec<u8>, Vec<u8>)>,
     bodies: Files,
 }
 
-fn contents(store: &SledStore, dir: &Path) -> Contents {
+pub(super) fn contents(store: &SledStore, dir: &Path) -> Contents {
     let mut bodies = files(dir);
     bodies.retain(|name, _| name.starts_with("raw") || name.starts_with("media"));
     Contents { records: store.records(), bodies }
@@ -193,9 +193,8 @@ async fn commits_that_were_durable_and_are_lost_are_named_by_channel_and_range()
     closed_store(dir.path()).await;
     let early = files(dir.path());
     let store = SledStore::open(dir.path()).unwrap();
-    let raw = || NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), once: None };
-    store.commit_raw(&channel(), Timestamp(9), vec![raw(), raw()]).await.unwrap();
-    store.commit_raw(&ChannelName::from("shop"), Timestamp(9), vec![raw()]).await.unwrap();
+    store.commit_raw(&channel(), Timestamp(9), vec![raw(b"x"), raw(b"x")]).await.unwrap();
+    store.commit_raw(&ChannelName::from("shop"), Timestamp(9), vec![raw(b"x")]).await.unwrap();
     store.close().await.unwrap();
     drop(store);
     let head = std::fs::read(dir.path().join("head")).unwrap();
@@ -216,6 +215,71 @@ async fn commits_that_were_durable_and_are_lost_are_named_by_channel_and_range()
     std::fs::rename(dir.path().join("head"), dir.path().join("head.lost")).unwrap();
     let store = SledStore::open(dir.path()).unwrap();
     assert_eq!(store.read_raw(&channel(), 1, 9, 999_999).await.unwrap().len(), 2);
+}
+
+pub(super) fn raw(body: &[u8]) -> NewRaw {
+    NewRaw { origin: RawOrigin::Frame, body: body.to_vec(), once: None }
+}
+
+#[tokio::test]
+async fn what_sled_may_overwrite_is_kept_where_nobody_can_tell_whether_it_was_durable() {
+    // given a log that goes on behind a wrong bit, and a head that is older than both
+    let dir = tempfile::tempdir().unwrap();
+    closed_store(dir.path()).await;
+    let (head, early) = (std::fs::read(dir.path().join("head")).unwrap(), files(dir.path()));
+    let store = SledStore::open(dir.path()).unwrap();
+    for _ in 0..20 {
+        store.commit_raw(&channel(), Timestamp(9), vec![raw(b"something that is said")]).await.unwrap();
+    }
+    drop(store);
+    std::fs::write(dir.path().join("head"), &head).unwrap();
+    let (log, db) = (Path::new("store/db"), dir.path().join("store/db"));
+    let mut bytes = std::fs::read(&db).unwrap();
+    let begin = early[log].iter().zip(&bytes).take_while(|(old, new)| old == new).count();
+    bytes[begin + 40] ^= 1;
+    std::fs::write(&db, &bytes).unwrap();
+
+    // when
+    drop(SledStore::open(dir.path()).unwrap());
+
+    // then
+    let kept = files(dir.path()).into_iter().find(|(name, _)| name.to_string_lossy().starts_with("store.odd-") && name.ends_with("db"));
+    let (_, kept) = kept.expect("it is kept");
+    assert!(kept[begin..] == bytes[begin..], "byte for byte where it lay");
+    assert!(std::fs::read(&db).unwrap()[begin..] != bytes[begin..], "sled overwrote it");
+}
+
+#[tokio::test]
+async fn a_refusal_names_no_way_on_where_there_is_none() {
+    // given settings of sled's that it opens nothing by
+    let dir = tempfile::tempdir().unwrap();
+    closed_store(dir.path()).await;
+    let conf = dir.path().join("store/conf");
+    let text = std::fs::read(&conf).unwrap();
+    let text = String::from_utf8_lossy(&text[..text.len() - 4]).replace("524288", "262144");
+    std::fs::write(conf, [text.as_bytes(), &crc32fast::hash(text.as_bytes()).to_le_bytes()].concat()).unwrap();
+
+    let refused = SledStore::open(dir.path()).err().unwrap().to_string();
+
+    assert!(refused.contains("channel blog is lost, with 2 entries and 2 raw items"), "{refused}");
+    assert!(refused.contains("membrana restore BACKUP") && !refused.contains("head.lost"), "{refused}");
+}
+
+#[tokio::test]
+async fn files_without_a_store_are_no_new_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.commit_raw(&channel(), Timestamp(9), vec![raw(&[b'x'; 100_000])]).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    std::fs::remove_file(dir.path().join("head")).unwrap();
+
+    let refused = SledStore::open(dir.path()).err().unwrap().to_string();
+
+    assert!(refused.contains("holds files of messages") && refused.contains("raw.lost"), "{refused}");
+    std::fs::rename(dir.path().join("raw"), dir.path().join("raw.lost")).unwrap();
+    assert!(SledStore::open(dir.path()).is_ok(), "who orders it begins anew");
 }
 
 #[tokio::test]

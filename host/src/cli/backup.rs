@@ -1,0 +1,205 @@
+//! `membrana backup` and `membrana restore`.
+
+use std::fs::{self, File};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::app::process_env;
+use crate::clock::Clock;
+use crate::console::Audit;
+use crate::model::{Action, ActionState, ChannelName, Timestamp, shown};
+use crate::store::{Commit, SledStore, Store, StoreError, Verified, copy_folder, sync_folder};
+use crate::telemetry::chain;
+
+use super::call::{Caller, what_is_needed};
+use super::outcome::{Failure, aside, put};
+use super::things::with_query;
+
+/// Between two words of how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// Actions looked at, and written, at once.
+const PAGE: usize = 256;
+
+/// Makes a backup and tells of it.
+pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<(), Failure> {
+    let folder = std::path::absolute(folder).map_err(|error| Failure::failed(error.to_string(), ""))?;
+    let caller = Caller::open(file).await?;
+    let made = watched(&caller, &folder).await;
+    caller.close().await?;
+    let made = made?;
+    if is_json {
+        return put(made);
+    }
+    let count = |key: &str| made.get(key).and_then(Json::as_u64).unwrap_or_default();
+    put(format_args!("`{}` is a backup: {} entries in {} records, read whole once.", folder.display(), count("entries"), count("records")))?;
+    put(format_args!("To go back to it: stop the host, then `membrana restore {}`.", folder.display()))
+}
+
+/// Tells a terminal how far it is.
+async fn watched(caller: &Caller, folder: &Path) -> Result<Json, Failure> {
+    const PATH: &str = "/api/v1/backup";
+    let order = with_query(PATH, [("folder", folder.to_str().map(str::to_owned)), ("by", process_env()("USER"))]);
+    let mut made = pin!(caller.thing("POST", &order, None));
+    loop {
+        tokio::select! {
+            made = &mut made => return made,
+            () = tokio::time::sleep(PROGRESS), if std::io::stderr().is_terminal() => {
+                let so_far = caller.thing("GET", PATH, None).await?;
+                let count = |key: &str| so_far.get(key).and_then(Json::as_u64).unwrap_or_default();
+                match count("copied").min(count("of")) {
+                    copied if copied < count("of") => aside(format_args!("{copied} of {} records are copied", count("of"))),
+                    _ => aside("the copy is read once"),
+                }
+            }
+        }
+    }
+}
+
+/// Puts a backup in the place of the data folder.
+pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Clock) -> Result<(), Failure> {
+    let config = what_is_needed(file)?;
+    let data = std::path::absolute(&config.host.data).map_err(|error| Failure::failed(error.to_string(), ""))?;
+    if !folder.join("store").join("db").is_file() {
+        return Err(Failure::failed(format!("`{}` holds no backup", folder.display()), "name a folder that `membrana backup` wrote"));
+    }
+    let alone = SledStore::keep_others_out(&data).map_err(|failure| in_words(&failure))?;
+    let now = clock.now();
+    let new = beside(&data, "restoring");
+    drop(fs::remove_dir_all(&new));
+    let (from, into) = (folder.to_owned(), new.clone());
+    let copied = tokio::task::spawn_blocking(move || copy_folder(&from, &into)).await;
+    let prepared = match copied {
+        Ok(Ok(())) => prepare(&new, now).await,
+        Ok(Err(failure)) => Err(Failure::failed(format!("cannot copy the backup: {failure}"), "may it be read, and is there room?")),
+        Err(failure) => Err(Failure::failed(failure.to_string(), "")),
+    };
+    let put_in_place = match prepared {
+        Ok(restored) => put_in_place(&new, &data, now, alone).map(|kept| (restored, kept)),
+        Err(failure) => Err(failure),
+    };
+    let (restored, kept) = put_in_place.inspect_err(|_| drop(fs::remove_dir_all(&new)))?;
+    tell(is_json, &data, &restored, kept.as_deref())
+}
+
+/// What is in place.
+struct Restored {
+    verified: Verified,
+    /// Replies that may have gone out since.
+    n_uncertain: usize,
+}
+
+/// Reads the copy whole, and marks what may have happened since.
+async fn prepare(new: &Path, now: Timestamp) -> Result<Restored, Failure> {
+    let store = SledStore::open(new).map_err(|failure| in_words(&failure))?;
+    let verified = store.verify().await.map_err(|failure| in_words(&failure))?;
+    if let Some(first) = verified.damage.first() {
+        let message = format!("the backup is damaged: {first}{}", if verified.damage.len() > 1 { ", and more" } else { "" });
+        return Err(Failure::failed(message, "restore another one; nothing was changed"));
+    }
+    let n_uncertain = doubt(store.as_ref(), now).await.map_err(|failure| in_words(&failure))?;
+    store.mark_restored(now).await.map_err(|failure| in_words(&failure))?;
+    store.close().await.map_err(|failure| in_words(&failure))?;
+    Audit::new(new).restored(now, process_env()("USER")).await.map_err(|failure| cannot(&failure))?;
+    sync_folder(new).map_err(|failure| cannot(&failure))?;
+    Ok(Restored { verified, n_uncertain })
+}
+
+/// What was about to go out may have gone out since the backup was made: it is looked up, or is a person's.
+async fn doubt(store: &SledStore, now: Timestamp) -> Result<usize, StoreError> {
+    let mut n_uncertain = 0;
+    for channel in store.channels().await? {
+        let mut after = None;
+        loop {
+            let page = store.actions(&channel, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.interaction, last.id));
+            let uncertain: Vec<Action> = page.into_iter().filter(may_have_gone_out).map(|action| uncertain(action, now)).collect();
+            n_uncertain += uncertain.len();
+            commit(store, &channel, now, uncertain).await?;
+        }
+    }
+    Ok(n_uncertain)
+}
+
+fn may_have_gone_out(action: &Action) -> bool {
+    matches!(action.state, ActionState::Pending | ActionState::Claimed | ActionState::Retry)
+}
+
+fn uncertain(action: Action, now: Timestamp) -> Action {
+    let error = Some("a backup was put in place: it may have gone out since that was made".to_owned());
+    Action { state: ActionState::Unknown, revision: action.revision + 1, due: now, error, ..action }
+}
+
+async fn commit(store: &SledStore, channel: &ChannelName, now: Timestamp, actions: Vec<Action>) -> Result<(), StoreError> {
+    if actions.is_empty() {
+        return Ok(());
+    }
+    let mut commit = Commit::new(channel.clone(), now);
+    commit.actions = actions;
+    store.commit(commit).await.map(drop)
+}
+
+/// Gives where what was there is kept.
+fn put_in_place(new: &Path, data: &Path, now: Timestamp, alone: Option<File>) -> Result<Option<PathBuf>, Failure> {
+    let kept = data.exists().then(|| beside(data, &format!("before-{}", shown::rfc3339(now).replace(':', ""))));
+    if let Some(kept) = &kept {
+        fs::rename(data, kept).map_err(|failure| cannot(&failure))?;
+    }
+    if let Err(failure) = fs::rename(new, data) {
+        // As it was.
+        kept.iter().for_each(|kept| drop(fs::rename(kept, data)));
+        return Err(cannot(&failure));
+    }
+    drop(alone);
+    let parent = data.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
+    parent.map_err(|failure| cannot(&failure))?;
+    Ok(kept)
+}
+
+fn beside(data: &Path, end: &str) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{end}"));
+    data.with_file_name(name)
+}
+
+fn in_words(failure: &StoreError) -> Failure {
+    let cure = match failure {
+        StoreError::InUse(_) => "stop the host first; a backup is put in place while nobody works on the data",
+        StoreError::NewerFormat { .. } => "restore it with the build that wrote it, or a newer one",
+        _ => "nothing was changed",
+    };
+    Failure::failed(chain(failure).to_string(), cure)
+}
+
+fn cannot(failure: &std::io::Error) -> Failure {
+    Failure::failed(format!("the backup cannot be put in place: {failure}"), "may this user write beside the data folder, and is there room?")
+}
+
+fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) -> Result<(), Failure> {
+    let Restored { verified, n_uncertain } = restored;
+    if is_json {
+        return put(json!({
+            "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "kept": kept,
+        }));
+    }
+    put(format_args!(
+        "`{}` is as in the backup: {} entries in {} records, read whole once.",
+        data.display(),
+        verified.n_entries,
+        verified.n_records
+    ))?;
+    if let Some(kept) = kept {
+        put(format_args!("What was there is kept in `{}`; remove it when you need it no more.", kept.display()))?;
+    }
+    if *n_uncertain > 0 {
+        put(format_args!(
+            "{} may have gone out since: each is looked up on its network, or waits for a person (`membrana outbox list --state human`).",
+            if *n_uncertain == 1 { "1 reply".to_owned() } else { format!("{n_uncertain} replies") }
+        ))?;
+    }
+    put("Automatic replies to what was said until now wait for a person. Start the host: `membrana run`.")
+}

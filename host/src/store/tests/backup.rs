@@ -1,0 +1,86 @@
+//! A backup is made beside commits that go on, and is a store like any other.
+
+use std::path::Path;
+
+use super::damage::{contents, raw};
+use super::*;
+use crate::store::Progress;
+
+/// Commits while a backup is made, each with a body that is a file of its own.
+const COMMITS: u64 = 60;
+
+async fn backup(store: &SledStore, into: &Path) -> Result<crate::store::Verified, StoreError> {
+    std::fs::create_dir(into).unwrap();
+    store.backup(into, Arc::new(Progress::default())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_made_while_commits_go_on_has_each_channel_as_it_was_at_one_moment() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, mut dice) = (SledStore::open(dir.path()).unwrap(), Dice(11));
+    for at in 1..=COMMITS {
+        let commit = random_commit(&mut dice, store.as_ref(), at).await;
+        store.commit(commit).await.unwrap();
+        store.commit_raw(&ChannelName::from("shop"), Timestamp(at), vec![raw(&[7; 90_000])]).await.unwrap();
+    }
+    let before = store.channel(&channel()).await.unwrap();
+
+    // when it is written to all the while, and what it names is removed
+    let writing = async {
+        for at in COMMITS + 1..=3 * COMMITS {
+            let commit = random_commit(&mut dice, store.as_ref(), at).await;
+            store.commit(commit).await.unwrap();
+            store.drop_raw(&ChannelName::from("shop"), Timestamp(at - COMMITS)).await.unwrap();
+        }
+    };
+    let into = to.path().join("a");
+    let (verified, ()) = tokio::join!(backup(&store, &into), writing);
+
+    // then it is whole, and as the store was at a moment in between
+    assert_eq!(verified.unwrap().damage, Vec::<String>::new());
+    let copy = SledStore::open(&into).unwrap();
+    let (then, now) = (copy.channel(&channel()).await.unwrap(), store.channel(&channel()).await.unwrap());
+    assert!(before.last <= then.last && then.last <= now.last && before.last < now.last, "{:?} {:?} {:?}", before.last, then.last, now.last);
+    let n_then = usize::try_from(then.last.0).unwrap();
+    assert_eq!(copy.read_log(&channel(), Seq(1), usize::MAX).await.unwrap(), store.read_log(&channel(), Seq(1), n_then).await.unwrap());
+    assert_eq!(copy.id_key().0, store.id_key().0, "the same names for the same things");
+    // and what was to be removed meanwhile is
+    let left = std::fs::read_dir(dir.path().join("raw")).unwrap().flatten().flat_map(|channel| std::fs::read_dir(channel.path()).unwrap());
+    let n_named = store.read_raw(&ChannelName::from("shop"), 1, usize::MAX, usize::MAX).await.unwrap().len();
+    let n_large = store.read_raw(&channel(), 1, usize::MAX, usize::MAX).await.unwrap().iter().filter(|item| item.body.len() > 65_536).count();
+    assert_eq!(left.count(), n_named + n_large);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_store_at_rest_is_the_same_store() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, mut dice) = (SledStore::open(dir.path()).unwrap(), Dice(12));
+    for at in 1..=COMMITS {
+        let commit = random_commit(&mut dice, store.as_ref(), at).await;
+        store.commit(commit).await.unwrap();
+    }
+
+    backup(&store, &to.path().join("a")).await.unwrap();
+
+    let copy = SledStore::open(&to.path().join("a")).unwrap();
+    assert!(contents(&copy, &to.path().join("a")) == contents(&store, dir.path()));
+    // and goes on as one
+    let commit = random_commit(&mut dice, copy.as_ref(), COMMITS + 1).await;
+    copy.commit(commit).await.unwrap();
+    assert_eq!(copy.verify().await.unwrap().damage, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_no_backup() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    closed_store(dir.path()).await;
+    let store = SledStore::open(dir.path()).unwrap();
+    store.damage_log(1).unwrap();
+
+    let refused = backup(&store, &to.path().join("a")).await.unwrap_err().to_string();
+
+    assert!(
+        refused.contains("channel blog") && refused.contains("the log of channel number 1 from place 1 on") && refused.contains("wrong checksum"),
+        "{refused}"
+    );
+}
