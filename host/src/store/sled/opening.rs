@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::failpoint;
 use crate::store::StoreError;
 
 use super::disk::Disk;
@@ -40,7 +41,7 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     // One that was cut off while it was written: sled would take it for the newest.
     let begun = look::snapshots(&store).map_err(io("open"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "generating"));
     begun.for_each(|path| drop(fs::remove_file(path)));
-    let Seen { tip, odd } = look::at(&store).map_err(io("read"))?;
+    let Seen { tip, odd } = failpoint::across("open", "look", || look::at(&store)).map_err(io("read"))?;
     let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
     match (odd, head) {
         (Some(why), Some(_)) => try_on_copy(dir, head, &why)?,
@@ -48,7 +49,7 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
         (None, _) => {}
     }
     drop(lock);
-    match open_sled(&store) {
+    match failpoint::across("open", "sled", || open_sled(&store)) {
         Err(Unopened::Damaged(why)) => {
             try_on_copy(dir, head, &why)?;
             open_sled(&store).map_err(|failure| failure.into_error(&store))
@@ -143,7 +144,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
     let mut is_sound = false;
     for without_snapshots in [false, true] {
         drop(fs::remove_dir_all(copy));
-        copy_folder(&store, copy).map_err(io("copy"))?;
+        failpoint::across("open", "copy", || copy_folder(&store, copy)).map_err(io("copy"))?;
         if without_snapshots {
             remove_snapshots(copy)?;
         }
@@ -151,7 +152,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
         let found = found.unwrap_or_else(|_| vec![format!("{why}, and it cannot be read")]);
         is_sound = found.is_empty();
         if is_sound && without_snapshots {
-            remove_snapshots(&store)?;
+            failpoint::across("open", "put", || remove_snapshots(&store))?;
         }
         if damage.is_empty() || found.len() < damage.len() {
             damage = found;
