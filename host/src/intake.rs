@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
+use crate::failpoint;
 use crate::model::{
     ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally, Timestamp,
 };
@@ -230,7 +231,7 @@ impl Intake {
             commit.state.clone_from(&state);
             commit.status = status;
             let n_filled = commit.tally.as_ref().map_or(0, |tally| n_filled(tally) - n_filled(&record.tally));
-            self.journal.commit(commit).await?;
+            failpoint::within("poll", self.journal.commit(commit)).await?;
             memory.remember(state.into_iter().collect());
             if n_filled > 0 {
                 warn!(channel = %self.channel, n_filled, "Poll brought what no webhook had brought in time.");
@@ -292,7 +293,7 @@ impl Intake {
                 commit.status = self.status_of(record, "connected", None);
                 (memory.n_faults, memory.is_refused) = (0, false);
             }
-            self.journal.commit(commit).await?;
+            failpoint::within("receive", self.journal.commit(commit)).await?;
             memory.remember(changed);
         }
         let Some(fault) = held else { return Ok(Turn::Worked) };
@@ -379,7 +380,7 @@ impl Intake {
         if let Some(status) = self.status_of(record, state, reason) {
             let mut commit = self.journal.begin(&self.channel);
             commit.status = Some(status);
-            self.journal.store.commit(commit).await?;
+            self.journal.commit_unheard(commit).await?;
         }
         Ok(())
     }

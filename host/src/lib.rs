@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod egress;
+pub mod failpoint;
 pub mod ingress;
 pub mod intake;
 pub mod media;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracing::warn;
 
+use crate::failpoint;
 use crate::model::{
     Action, ActionState, ChannelName, DeadLetter, DeadSubject, Fact, Fault, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp, Unfit,
 };
@@ -144,7 +145,7 @@ impl Outbox {
             ActionState::Pending | ActionState::Retry => self.send(action).await,
             // Found claimed here means that the process ended between claim and outcome.
             ActionState::Claimed => self.settle_unknown(action, "the host ended during the call").await.map(|()| true),
-            ActionState::Unknown | ActionState::Reconciling => self.reconcile(action).await,
+            ActionState::Unknown | ActionState::Reconciling => failpoint::within("reconcile", self.reconcile(action)).await,
             _ => Ok(false),
         }
     }
@@ -190,7 +191,7 @@ impl Outbox {
     /// Only where the outcome will have room on the disk: without it nobody could tell what went out.
     async fn claim(&self, claim: Commit) -> Result<(), StoreError> {
         self.journal.store.health().await?;
-        self.journal.commit(claim).await.map(|_| ())
+        failpoint::within("claim", self.journal.commit(claim)).await.map(|_| ())
     }
 
     /// Read before a claim, so that a store that cannot be read leaves nothing claimed.

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::egress::{Door, HttpError, HttpRequest};
+use crate::failpoint;
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Seq, Timestamp, shown};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader, SinkRetry};
@@ -164,7 +165,7 @@ impl Sink {
             self.note_outcome(&mut commit, event, outcome, None);
         }
         commit.positions.push((reader, last.0));
-        self.journal.store.commit(commit).await?;
+        self.journal.commit_unheard(commit).await?;
         Ok(Turn::Worked)
     }
 
@@ -202,7 +203,7 @@ impl Sink {
         for ((event, outcome), retry) in events.iter().zip(outcomes).zip(&of) {
             self.note_outcome(&mut commit, event, outcome, Some(retry));
         }
-        self.journal.store.commit(commit).await?;
+        self.journal.commit_unheard(commit).await?;
         Ok(Turn::Worked)
     }
 
@@ -240,7 +241,7 @@ impl Sink {
             auth: None,
             timeout: Some(TIMEOUT),
         };
-        match self.target.door.http(request).await {
+        match failpoint::around("call", "tell", self.target.door.http(request)).await {
             Err(error @ HttpError::TooLarge(_)) => Outcome::Never(error.to_string()),
             Err(error @ (HttpError::Denied(_) | HttpError::Dns(_) | HttpError::Connect(_) | HttpError::Tls(_))) => {
                 Outcome::Unreachable(error.to_string())

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::model::{ChannelName, NewRaw, Timestamp};
 use crate::store::{Commit, Committed, Store, StoreError};
 use crate::telemetry::chain;
@@ -53,14 +54,19 @@ impl Journal {
     /// Makes it durable, then wakes the channel's stages.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let channel = commit.channel.clone();
-        let committed = self.store.commit(commit).await?;
+        let committed = self.commit_unheard(commit).await?;
         self.ring(&channel);
         Ok(committed)
     }
 
+    /// Makes durable what no stage waits for.
+    pub async fn commit_unheard(&self, commit: Commit) -> Result<Committed, StoreError> {
+        failpoint::around("commit", failpoint::turn(), self.store.commit(commit)).await
+    }
+
     /// Makes raw items durable, then wakes the channel's intake.
     pub async fn commit_raw(&self, channel: &ChannelName, at: Timestamp, raws: Vec<NewRaw>) -> Result<Vec<Option<u64>>, StoreError> {
-        let places = self.store.commit_raw(channel, at, raws).await?;
+        let places = failpoint::around("commit", "raw", self.store.commit_raw(channel, at, raws)).await?;
         self.ring(channel);
         Ok(places)
     }
@@ -168,7 +174,7 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
 
 /// One turn; a panic costs the turn and never the stage.
 async fn caught(work: &dyn Work) -> Result<Turn, StageError> {
-    AssertUnwindSafe(work.turn()).catch_unwind().await.unwrap_or_else(|panic| {
+    AssertUnwindSafe(failpoint::within(work.stage(), work.turn())).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
         Err(StageError::Panicked(text.unwrap_or_else(|| "for an unknown reason".to_owned())))
     })

@@ -34,8 +34,12 @@ mod disk;
 mod engine;
 #[path = "all/everywhere.rs"]
 mod everywhere;
+#[path = "all/evidence.rs"]
+mod evidence;
 #[path = "all/examples.rs"]
 mod examples;
+#[path = "all/failpoints.rs"]
+mod failpoints;
 #[path = "all/harness.rs"]
 mod harness;
 #[path = "all/hooks.rs"]
@@ -54,6 +58,8 @@ mod logins;
 mod media;
 #[path = "all/networks.rs"]
 mod networks;
+#[path = "all/planted.rs"]
+mod planted;
 #[path = "all/real.rs"]
 mod real;
 #[path = "all/replies.rs"]

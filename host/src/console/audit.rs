@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tracing::{error, warn};
 
+use crate::failpoint;
 use crate::model::{Digest, Role, Timestamp, shown};
 
 use super::{Desk, Refusal};
@@ -116,7 +117,7 @@ pub(super) async fn keep(State(desk): State<Arc<Desk>>, request: Request, next: 
         }
     };
     let order = async move {
-        let answer = next.run(request).await;
+        let answer = failpoint::within("order", next.run(request)).await;
         let done = Record { status: Some(answer.status().as_u16()), of: Some(of), ..Record::new(desk.journal.clock.now(), "done", act) };
         if let Err(failure) = desk.audit.append(done).await {
             error!(error = %failure, "What came of an order cannot be kept in the audit log.");
@@ -226,7 +227,8 @@ impl Audit {
         let json = serde_json::to_string(&record)?;
         let last = Head { n, digest: Digest::of(json.as_bytes()).to_string() };
         let Some(file) = &mut chain.file else { return Err(io::Error::other("it is not open")) };
-        let written = file.write_all(format!("{} {json}\n", last.digest).as_bytes()).and_then(|()| file.sync_data());
+        let line = format!("{} {json}\n", last.digest);
+        let written = failpoint::across("file", "audit", || file.write_all(line.as_bytes()).and_then(|()| file.sync_data()));
         if let Err(failure) = written {
             // What is on disk now is looked at again before the next record.
             chain.file = None;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use crate::failpoint;
+
 /// Format and version, in clear.
 const HEAD: &[u8] = b"membrana sealed 1\n";
 /// Units: bytes. Tokens are small.
@@ -115,15 +117,16 @@ impl Vault {
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), label, &mut *sealed)
             .map_err(|_| failed("seal", &path)(io::Error::other("too long")))?;
         let temporary = self.folder.join(format!("{}.{}.tmp", self.name, std::process::id()));
-        let written = owned(&temporary).and_then(|mut file| {
+        let write = || -> io::Result<Stamp> {
+            let mut file = owned(&temporary)?;
             file.write_all(&[HEAD, &nonce, &sealed].concat())?;
             file.sync_all()?;
             let stamp = Stamp::of(&file.metadata()?);
             fs::rename(&temporary, &path)?;
             File::open(&self.folder)?.sync_all()?;
             Ok(stamp)
-        });
-        written.map_err(failed("write", &path))
+        };
+        failpoint::across("file", "token", write).map_err(failed("write", &path))
     }
 
     /// Held by whoever is about to replace the content, in this process or another; released when dropped. None: somebody has it.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::failpoint;
 use crate::model::{Digest, Timestamp};
 
 /// Ways back that are kept for one name; older ones are forgotten.
@@ -239,7 +240,8 @@ impl Builds {
         record.history.push(act);
         let n_over = record.history.len().saturating_sub(HISTORY_MAX);
         record.history.drain(..n_over);
-        self.write(&format!("{name}{RECORD}"), &serde_json::to_vec_pretty(&record)?)?;
+        let json = serde_json::to_vec_pretty(&record)?;
+        failpoint::across("file", "build", || self.write(&format!("{name}{RECORD}"), &json))?;
         self.tidy();
         Ok(())
     }

@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use crate::egress::{Door, StreamRequest};
+use crate::failpoint;
 use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
 
 use super::agreement::{Verdict, annotations, decided, not_understood, understood};
@@ -478,7 +479,8 @@ async fn one<T>(
         instance.store.data_mut().begin(name, state, deadline);
         instance.store.set_epoch_deadline(1);
         let begun = now();
-        let answer = tokio::time::timeout_at(deadline.into(), call(&mut instance.store, &instance.exports)).await;
+        let called = failpoint::around("call", name, call(&mut instance.store, &instance.exports));
+        let answer = tokio::time::timeout_at(deadline.into(), called).await;
         let (ticks, waited) = instance.store.data().used();
         meter.ran(begun.elapsed(), waited, ticks);
         meter.holds(instance.store.data().limiter.memory());

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::failpoint;
 use crate::model::{
     Action, ActionId, Annotated, ChannelName, ConversationId, DeadId, DeadLetter, Decision, Entry, ExchangeId, IdKey, InteractionId, Media, NewRaw,
     RawItem, Seq, Task, TaskId, Timer, Timestamp,
@@ -83,7 +84,7 @@ impl SledStore {
         }
         let key = id_key(&disk, format.is_none() && live.is_empty())?;
         bring_up(&disk, format, &live)?;
-        db.flush().map_err(failed("open"))?;
+        failpoint::across("open", "settle", || db.flush()).map_err(failed("open"))?;
         for folder in [dir, &sled_dir, &raw_dir, &media_dir] {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync"))?;
         }

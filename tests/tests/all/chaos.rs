@@ -5,17 +5,17 @@
 //! (`.ci/nightly chaos`), the networks' limits last seconds, and only what no network says in less (Meta's minutes, a refused token)
 //! comes in the last third: `MEMBRANA_CHAOS_S` says how long, in seconds. `MEMBRANA_CHAOS_SEED`: with which dice, in either.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use membrana_tests::judge::{self, Evidence, Posted, judge};
 use membrana_world::{Dice, Dress, Trouble};
-use serde_json::Value as Json;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use crate::everywhere::{ANSWERED, Said, UNANSWERED, World, mark, not_connected};
+use crate::everywhere::{ANSWERED, Said, UNANSWERED, World, mark, mark_in, not_connected};
+use crate::evidence::{judged, of_crm, of_store, words};
 use crate::harness::{Host, note, text, within};
 use crate::hooks::shop;
 
@@ -48,6 +48,8 @@ const WORDS: &str = "I am still waiting for the parcel that you promised me last
 const SENT: &str = "sent";
 /// Where a person must look, with the reason.
 const LEFT: [&str; 2] = ["human", "dead"];
+/// Where everything that is ours can be counted.
+const PUBLIC: [&str; 3] = ["acme-x", "acme-forum", "acme-masto"];
 /// Of a hundred replies, so many at most.
 const LEFT_MAX: usize = 3;
 
@@ -155,13 +157,25 @@ impl Scene {
         let n_said = || self.said.lock().unwrap().len();
         assert!(within(calm, PAUSE, async || n_said() + 1 == self.n_said.load(Ordering::Relaxed)).await, "who is still speaking?");
         let (world, host, said) = (&self.world, &self.host, self.said.lock().unwrap().clone());
-        each_is_found_once(host, &said, calm).await;
-        let replies = all_are_settled(host, &said, calm).await;
-        each_is_answered_once(world, &said, &replies);
+        let (mut last, mut left) = (Evidence::default(), Vec::new());
+        let is_clean = within(calm, LOOK, async || {
+            last = evidence(world, host, &said);
+            left = judge(&last);
+            left.is_empty() && last.actions.iter().all(|action| action.state == SENT || LEFT.contains(&action.state.as_str()))
+        });
+        assert!(
+            is_clean.await,
+            "{}{:#?}\n{}",
+            words(&left),
+            last.actions.iter().filter(|action| action.state != SENT).collect::<Vec<_>>(),
+            host.log()
+        );
         let is_calm = within(calm, LOOK, async || not_connected(host).is_empty()).await;
         assert!(is_calm, "{:?}\n{}", not_connected(host), host.log());
-        the_crm_knows_each(world, host, &said, calm).await;
-        the_dead_are_explained(host, &replies);
+        let last = evidence(world, host, &said);
+        judged(&last, host.dir()).unwrap();
+        few_are_left(&last);
+        the_dead_are_explained(host, &last);
         note(format_args!("{} said; all is well {} s after the trouble", said.len(), since.elapsed().as_secs()));
         self.is_judged.store(true, Ordering::Relaxed);
     }
@@ -224,107 +238,37 @@ async fn when_everything_goes_wrong_in_real_time_nothing_is_lost_and_nothing_is_
     scene.end(busy).await;
 }
 
-/// Of others, by the mark in the text.
-fn marks(all: &[Json]) -> BTreeMap<String, usize> {
-    let mut found = BTreeMap::new();
-    for one in all.iter().filter(|one| one["own"] != Json::Bool(true)) {
-        *found.entry(mark_in(text(one, "/text"))).or_default() += 1;
-    }
-    found
-}
-
-async fn each_is_found_once(host: &Host, said: &[Said], calm: Duration) {
-    let mut found = BTreeMap::new();
-    let is_whole = within(calm, LOOK, async || {
-        let all = host.list(&["interaction", "list"]);
-        found = marks(&all);
-        found.len() >= said.len() && all.iter().all(|one| one["own"] == Json::Bool(true) || !text(one, "/decisions/0/row").is_empty())
-    });
-    let is_whole = is_whole.await;
-    let lost: Vec<&Said> = said.iter().filter(|one| !found.contains_key(&mark(one.n))).collect();
-    assert!(is_whole && lost.is_empty(), "{} are lost: {lost:?}\n{}", lost.len(), host.log());
-    let twice: Vec<&Said> = said.iter().filter(|one| found.get(&mark(one.n)) != Some(&1)).collect();
-    assert!(twice.is_empty(), "stored more than once: {twice:?}");
-    assert_eq!(found.len(), said.len(), "nothing else is there: {:?}", found.keys().filter(|mark| !mark.starts_with("c0")).collect::<Vec<_>>());
-}
-
-/// The actions by the mark of what they answer, once each is sent or left to a person.
-async fn all_are_settled(host: &Host, said: &[Said], calm: Duration) -> BTreeMap<String, Json> {
-    let wanted = said.iter().filter(|one| ANSWERED.contains(&one.channel)).count();
-    let mut actions = Vec::new();
-    let is_over = |action: &Json| text(action, "/state") == SENT || LEFT.contains(&text(action, "/state"));
-    let is_settled = within(calm, LOOK, async || {
-        actions = host.list(&["outbox", "list"]);
-        actions.len() >= wanted && actions.iter().all(is_over)
-    });
-    let is_settled = is_settled.await;
-    let open: Vec<&Json> = actions.iter().filter(|action| !is_over(action)).collect();
-    assert!(is_settled, "{} of {wanted} replies; open: {open:#?}\n{}", actions.len(), host.log());
-    assert_eq!(actions.len(), wanted, "one reply to each");
-    let all = host.list(&["interaction", "list"]);
-    let marks: BTreeMap<&str, String> = all.iter().map(|one| (text(one, "/id"), mark_in(text(one, "/text")))).collect();
-    actions.into_iter().map(|action| (marks.get(text(&action, "/interaction")).cloned().unwrap_or_default(), action)).collect()
-}
-
-fn each_is_answered_once(world: &World, said: &[Said], replies: &BTreeMap<String, Json>) {
-    let mut left = Vec::new();
-    for one in said.iter().filter(|one| ANSWERED.contains(&one.channel)) {
-        let reply = &replies[&mark(one.n)];
-        let n_replies = world.n_replies(one);
-        if text(reply, "/state") == SENT {
-            assert_eq!(n_replies, 1, "{one:?}: {reply:#}");
-        } else {
-            assert!(n_replies <= 1 && !text(reply, "/error").is_empty(), "{one:?} has {n_replies}: {reply:#}");
-            left.push(format!("{} {}: {} ({n_replies} there)", one.channel, text(reply, "/state"), text(reply, "/error")));
-        }
-    }
-    let n_own = world.x.own().len() + world.forum.own().len() + world.masto.own().len();
-    let public = |one: &&Said| ["acme-x", "acme-forum", "acme-masto"].contains(&one.channel);
-    let n_replies: usize = said.iter().filter(public).map(|one| world.n_replies(one)).sum();
-    assert_eq!(n_own, n_replies, "and nothing else was posted");
-    assert!(left.len() * 100 <= replies.len() * LEFT_MAX, "{} of {} replies are left to a person: {left:#?}", left.len(), replies.len());
-    note(format_args!("{} replies, {} left to a person: {left:#?}", replies.len(), left.len()));
-}
-
-/// Each event is about one thing alone, signed, and each of what was said has one event. What a later try adds is how far the actions
-/// came meanwhile.
-async fn the_crm_knows_each(world: &World, host: &Host, said: &[Said], calm: Duration) {
-    let unknown = || {
-        let told = received(world);
-        said.iter().filter(|one| !told.contains_key(&mark(one.n))).cloned().collect::<Vec<_>>()
+/// From the ledgers of all networks, and the store.
+fn evidence(world: &World, host: &Host, said: &[Said]) -> Evidence {
+    let one = |said: &Said| judge::Said {
+        channel: said.channel.to_owned(),
+        name: mark(said.n),
+        exchange: mark(said.n),
+        is_acknowledged: true,
+        wants_task: ANSWERED.contains(&said.channel),
+        wants_reply: ANSWERED.contains(&said.channel),
     };
-    assert!(within(calm, LOOK, async || unknown().is_empty()).await, "the CRM was not told of {:?}\n{}", unknown(), host.log());
-    let told = received(world);
-    let twice: Vec<_> = said.iter().filter(|one| told[&mark(one.n)].len() > 1).collect();
-    assert!(twice.is_empty(), "told as two things: {twice:?}");
-    let mut known: BTreeMap<String, Vec<Json>> = BTreeMap::new();
-    for told in world.crm.told() {
-        assert!(told.is_signed, "{told:?}");
-        let about = ["/interaction/id", "/interaction/text", "/interaction/decisions/0/row", "/task/id", "/action/id"];
-        let said: Vec<Json> = about.iter().map(|pointer| told.data.pointer(pointer).cloned().unwrap_or_default()).collect();
-        let before = known.entry(told.id.clone()).or_insert_with(|| said.clone());
-        assert_eq!(*before, said, "{} was told in two ways", told.id);
-    }
+    let replies = |said: &Said| vec![Posted { channel: said.channel.to_owned(), answers: mark(said.n) }; world.n_replies(said)];
+    let mut posts: Vec<Posted> = said.iter().flat_map(replies).collect();
+    let n_public = posts.iter().filter(|post| PUBLIC.contains(&post.channel.as_str())).count();
+    let n_own = world.x.own().len() + world.forum.own().len() + world.masto.own().len();
+    posts.extend(vec![Posted { channel: PUBLIC.join(", "), answers: String::new() }; n_own.saturating_sub(n_public)]);
+    let Evidence { told, kinds, .. } = of_crm(&world.crm, &["interaction.received"]);
+    let of_store = of_store(host, world.now_ms(), |one| mark_in(text(one, "/text")));
+    Evidence { said: said.iter().map(one).collect(), posts, told, kinds, ..of_store }
 }
 
-/// The ids of the events that told of something said, by its mark.
-fn received(world: &World) -> BTreeMap<String, BTreeSet<String>> {
-    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for told in world.crm.told().into_iter().filter(|told| told.kind == "it.membrana.interaction.received.v1") {
-        ids.entry(mark_in(text(&told.data, "/interaction/text"))).or_default().insert(told.id);
-    }
-    ids
-}
-
-/// The last word.
-fn mark_in(text: &str) -> String {
-    text.split_whitespace().last().unwrap_or_default().to_owned()
+fn few_are_left(evidence: &Evidence) {
+    let left: Vec<_> = evidence.actions.iter().filter(|action| action.state != SENT).collect();
+    let n_replies = evidence.actions.len();
+    assert!(left.len() * 100 <= n_replies * LEFT_MAX, "{} of {n_replies} replies are left to a person: {left:#?}", left.len());
+    note(format_args!("{n_replies} replies, {} left to a person: {left:#?}", left.len()));
 }
 
 /// The planted one, and the replies that are left to a person.
-fn the_dead_are_explained(host: &Host, replies: &BTreeMap<String, Json>) {
+fn the_dead_are_explained(host: &Host, evidence: &Evidence) {
     let dead = host.list(&["dead", "list"]);
     let n_of = |stage: &str| dead.iter().filter(|letter| text(letter, "/stage") == stage).count();
-    let n_left = replies.values().filter(|reply| text(reply, "/state") == "dead").count();
+    let n_left = evidence.actions.iter().filter(|action| action.state == "dead").count();
     assert_eq!((n_of("intake"), n_of("outbox"), dead.len()), (1, n_left, 1 + n_left), "{dead:#?}");
 }

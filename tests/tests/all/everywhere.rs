@@ -277,6 +277,11 @@ pub(crate) fn mark(n: usize) -> String {
     format!("c{n:06}")
 }
 
+/// The last word.
+pub(crate) fn mark_in(text: &str) -> String {
+    text.split_whitespace().last().unwrap_or_default().to_owned()
+}
+
 pub(crate) fn not_connected(host: &Host) -> Vec<String> {
     let channels = host.list(&["channel", "list"]);
     // Nobody polls the shop.

@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -24,6 +26,10 @@ pub(crate) struct Host {
     is_simulated: bool,
     /// Set in its environment, and in no command's beside it.
     environment: Vec<(&'static str, String)>,
+    /// How far its simulated time was moved. Units: milliseconds.
+    ahead_ms: AtomicU64,
+    /// Where the next process dies.
+    failpoint: Option<String>,
 }
 
 impl Drop for Host {
@@ -37,7 +43,8 @@ impl Host {
     pub(crate) fn new(config: &str, table: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let host = Self { dir, address, process: None, is_simulated: false, environment: Vec::new() };
+        let (ahead_ms, environment) = (AtomicU64::new(0), Vec::new());
+        let host = Self { dir, address, process: None, is_simulated: false, environment, ahead_ms, failpoint: None };
         host.write("impact.toml", table);
         host.configure(config);
         host
@@ -75,7 +82,10 @@ impl Host {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.command(&["run"]);
         if self.is_simulated {
-            command.env("MEMBRANA_TEST_CLOCK", "1").stdin(Stdio::piped());
+            command.env("MEMBRANA_TEST_CLOCK", self.ahead_ms().to_string()).stdin(Stdio::piped());
+        }
+        if let Some(place) = &self.failpoint {
+            command.env("MEMBRANA_TEST_FAILPOINT", place);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -102,8 +112,28 @@ impl Host {
 
     /// Moves a simulated clock on.
     pub(crate) fn advance(&self, by: Duration) {
+        self.ahead_ms.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
         let mut input = self.process.as_ref().unwrap().stdin.as_ref().unwrap();
-        writeln!(input, "{}", by.as_millis()).unwrap();
+        let told = writeln!(input, "{}", by.as_millis());
+        assert!(told.is_ok() || self.failpoint.is_some(), "{told:?}\n{}", self.log());
+    }
+
+    /// How far its simulated time was moved, over all its lives. Units: milliseconds.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// The next process dies at this place, `NAME` or `NAME@N`; none: it lives.
+    pub(crate) fn arm(&mut self, place: Option<&str>) {
+        self.failpoint = place.map(str::to_owned);
+    }
+
+    /// Says whether its process died where it was armed to.
+    pub(crate) fn has_died(&mut self) -> bool {
+        let Some(ended) = self.process.as_mut().and_then(|process| process.try_wait().unwrap()) else { return false };
+        assert_eq!(ended.signal(), Some(9), "{ended}\n{}", self.log());
+        self.process = None;
+        true
     }
 
     /// Starts it and waits until it is ready.

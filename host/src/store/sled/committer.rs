@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::failpoint;
 use crate::model::Timestamp;
 use crate::store::StoreError;
 
@@ -158,7 +159,7 @@ fn serve(disk: &Disk, mut flush: impl FnMut() -> Result<(), String>, mut waiting
         });
         let rows: Vec<_> = rows.collect();
         if disk.usable().is_ok()
-            && let Err(why) = flush()
+            && let Err(why) = failpoint::across("store", "sync", &mut flush)
         {
             disk.give_up(why);
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
+use crate::failpoint;
 use crate::model::ChannelName;
 use crate::store::StoreError;
 
@@ -222,7 +223,7 @@ impl Books {
     }
 
     fn write_down(&self, durable: Durable) {
-        match self.write(&durable) {
+        match failpoint::across("store", "head", || self.write(&durable)) {
             Ok(()) => {
                 *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(durable);
                 self.is_told.store(false, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::failpoint;
 use crate::store::{StoreError, copy_folder};
 
 use super::disk::{Disk, failed};
@@ -42,14 +43,14 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     // One that was cut off while it was written: sled would take it for the newest.
     let begun = look::snapshots(&store).map_err(io("open"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "generating"));
     begun.for_each(|path| drop(fs::remove_file(path)));
-    let Seen { tip, odd } = look::at(&store).map_err(io("read"))?;
+    let Seen { tip, odd } = failpoint::across("open", "look", || look::at(&store)).map_err(io("read"))?;
     let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
     if let Some(odd) = odd {
         try_on_copy(dir, head, &odd.why)?;
         keep_as_it_was(dir, odd.from)?;
     }
     drop(lock);
-    match open_sled(&store) {
+    match failpoint::across("open", "sled", || open_sled(&store)) {
         Err(Unopened::Damaged(why)) => {
             try_on_copy(dir, head, &why)?;
             keep_as_it_was(dir, 0)?;
@@ -197,7 +198,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
     let mut damage: Option<Vec<String>> = None;
     for without_snapshots in [false, true] {
         drop(fs::remove_dir_all(copy));
-        copy_folder(&store, copy).map_err(io("copy"))?;
+        failpoint::across("open", "copy", || copy_folder(&store, copy)).map_err(io("copy"))?;
         if without_snapshots {
             remove_snapshots(copy)?;
         }
@@ -206,7 +207,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
             Ok(found) if found.is_empty() => {
                 drop(rehearsal);
                 if without_snapshots {
-                    remove_snapshots(&store)?;
+                    failpoint::across("open", "put", || remove_snapshots(&store))?;
                 }
                 tell_sound(head);
                 return Ok(());

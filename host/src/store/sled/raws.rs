@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint;
 use crate::model::{DeadLetter, DeadSubject, Digest, NewRaw, RawItem, RawOrigin, Timestamp};
 use crate::store::{Reader, StoreError};
 
@@ -99,7 +100,8 @@ fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
 
 /// Durable when it returns; nothing is left of one that cannot be written whole.
 pub(super) fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
-    let written = File::create(path).and_then(|mut file| file.write_all(body).and_then(|()| file.sync_all()));
+    let write = || File::create(path).and_then(|mut file| file.write_all(body).and_then(|()| file.sync_all()));
+    let written = failpoint::across("file", "body", write);
     written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
