@@ -154,7 +154,7 @@ impl Work for Analysis {
         let entries = self.journal.store.read_log(&self.channel, Seq(position + 1), ENTRIES_MAX).await?;
         let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(Turn::Idle) };
         let analyzers = self.analyzers.current();
-        let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
+        let mut pass = Pass::over(&self.journal.clock, &self.channel, entries.iter().filter(|entry| is_analysed(entry)));
         if is_condemned(&analyzers) {
             return Ok(self.journal.left_to_the_build_before());
         }

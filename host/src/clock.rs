@@ -1,10 +1,19 @@
 //! The only reader of the time. Everything else takes a [`Clock`], so that tests move the time by hand.
+//!
+//! What waits for time to pass waits here, too: in a simulation (`ruled`) the same hand then decides who wakes and when.
 
+#[cfg(test)]
+mod ruled;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
+
+#[cfg(test)]
+pub use ruled::Ruled;
 
 /// Tells the time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +24,8 @@ enum Source {
     #[default]
     System,
     Simulated(Arc<AtomicU64>),
+    #[cfg(test)]
+    Ruled(Arc<Ruled>),
 }
 
 impl Clock {
@@ -28,6 +39,12 @@ impl Clock {
         Self(Source::Simulated(Arc::new(AtomicU64::new(start.0))))
     }
 
+    /// A clock of a simulation: what it measures and what waits for it is simulated, too.
+    #[cfg(test)]
+    pub fn ruled(time: Arc<Ruled>) -> Self {
+        Self(Source::Ruled(time))
+    }
+
     /// Now.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn now(&self) -> Timestamp {
@@ -37,6 +54,8 @@ impl Clock {
                 Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
             Source::Simulated(now) => Timestamp(now.load(Ordering::Acquire)),
+            #[cfg(test)]
+            Source::Ruled(time) => time.shown(),
         }
     }
 
@@ -55,20 +74,53 @@ impl Clock {
         }
     }
 
-    /// Starts measuring how long something takes; measuring is never simulated.
+    /// Starts measuring how long something takes; outside a simulation measuring is never simulated.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn stopwatch(&self) -> Stopwatch {
-        Stopwatch(Instant::now())
+        match &self.0 {
+            #[cfg(test)]
+            Source::Ruled(time) => Stopwatch(Begun::Ruled(Arc::clone(time), time.now())),
+            _ => Stopwatch(Begun::System(Instant::now())),
+        }
+    }
+
+    /// Waits so long, by the machine's own clock however the time is moved. Cancel: safe.
+    pub async fn sleep(&self, wait: Duration) {
+        match &self.0 {
+            #[cfg(test)]
+            Source::Ruled(time) => time.sleep(wait).await,
+            _ => tokio::time::sleep(wait).await,
+        }
+    }
+
+    /// Waits for `work`, but no longer than this, measured as in [`Clock::sleep`]; `None` where it was not done. Cancel: as `work`.
+    pub async fn within<T>(&self, wait: Duration, work: impl Future<Output = T>) -> Option<T> {
+        match &self.0 {
+            #[cfg(test)]
+            Source::Ruled(time) => time.within(wait, work).await,
+            _ => tokio::time::timeout(wait, work).await.ok(),
+        }
     }
 }
 
 /// Measures how long something takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Stopwatch(Instant);
+#[derive(Debug, Clone)]
+pub struct Stopwatch(Begun);
+
+#[derive(Debug, Clone)]
+enum Begun {
+    System(Instant),
+    #[cfg(test)]
+    Ruled(Arc<Ruled>, Timestamp),
+}
 
 impl Stopwatch {
     /// Since it was started.
     pub fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+        match &self.0 {
+            Begun::System(begun) => begun.elapsed(),
+            #[cfg(test)]
+            Begun::Ruled(time, begun) => Duration::from_millis(time.now().since_ms(*begun)),
+        }
     }
 }

@@ -26,6 +26,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(test)]
+use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
@@ -100,7 +102,14 @@ pub struct DoorConfig {
     pub meter: Option<Arc<Meter>>,
     /// What is added for the guest.
     pub credentials: Vec<Credential>,
+    /// Answers what is granted in the place of whoever is out there.
+    #[cfg(test)]
+    pub pretend: Option<Pretend>,
 }
+
+/// What a test answers requests with.
+#[cfg(test)]
+pub type Pretend = Box<dyn Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> + Send + Sync>;
 
 /// One way out, for one channel, plugin or sink.
 pub struct Door {

@@ -19,6 +19,8 @@ pub mod model;
 pub mod outbox;
 pub mod plugin;
 pub mod rules;
+#[cfg(test)]
+mod simulation;
 pub mod sinks;
 pub mod stage;
 pub mod store;

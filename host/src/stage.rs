@@ -139,7 +139,7 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
     while !stop.is_cancelled() {
         // On a full disk nothing begins, and what was begun has ended; the store has told.
         if matches!(journal.store.health().await, Err(StoreError::Full { .. })) {
-            rest(&stop, TICK).await;
+            rest(&journal.clock, &stop, TICK).await;
             continue;
         }
         bell.mark_unchanged();
@@ -159,7 +159,7 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
             Err(failure) => {
                 report(work.as_ref(), &failure);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
-                rest(&stop, backoff).await;
+                rest(&journal.clock, &stop, backoff).await;
                 continue;
             }
         };
@@ -167,7 +167,7 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
         tokio::select! {
             () = stop.cancelled() => {}
             _ = bell.changed() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = journal.clock.sleep(wait) => {}
         }
     }
 }
@@ -180,10 +180,10 @@ async fn caught(work: &dyn Work) -> Result<Turn, StageError> {
     })
 }
 
-async fn rest(stop: &CancellationToken, wait: Duration) {
+async fn rest(clock: &Clock, stop: &CancellationToken, wait: Duration) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = tokio::time::sleep(wait) => {}
+        () = clock.sleep(wait) => {}
     }
 }
 

@@ -252,11 +252,16 @@ impl Scripted {
 
     /// In the place of a plugin of this kind.
     pub fn generation(self, name: &str, kind: &str) -> Arc<Generation> {
-        let manifest = format!(
-            "name = \"{name}\"\nversion = \"0.1.0\"\nkind = \"{kind}\"\ncontract = \"0.1\"\nnetwork = \"test\"\nsummary = \"scripted\"\nlicense = \"Apache-2.0\"\n"
-        );
-        Generation::native(name, Manifest::parse(&manifest).unwrap(), self)
+        in_the_place_of(name, kind, self)
     }
+}
+
+/// This code in the place of a plugin of this kind.
+pub fn in_the_place_of(name: &str, kind: &str, native: impl Native) -> Arc<Generation> {
+    let manifest = format!(
+        "name = \"{name}\"\nversion = \"0.1.0\"\nkind = \"{kind}\"\ncontract = \"0.1\"\nnetwork = \"test\"\nsummary = \"scripted\"\nlicense = \"Apache-2.0\"\n"
+    );
+    Generation::native(name, Manifest::parse(&manifest).unwrap(), native)
 }
 
 fn told<A, B>(script: Option<&Script<A, B>>, asked: A) -> Result<B, Fault> {

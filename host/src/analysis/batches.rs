@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use futures_util::stream::{self, StreamExt};
-use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::clock::{Clock, Stopwatch};
 use crate::model::{Annotation, ChannelName, Detail, Entry, Fault, Interaction, LineupId, Results, Seq};
 use crate::plugin::{AnalyzeBatch, AnalyzeItem, CallTurn, Generation};
 
@@ -25,6 +25,7 @@ const LATE_MAX: usize = 2;
 
 /// What the analyzers said so far of some entries.
 pub(super) struct Pass<'a> {
+    clock: &'a Clock,
     channel: &'a ChannelName,
     subjects: Vec<&'a Arc<Entry>>,
     said: Vec<Said>,
@@ -67,11 +68,11 @@ pub(super) struct Told {
 type Answers = Vec<(usize, Result<Vec<Annotation>, Fault>)>;
 
 impl<'a> Pass<'a> {
-    pub(super) fn over(channel: &'a ChannelName, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
+    pub(super) fn over(clock: &'a Clock, channel: &'a ChannelName, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
         let subjects: Vec<&Arc<Entry>> = entries.collect();
         let said = subjects.iter().map(|_| Vec::new()).collect();
         let n_before = vec![0; subjects.len()];
-        Self { channel, subjects, said, n_before, failed: Vec::new() }
+        Self { clock, channel, subjects, said, n_before, failed: Vec::new() }
     }
 
     /// What was said before this pass: seen by who comes `after`, and no result of it.
@@ -169,21 +170,21 @@ impl Call<'_, '_> {
             return members.into_iter().map(|n| (n, Err(late()))).collect();
         }
         // While others hold the analyzer's instances its time does not run: one channel's hang makes nothing of another late.
-        match timeout(TURN_WAIT, self.generation.turn()).await {
-            Ok(Ok(turn)) => self.ask(turn, members, Instant::now() + self.asked.wait).await,
-            Ok(Err(fault)) => members.into_iter().map(|n| (n, Err(fault.clone()))).collect(),
-            Err(_) => members.into_iter().map(|n| (n, Err(late()))).collect(),
+        match self.pass.clock.within(TURN_WAIT, self.generation.turn()).await {
+            Some(Ok(turn)) => self.ask(turn, members, &self.pass.clock.stopwatch()).await,
+            Some(Err(fault)) => members.into_iter().map(|n| (n, Err(fault.clone()))).collect(),
+            None => members.into_iter().map(|n| (n, Err(late()))).collect(),
         }
     }
 
     /// Asks about a batch; where it fails for good, about each half, until the item at fault stands alone.
-    fn ask(&self, turn: CallTurn, members: Vec<usize>, deadline: Instant) -> BoxFuture<'_, Answers> {
+    fn ask<'c>(&'c self, turn: CallTurn, members: Vec<usize>, begun: &'c Stopwatch) -> BoxFuture<'c, Answers> {
         async move {
-            match self.once(turn, &members, deadline).await {
+            match self.once(turn, &members, begun).await {
                 Ok(lists) => members.into_iter().zip(lists.into_iter().map(Ok)).collect(),
                 Err(fault) if fault.is_final() && members.len() > 1 => {
                     let (left, right) = members.split_at(members.len() / 2);
-                    let (mut first, second) = (self.half(left, deadline).await, self.half(right, deadline).await);
+                    let (mut first, second) = (self.half(left, begun).await, self.half(right, begun).await);
                     first.extend(second);
                     first
                 }
@@ -193,15 +194,20 @@ impl Call<'_, '_> {
         .boxed()
     }
 
-    async fn half(&self, members: &[usize], deadline: Instant) -> Answers {
-        match timeout_at(deadline, self.generation.turn()).await {
-            Ok(Ok(turn)) => self.ask(turn, members.to_vec(), deadline).await,
-            Ok(Err(fault)) => members.iter().map(|n| (*n, Err(fault.clone()))).collect(),
-            Err(_) => members.iter().map(|n| (*n, Err(late()))).collect(),
+    async fn half(&self, members: &[usize], begun: &Stopwatch) -> Answers {
+        match self.pass.clock.within(self.left(begun), self.generation.turn()).await {
+            Some(Ok(turn)) => self.ask(turn, members.to_vec(), begun).await,
+            Some(Err(fault)) => members.iter().map(|n| (*n, Err(fault.clone()))).collect(),
+            None => members.iter().map(|n| (*n, Err(late()))).collect(),
         }
     }
 
-    async fn once(&self, turn: CallTurn, members: &[usize], deadline: Instant) -> Result<Vec<Vec<Annotation>>, Fault> {
+    /// Of the batch's `wait`.
+    fn left(&self, begun: &Stopwatch) -> Duration {
+        self.asked.wait.saturating_sub(begun.elapsed())
+    }
+
+    async fn once(&self, turn: CallTurn, members: &[usize], begun: &Stopwatch) -> Result<Vec<Vec<Annotation>>, Fault> {
         let contents: Vec<(usize, &Entry, &Interaction)> = members
             .iter()
             .filter_map(|n| self.pass.subjects.get(*n).map(|entry| (*n, entry.as_ref())))
@@ -210,7 +216,7 @@ impl Call<'_, '_> {
         let kind = contents.first().map(|(_, _, content)| content.kind.as_str()).unwrap_or_default();
         let items = contents.iter().map(|(n, entry, content)| self.item(*n, entry, content)).collect();
         let batch = AnalyzeBatch { channel: self.pass.channel.as_str(), kind, items };
-        timeout_at(deadline, self.generation.analyze_in(turn, &batch)).await.unwrap_or_else(|_| {
+        self.pass.clock.within(self.left(begun), self.generation.analyze_in(turn, &batch)).await.unwrap_or_else(|| {
             self.n_late.fetch_add(1, Ordering::Relaxed);
             Err(late())
         })

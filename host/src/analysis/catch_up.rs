@@ -116,7 +116,8 @@ impl CatchUp {
     /// Each analyzer about what lacks its word, with the words of others that it comes `after`.
     async fn ask<'a>(&'a self, analyzers: &[Analyzer], entries: &'a [Arc<Entry>], annotated: &HashMap<Seq, Annotated>) -> Pass<'a> {
         let missing = |entry: &Entry| annotated.get(&entry.seq).map(|said| said.missing.as_slice()).unwrap_or_default();
-        let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry) && !missing(entry).is_empty()));
+        let mut pass =
+            Pass::over(&self.journal.clock, &self.channel, entries.iter().filter(|entry| is_analysed(entry) && !missing(entry).is_empty()));
         pass.prefill(|entry| annotated.get(&entry.seq).map(|said| words(analyzers, said)).unwrap_or_default());
         for (index, analyzer) in (0u8..).zip(analyzers) {
             let members = pass.members(|entry| missing(entry).contains(&analyzer.name));

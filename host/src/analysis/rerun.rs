@@ -93,7 +93,7 @@ impl Rerun {
         entries: &'a [Arc<Entry>],
         annotated: &HashMap<Seq, Annotated>,
     ) -> Pass<'a> {
-        let mut pass = Pass::over(&self.channel, entries.iter().filter(|entry| is_analysed(entry)));
+        let mut pass = Pass::over(&self.journal.clock, &self.channel, entries.iter().filter(|entry| is_analysed(entry)));
         pass.prefill(|entry| {
             let said = annotated.get(&entry.seq).map(|said| words(analyzers, said)).unwrap_or_default();
             said.into_iter().filter(|(by, _)| *by != index).collect()

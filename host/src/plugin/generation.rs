@@ -43,6 +43,11 @@ enum Backing {
 
 /// A plugin's work done by the host's own code, for comparison and for tests.
 pub trait Native: Send + Sync + 'static {
+    /// What a call waits for on its way there, and once more on its way back; a call that is dropped on its way back had its effect.
+    fn travel(&self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
+
     /// See [`Generation::poll`].
     fn poll(&self, _cursor: Option<String>, _items_max: u32) -> Result<Page, Fault> {
         Err(transient("native", "this does not poll"))
@@ -282,7 +287,7 @@ impl Generation {
     /// What is new since `cursor`.
     pub async fn poll(&self, state: PluginState, cursor: Option<String>, items_max: u32, bytes_max: u32) -> Called<Page> {
         if let Backing::Native(native) = &self.backing {
-            return Called { result: native.poll(cursor, items_max), state: Vec::new() };
+            return Called { result: travelled(native.as_ref(), || native.poll(cursor, items_max)).await, state: Vec::new() };
         }
         let called = self.call("poll", state, move |store, exports| {
             Box::pin(async move {
@@ -320,7 +325,7 @@ impl Generation {
             Backing::Wasm(engine, pool) => (engine, Arc::clone(pool), Arc::clone(&self.meter)),
             Backing::Native(native) => {
                 for raw in raws.iter().filter(|raw| raw.origin.is_for_plugin()) {
-                    if row.ends_with(native.receive(raw)) || is_late() {
+                    if row.ends_with(travelled(native.as_ref(), || native.receive(raw)).await) || is_late() {
                         break;
                     }
                 }
@@ -341,7 +346,7 @@ impl Generation {
     /// Carries a message to the network.
     pub async fn send(&self, state: PluginState, key: &str, message: &Message) -> Called<Receipt> {
         if let Backing::Native(native) = &self.backing {
-            return Called { result: native.send(key, message), state: Vec::new() };
+            return Called { result: travelled(native.as_ref(), || native.send(key, message)).await, state: Vec::new() };
         }
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call("send", state, move |store, exports| {
@@ -356,7 +361,7 @@ impl Generation {
     /// Says whether a message is there.
     pub async fn probe(&self, state: PluginState, key: &str, message: &Message) -> Called<(Sent, Option<Receipt>)> {
         if let Backing::Native(native) = &self.backing {
-            return Called { result: native.probe(key, message), state: Vec::new() };
+            return Called { result: travelled(native.as_ref(), || native.probe(key, message)).await, state: Vec::new() };
         }
         let (key, message) = (key.to_owned(), give::message(message));
         let called = self.call("probe", state, move |store, exports| {
@@ -371,7 +376,7 @@ impl Generation {
     /// What a stream is opened with. The state can only be read.
     pub async fn open(&self, state: PluginState, cursor: Option<String>) -> Result<StreamRequest, Fault> {
         if let Backing::Native(native) = &self.backing {
-            return native.open(cursor);
+            return travelled(native.as_ref(), || native.open(cursor)).await;
         }
         let called = self.call("open", state, move |store, exports| {
             Box::pin(async move {
@@ -387,7 +392,8 @@ impl Generation {
     pub async fn fetch(&self, state: PluginState, media_ref: &str, bytes_max: u32) -> Result<Vec<u8>, Fault> {
         let check = move |bytes| take::file(bytes, bytes_max);
         if let Backing::Native(native) = &self.backing {
-            return native.fetch(media_ref, bytes_max).and_then(|bytes| check(bytes).map_err(take::broken));
+            let fetched = travelled(native.as_ref(), || native.fetch(media_ref, bytes_max)).await;
+            return fetched.and_then(|bytes| check(bytes).map_err(take::broken));
         }
         let media_ref = media_ref.to_owned();
         let called = self.call("fetch", state, move |store, exports| {
@@ -416,7 +422,7 @@ impl Generation {
 
     async fn answer(&self, turn: CallTurn, batch: &AnalyzeBatch<'_>) -> Result<Vec<Vec<Annotation>>, Fault> {
         if let Backing::Native(native) = &self.backing {
-            return native.analyze(batch);
+            return travelled(native.as_ref(), || native.analyze(batch)).await;
         }
         let (n_items, batch) = (batch.items.len(), give::batch(batch));
         let called = self.call_in("analyze", turn, PluginState::default(), move |store, exports| {
@@ -441,7 +447,7 @@ impl Generation {
 
     async fn judge(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
         if let Backing::Native(native) = &self.backing {
-            return native.decide(events);
+            return travelled(native.as_ref(), || native.decide(events)).await;
         }
         let n_events = events.len();
         let events: Vec<_> = events.into_iter().map(give::event).collect();
@@ -453,6 +459,18 @@ impl Generation {
         });
         checked(&self.meter, n_events, called, |decisions| take::decisions(decisions, n_events)).await.result
     }
+}
+
+/// A call of the host's own code, there and back.
+async fn travelled<T>(native: &dyn Native, call: impl FnOnce() -> T) -> T {
+    if let Some(way) = native.travel() {
+        way.await;
+    }
+    let answer = call();
+    if let Some(way) = native.travel() {
+        way.await;
+    }
+    answer
 }
 
 /// On the guests' threads. Errors: `transient`, where the engine is stopping or the host itself broke.

@@ -67,6 +67,12 @@ impl MemoryStore {
         self.n_settled.load(Ordering::Relaxed)
     }
 
+    /// A store that holds the same and goes its own way from here.
+    #[cfg(test)]
+    pub fn fork(&self) -> Self {
+        Self { key: self.key.clone(), channels: Mutex::new(self.all().clone()), n_settled: AtomicU32::new(0) }
+    }
+
     fn all(&self) -> MutexGuard<'_, BTreeMap<ChannelName, Channel>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }

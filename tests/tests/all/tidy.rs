@@ -58,6 +58,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("telemetry", &[]),
     ("failpoint", &[]),
     ("testing", &["store", "plugin", "stage", "egress"]),
+    ("simulation", &["testing", "store", "plugin", "stage", "egress", "intake", "analysis", "rules", "outbox", "media", "sinks"]),
     ("config", &["egress"]),
     ("store", &[]),
     ("egress", &[]),
