@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// What a host can be told to die before or after. Shape: `KIND.NAME`.
-pub const STEPS: [&str; 31] = [
+pub const STEPS: [&str; 32] = [
     // Commits, by the stage or who else has the turn; `raw` is what ingress keeps of a webhook or a stream.
     "commit.raw",
     "commit.receive",
     "commit.poll",
     "commit.analysis",
+    "commit.rerun",
     "commit.rules",
     "commit.timers",
     "commit.claim",

@@ -363,7 +363,7 @@ fn actions(evidence: &Evidence, found: Found<'_>) {
         if OVER.contains(&state) || state == DRAFT {
             continue;
         }
-        if !LEFT.contains(&state) && !(WAITING.contains(&state) && is_to_come) {
+        if !(LEFT.contains(&state) || WAITING.contains(&state) && is_to_come) {
             found(Wrong::Unsettled, action.id.clone());
         } else if state != "pending" && !is_explained {
             found(Wrong::Unexplained, action.id.clone());

@@ -116,7 +116,10 @@ impl Teller<'_> {
         let mut told: Vec<(&'static str, &Task)> = Vec::new();
         for task in &view.tasks {
             let decision = decided.iter().find(|decision| decision.rule == task.rule && assigns(decision));
-            let is_opened = decision.is_some_and(|decision| self.is_arrival() || task.opened == decision.at);
+            // Decided again in the moment in which it was opened, it was told by the decision before.
+            let is_first =
+                |at| !view.decisions.iter().any(|other| (&other.rule, other.at) == (&task.rule, at) && other.seq < self.entry.seq && assigns(other));
+            let is_opened = decision.is_some_and(|decision| self.is_arrival() || (task.opened == decision.at && is_first(decision.at)));
             let name = match (is_opened, task.seq == self.entry.seq) {
                 (true, _) => "task.opened",
                 (false, true) => "task.changed",

@@ -322,6 +322,22 @@ async fn a_task_is_told_when_it_opens_changes_or_is_withdrawn_and_not_when_it_is
     assert_eq!(told().await, ["it.membrana.task.changed.v1"], "withdrawn");
 }
 
+#[tokio::test]
+async fn a_task_that_is_decided_again_in_the_moment_it_was_opened_is_told_as_opened_once() {
+    // given
+    let (stand, receiver) = (Stand::new("blog"), Receiver::start(|_| (200, "")).await);
+    let sink = sink(&stand, &receiver.url);
+
+    // when
+    decided(&stand, EntryBody::Arrived(Box::new(said("1", "angry"))), 1, true, Some(task(&stand, 1, TaskState::Open, 1))).await;
+    decided(&stand, EntryBody::Edited(Box::new(said("1", "edited"))), 2, true, None).await;
+    stand.run(&sink).await;
+
+    // then
+    let n_opened = receiver.header("ce-type").into_iter().filter(|name| name == "it.membrana.task.opened.v1").count();
+    assert_eq!(n_opened, 1);
+}
+
 #[test]
 fn retry_after_is_seconds_or_a_date_and_never_at_once() {
     let header = |value: &str| vec![("retry-after".to_owned(), value.to_owned())];

@@ -1,9 +1,18 @@
 //! The audit log: each line a digest and a record that names the digest before it, and beside it the head, which names the last.
 
 use membrana::model::Digest;
-use serde_json::Value as Json;
+use serde::Deserialize;
 
 use super::{Evidence, Found, Wrong};
+
+/// What is judged of a record.
+#[derive(Deserialize)]
+struct Record {
+    n: u64,
+    what: String,
+    before: String,
+    status: Option<u16>,
+}
 
 /// Tells of the first line of each break.
 pub(super) fn judge(evidence: &Evidence, found: Found<'_>) {
@@ -14,12 +23,11 @@ pub(super) fn judge(evidence: &Evidence, found: Found<'_>) {
             found(Wrong::AuditBroken, format!("line {place} is not what was written"));
             continue;
         };
-        let is_next = record["n"].as_u64() == Some(n + 1) && record["before"].as_str() == Some(&digest);
-        if !is_next {
+        if record.n != n + 1 || record.before != digest {
             found(Wrong::AuditBroken, format!("line {place} does not follow record {n}"));
         }
-        n_done += usize::from(record["what"] == "done" && record["status"].as_u64().is_some_and(|status| status < 300));
-        (n, digest) = (record["n"].as_u64().unwrap_or(n), own.to_owned());
+        n_done += usize::from(record.what == "done" && record.status.is_some_and(|status| status < 300));
+        (n, digest) = (record.n, own.to_owned());
     }
     // A host that died between a record and its head left the head one behind.
     let known = head.trim().split_once(' ').and_then(|(known, of)| Some((known.parse::<u64>().ok()?, of)));
@@ -32,6 +40,7 @@ pub(super) fn judge(evidence: &Evidence, found: Found<'_>) {
     }
 }
 
-fn record(own: &str, json: &str) -> Option<Json> {
+/// One whose digest is right.
+fn record(own: &str, json: &str) -> Option<Record> {
     serde_json::from_str(json).ok().filter(|_| Digest::of(json.as_bytes()).to_string() == own)
 }

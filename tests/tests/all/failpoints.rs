@@ -23,8 +23,8 @@ use crate::swaps::built;
 /// Between two looks, and how much simulated time passes meanwhile.
 const STEP: Duration = Duration::from_millis(20);
 const PASSES: Duration = Duration::from_secs(1);
-/// A place that is not reached in this is not reached.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A place that is not reached in this is not reached; the first start compiles all plugins, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// All comes to its end in this.
 const CALM: Duration = Duration::from_secs(60);
 const TABLE: &str = r#"
@@ -203,6 +203,8 @@ impl Company {
                 company.order().await;
             } else if place.starts_with("file.build") && is_ready(&company.host).await {
                 company.swap();
+            } else if place.starts_with("commit.rerun") && is_ready(&company.host).await {
+                company.n_orders += usize::from(company.host.cli(&["rerun", "mood"]).status.success());
             }
             company.host.has_died()
         });
