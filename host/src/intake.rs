@@ -192,8 +192,8 @@ impl Intake {
                 Ok(if wait.is_zero() { Turn::Worked } else { Turn::Until(memory.next_poll) })
             }
             Err(fault) => {
-                let wait = self.wait_after(record, memory, &fault).await?;
-                memory.next_poll = self.journal.clock.now().plus(wait.max(pace.min(WAIT_MAX)));
+                let wait = self.wait_after(record, memory, &fault, pace.min(WAIT_MAX)).await?;
+                memory.next_poll = self.journal.clock.now().plus(wait);
                 Ok(Turn::Until(memory.next_poll))
             }
         }
@@ -297,7 +297,7 @@ impl Intake {
             memory.remember(changed);
         }
         let Some(fault) = held else { return Ok(Turn::Worked) };
-        let wait = self.wait_after(record, memory, &fault).await?;
+        let wait = self.wait_after(record, memory, &fault, Duration::ZERO).await?;
         memory.next_raw = self.journal.clock.now().plus(wait);
         Ok(Turn::Until(memory.next_raw))
     }
@@ -354,7 +354,7 @@ impl Intake {
     }
 
     /// How long the channel waits after a fault that is not an item's, and the state it is left in.
-    async fn wait_after(&self, record: &ChannelRecord, memory: &mut Memory, fault: &Fault) -> Result<Duration, StageError> {
+    async fn wait_after(&self, record: &ChannelRecord, memory: &mut Memory, fault: &Fault, wait_min: Duration) -> Result<Duration, StageError> {
         memory.n_faults = memory.n_faults.saturating_add(1);
         let growing = (WAIT_MIN * 2u32.saturating_pow(memory.n_faults.min(16) - 1)).min(WAIT_MAX);
         let (state, wait) = match fault {
@@ -363,6 +363,7 @@ impl Intake {
             Fault::RateLimited(_, ms) => ("degraded", Duration::from_millis(*ms).clamp(WAIT_MIN, LIMIT_WAIT_MAX)),
             Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => ("degraded", growing),
         };
+        let wait = wait.max(wait_min);
         memory.is_refused = matches!(fault, Fault::Auth(_));
         let (channel, code, wait_ms) = (&self.channel, &fault.detail().code, wait.as_millis());
         // What only an admin can mend is told once, not at every look whether it was mended.

@@ -36,7 +36,8 @@ pub fn find(name: &str, folder: &Path) -> Result<Found, (String, String)> {
         return Ok(Found { bytes: bytes.into(), origin: "bundled".to_owned() });
     }
     let known: Vec<&str> = bundled().map(|(name, _)| name).collect();
-    Err((format!("there is no plugin `{name}`"), format!("bundled: {}; or put {name}.wasm into `{}`", known.join(", "), folder.display())))
+    let near = crate::config::nearest(name, &known).map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+    Err((format!("there is no plugin `{name}`"), format!("{near}bundled: {}; or put {name}.wasm into `{}`", known.join(", "), folder.display())))
 }
 
 /// How large a file is that is over the limit: it is not read at all.

@@ -111,7 +111,13 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
     put(format_args!("membrana {}, {}", at(status, "/version"), if is_running { "running" } else { "no host runs" }))?;
     put("")?;
     table(items(status, "/channels"), channels)?;
+    for channel in items(status, "/channels").iter().filter(|channel| channel.get("reason").is_some_and(|reason| !reason.is_null())) {
+        put(format_args!("{}: {}", at(channel, "/name"), at(channel, "/reason")))?;
+    }
     put("")?;
+    for (title, pointer) in [("tasks", "/waiting/tasks"), ("drafts", "/waiting/drafts"), ("dead", "/waiting/dead")] {
+        put(format_args!("{title:10} {}", at(status, pointer)))?;
+    }
     for (title, pointer) in [("analyzers", "/analyzers"), ("rules", "/rules"), ("teams", "/teams"), ("sinks", "/sinks")] {
         let names: Vec<String> = items(status, pointer).iter().map(|item| item.get("name").map_or_else(|| word(item), word)).collect();
         put(format_args!("{title:10} {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }))?;
@@ -147,9 +153,38 @@ pub(super) fn story(told: &Json) -> Shown {
     for action in items(told, "/actions") {
         put(format_args!("{} {}: {}", at(action, "/kind"), at(action, "/id"), at(action, "/state")))?;
         put(format_args!("  \"{}\"", at(action, "/text")))?;
+        why_it_waits(action).into_iter().try_for_each(|why| put(format_args!("  {why}")))?;
     }
     put("what happened:")?;
     items(told, "/story").iter().try_for_each(|step| put(format_args!("  {}  {}", at(step, "/at"), at(step, "/what"))))
+}
+
+/// Why a reply did not go out, or not yet: for whom it waits, and what speaks against it.
+fn why_it_waits(action: &Json) -> Vec<String> {
+    let (id, review) = (at(action, "/id"), items(action, "/review"));
+    let whom = if review.is_empty() { "anybody".to_owned() } else { review.iter().map(word).collect::<Vec<_>>().join(" or ") };
+    let next = match action.pointer("/state").and_then(Json::as_str) {
+        Some("awaiting-approval") => Some(format!("waits for {whom}: `membrana outbox approve {id}`, or `reject`")),
+        Some("human") => Some(format!("waits for somebody to look whether it went out: then `membrana outbox retry {id}`, or `reject`")),
+        Some("retry") => Some(format!("is tried again at {}", at(action, "/due_at"))),
+        Some("unknown" | "reconciling") => Some(format!("may have gone out, and is looked for at {}", at(action, "/due_at"))),
+        _ => None,
+    };
+    let because = action.pointer("/error").filter(|error| !error.is_null()).map(|error| format!("because {}", word(error)));
+    because.into_iter().chain(next).collect()
+}
+
+/// A change of the build in force, in a sentence.
+pub(super) fn act(act: &Json) -> Shown {
+    let digest = |pointer: &str| at(act, pointer).chars().take(DIGEST_MAX).collect::<String>();
+    let (name, from, to, outcome) = (at(act, "/name"), digest("/from"), digest("/to"), at(act, "/outcome"));
+    if outcome != "in force" {
+        return put(format_args!("`{name}` stays with build {from}: {outcome}"));
+    }
+    let pause = act.pointer("/pause_us").and_then(Json::as_u64).map(|us| format!(" after a pause of {us} µs")).unwrap_or_default();
+    put(format_args!(
+        "`{name}` runs build {to}{pause}, in the place of {from}; `membrana rollback {name}` goes back, `membrana history {name}` tells all"
+    ))
 }
 
 fn at(value: &Json, pointer: &str) -> String {
@@ -183,5 +218,15 @@ mod tests {
         let value = Json::from(long.as_str());
         assert_eq!(cell(Some(&value), "/text").chars().count(), CELL_MAX + 1);
         assert_eq!(cell(Some(&value), "/reason"), long);
+    }
+
+    #[test]
+    fn why_a_reply_did_not_go_out_is_said_with_what_to_do() {
+        let draft = serde_json::json!({ "id": "7", "state": "awaiting-approval", "review": ["legal", "press"], "error": "the text is long" });
+        assert_eq!(why_it_waits(&draft), ["because the text is long", "waits for legal or press: `membrana outbox approve 7`, or `reject`"]);
+        let late = serde_json::json!({ "id": "7", "state": "expired", "review": [], "error": "this network takes a reply within 24 h only" });
+        assert_eq!(why_it_waits(&late), ["because this network takes a reply within 24 h only"]);
+        let sent = serde_json::json!({ "id": "7", "state": "sent", "review": [], "error": null });
+        assert_eq!(why_it_waits(&sent), Vec::<String>::new());
     }
 }

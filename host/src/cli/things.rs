@@ -34,6 +34,10 @@ const CHANNELS: Columns = &[
     ("HOOK", "/hook"),
     ("REASON", "/reason"),
 ];
+/// As many are counted; more are only said to be more.
+const WAITING_MAX: usize = 1000;
+/// What waits for a person: how `status` calls it, and the list that holds it.
+const WAITING: [(&str, &str); 3] = [("tasks", "tasks?state=open"), ("drafts", "actions?state=awaiting-approval"), ("dead", "dead?")];
 const INTERACTIONS: Columns = &[
     ("ID", "/id"),
     ("CHANNEL", "/channel"),
@@ -64,6 +68,9 @@ enum Wish {
     /// Always one JSON object a line.
     Lines(String),
     Get(String, fn(&Json) -> Result<(), Failure>),
+    Status,
+    /// Another build.
+    Act(String, Bytes),
     /// Bytes, as they are.
     Bytes(String),
     Post(String, Bytes),
@@ -92,6 +99,17 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
         Wish::Delete(path) => {
             let answer = caller.thing("DELETE", &path, None).await?;
             if is_json { put(answer) } else { show::thing(&answer) }
+        }
+        Wish::Status => {
+            let mut answer = caller.thing("GET", "/api/v1/status", None).await?;
+            if let Some(status) = answer.as_object_mut() {
+                status.insert("waiting".to_owned(), waiting(caller).await?);
+            }
+            if is_json { put(answer) } else { status(&answer) }
+        }
+        Wish::Act(path, body) => {
+            let answer = caller.thing("POST", &path, Some(body)).await?;
+            if is_json { put(answer) } else { show::act(&answer) }
         }
         Wish::Post(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
@@ -132,11 +150,32 @@ async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Fai
         Ok(())
     };
     caller.lines("GET", path, None, &mut row).await?;
-    if rows.is_empty() && n_told > 0 { Ok(()) } else { show::table(&rows, columns) }
+    match (rows.is_empty(), n_told) {
+        (true, 0) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
+        (true, 1..) => Ok(()),
+        _ => show::table(&rows, columns),
+    }
 }
 
+/// Reasons stand below the table, which has no room for them.
 fn status(status: &Json) -> Result<(), Failure> {
-    show::status(status, CHANNELS)
+    let columns: Vec<_> = CHANNELS.iter().copied().filter(|(_, pointer)| *pointer != "/reason").collect();
+    show::status(status, &columns)
+}
+
+/// How much waits for a person.
+async fn waiting(caller: &Caller) -> Result<Json, Failure> {
+    let mut waiting = serde_json::Map::new();
+    for (name, list) in WAITING {
+        let mut n = 0;
+        let mut count = |_: &str| {
+            n += 1;
+            Ok(())
+        };
+        caller.lines("GET", &format!("/api/v1/{list}&limit={}", WAITING_MAX + 1), None, &mut count).await?;
+        waiting.insert(name.to_owned(), if n > WAITING_MAX { json!(format!("over {WAITING_MAX}")) } else { json!(n) });
+    }
+    Ok(Json::Object(waiting))
 }
 
 fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
@@ -179,15 +218,15 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Dead(DeadCommand::Redrive { id: None, plugin, channel, .. }) => {
             post(with_query("/api/v1/dead/redrive", [("plugin", plugin), ("channel", channel)]), json!({}))
         }
-        Command::Swap { name, file, reason, stays, .. } => Wish::Post(build_path(&name, "/swap", reason, stays), Bytes::from_owner(build(&file)?)),
-        Command::Rollback { name, reason } => Wish::Post(build_path(&name, "/rollback", reason, false), Bytes::new()),
+        Command::Swap { name, file, reason, stays, .. } => Wish::Act(build_path(&name, "/swap", reason, stays), Bytes::from_owner(build(&file)?)),
+        Command::Rollback { name, reason } => Wish::Act(build_path(&name, "/rollback", reason, false), Bytes::new()),
         Command::Rerun { name, progress: true, .. } => Wish::Get(one("plugins", &name, "/rerun"), show::thing),
         Command::Rerun { name, stop: true, .. } => Wish::Delete(one("plugins", &name, "/rerun")),
         Command::Rerun { name, since, .. } => post(with_query(&one("plugins", &name, "/rerun"), [("since", since)]), json!({})),
         Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.
-        _ => Wish::Get("/api/v1/status".to_owned(), status),
+        _ => Wish::Status,
     })
 }
 

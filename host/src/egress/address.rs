@@ -135,7 +135,14 @@ mod tests {
         let range = Cidr::parse("10.0.0.0/8").unwrap();
         assert!(range.contains("10.255.0.1".parse().unwrap()) && range.contains("::ffff:10.0.0.1".parse().unwrap()));
         assert!(!range.contains("11.0.0.1".parse().unwrap()) && !range.contains("::1".parse().unwrap()));
-        assert!(Cidr::parse("0.0.0.0/0").unwrap().contains("9.9.9.9".parse().unwrap()));
+        let six = Cidr::parse("fd00:1::/32").unwrap();
+        assert!(
+            six.contains("fd00:1:ffff::9".parse().unwrap())
+                && !six.contains("fd00:2::".parse().unwrap())
+                && !six.contains("1.1.1.1".parse().unwrap())
+        );
+        let all = |range: &str, address: &str| Cidr::parse(range).unwrap().contains(address.parse().unwrap());
+        assert!(all("0.0.0.0/0", "9.9.9.9") && all("::/0", "2606:4700::1111") && !all("0.0.0.0/0", "2606:4700::1111"));
         assert!(Cidr::parse("127.0.0.1").unwrap().contains("127.0.0.1".parse().unwrap()));
         for wrong in ["10.0.0.0/33", "x", "10.0.0.0/", ""] {
             assert!(Cidr::parse(wrong).is_err(), "{wrong}");

@@ -70,7 +70,7 @@ impl HttpGrant {
 
 /// Says whether a path has a step upwards behind an encoding.
 fn climbs(path: &str) -> bool {
-    let decoded = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let decoded = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
     // What follows a `;` is a parameter of the step, for servers that know them.
     decoded.split('/').any(|part| part.split(';').next() == Some(".."))
 }
@@ -127,6 +127,7 @@ mod tests {
             ("https://a.example/api", "https://a.example/apix"),
             ("https://a.example/api", "https://a.example/api/../admin"),
             ("https://a.example/api", "https://a.example/api/..%2Fadmin"),
+            ("https://a.example/api", "https://a.example/api/x/..%3by/..%3B/admin"),
             ("https://a.example/api", "https://a.example/api/x%2f%2e.%5cadmin"),
             ("https://127.0.0.1", "https://a.example/"),
         ] {
@@ -135,8 +136,33 @@ mod tests {
     }
 
     #[test]
+    fn two_grants_are_of_one_origin_whatever_their_paths() {
+        let of_one = |a: &str, b: &str| HttpGrant::origin(a).unwrap().has_origin_of(&HttpGrant::parse(b).unwrap());
+        assert!(of_one("https://a.example/x?y#z", "https://a.example:443/api"));
+        for other in ["http://a.example", "https://b.example", "https://a.example:8443"] {
+            assert!(!of_one("https://a.example/", other), "{other}");
+        }
+        let whole = HttpGrant::origin("https://a.example/api?q").unwrap();
+        assert!(whole.allows(&Url::parse("https://a.example/elsewhere").unwrap()), "an origin has no prefix");
+        assert!(HttpGrant::origin("ftp://a.example").is_err() && HttpGrant::origin("nowhere").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_is_one_host_and_one_port() {
+        let imap = HostPort::parse("imap.example.org:993").unwrap();
+        assert!(!imap.is_plain && imap.allows("Imap.Example.Org", 993));
+        assert!(!imap.allows("imap.example.org", 143) && !imap.allows("smtp.example.org", 993));
+        for (other, is_there) in [("IMAP.example.org:993", true), ("imap.example.org:143", false), ("example.org:993", false)] {
+            assert_eq!(imap.has_place_of(&HostPort::parse(other).unwrap()), is_there, "{other}");
+        }
+        assert!(HostPort::parse("[::1]:143").unwrap().allows("[::1]", 143));
+    }
+
+    #[test]
     fn what_is_no_grant_says_so() {
-        for wrong in ["a.example", "ftp://a.example", "https://user@a.example", "https://a.example/?q", ""] {
+        for wrong in
+            ["a.example", "ftp://a.example", "https://user@a.example", "https://:pass@a.example", "https://a.example/?q", "https://a.example/#f", ""]
+        {
             assert!(HttpGrant::parse(wrong).is_err(), "{wrong}");
         }
         assert!(HostPort::parse("imap.example.org:993").unwrap().allows("IMAP.example.org", 993));

@@ -185,9 +185,101 @@ mod tests {
             (LengthUnit::Weighted, "però", 4),
             (LengthUnit::Weighted, "申し訳", 6),
             (LengthUnit::Weighted, "see https://acme.example/a/very/long/address now", 31),
+            (LengthUnit::Weighted, "http://acme.example/a/very/long/address\n\n", 25),
+            (LengthUnit::Weighted, "\u{2010}\u{2032}\u{2000}\u{2050}", 5),
             (LengthUnit::Weighted, "", 0),
         ] {
             assert_eq!(unit.measure(text), expected, "{unit:?} {text}");
         }
+    }
+
+    fn about(kind: &str, visibility: &str) -> Interaction {
+        serde_json::from_value(serde_json::json!({
+            "native": { "scope": "s", "id": "1" }, "aka": [], "kind": kind, "visibility": visibility, "author": null, "ours": "No", "automated": "no",
+            "conversation": null, "reply_context": null, "parent": null, "refs": [], "subject": null, "text": "?", "quoted": null, "language": null,
+            "url": null, "attachments": [], "place": null, "side": null, "campaign": null, "occurred": 1000, "edited": null, "attrs": [],
+        }))
+        .unwrap()
+    }
+
+    /// What is said of a reply of five letters, so many seconds after what it answers.
+    fn judged(terms: &ReplyTerms, visibility: &str, is_automatic: bool, after_s: u64) -> Result<(), Unfit> {
+        terms.judge(&about("post", visibility), "salve", is_automatic, Timestamp(1000 + after_s * 1000))
+    }
+
+    #[test]
+    fn a_closed_audience_takes_nothing_and_the_other_everything() {
+        let (no_public, no_private) =
+            (ReplyTerms { public: Some(false), ..ReplyTerms::default() }, ReplyTerms { private: Some(false), ..ReplyTerms::default() });
+        assert_eq!(judged(&no_public, "public", true, 0), Err(Unfit::Audience("public")));
+        assert_eq!(judged(&no_private, "direct", true, 0), Err(Unfit::Audience("private")));
+        assert_eq!((judged(&no_public, "direct", true, 0), judged(&no_private, "public", true, 0)), (Ok(()), Ok(())));
+        assert_eq!(judged(&ReplyTerms { public: Some(true), ..ReplyTerms::default() }, "public", true, 0), Ok(()));
+    }
+
+    #[test]
+    fn each_audience_and_each_writer_has_its_own_window_which_ends_to_the_second() {
+        let terms = ReplyTerms {
+            window_s: Some(10),
+            human_window_s: Some(20),
+            private_window_s: Some(30),
+            private_human_window_s: Some(40),
+            ..ReplyTerms::default()
+        };
+        for (visibility, is_automatic, window_s) in [("public", true, 10), ("public", false, 20), ("direct", true, 30), ("direct", false, 40)] {
+            assert_eq!(judged(&terms, visibility, is_automatic, window_s - 1), Ok(()), "{visibility} {is_automatic}");
+            let closed = Err(Unfit::Closed(Duration::from_secs(window_s)));
+            assert_eq!(judged(&terms, visibility, is_automatic, window_s), closed, "{visibility} {is_automatic}");
+        }
+        let of_all = ReplyTerms { window_s: Some(10), ..ReplyTerms::default() };
+        assert_eq!(
+            judged(&of_all, "direct", false, 10),
+            Err(Unfit::Closed(Duration::from_secs(10))),
+            "what has no window of its own has that of all"
+        );
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_its_audience_takes_and_no_longer() {
+        let terms = ReplyTerms { max_len: Some(5), private_max_len: Some(4), ..ReplyTerms::default() };
+        assert_eq!(judged(&terms, "public", true, 0), Ok(()));
+        let long = Unfit::TooLong { length: 5, max: 4, unit: LengthUnit::Chars };
+        assert_eq!(judged(&terms, "direct", true, 0), Err(long.clone()));
+        assert!(long.is_of_text() && !Unfit::NotSummoned.is_of_text() && !Unfit::Closed(Duration::ZERO).is_of_text());
+        assert!(judged(&ReplyTerms { max_len: Some(4), ..ReplyTerms::default() }, "direct", true, 0).is_err(), "without its own it has that of all");
+    }
+
+    #[test]
+    fn where_the_author_must_have_called_upon_us_a_mention_a_message_or_the_attribute_does() {
+        let terms = ReplyTerms { summoned_only: true, ..ReplyTerms::default() };
+        let judged = |about: Interaction| terms.judge(&about, "salve", true, Timestamp(1000));
+        assert_eq!(judged(about("post", "public")), Err(Unfit::NotSummoned));
+        assert_eq!((judged(about("mention", "public")), judged(about("direct", "direct"))), (Ok(()), Ok(())));
+        for (key, value, is_summoned) in [(SUMMONED_ATTR, "yes", true), (SUMMONED_ATTR, "no", false), ("other", "yes", false)] {
+            let attrs = vec![(key.to_owned(), value.to_owned())];
+            assert_eq!(judged(Interaction { attrs, ..about("post", "public") }).is_ok(), is_summoned, "{key} {value}");
+        }
+    }
+
+    #[test]
+    fn each_reason_says_itself_in_a_sentence() {
+        let long = |unit| Unfit::TooLong { length: 9, max: 8, unit }.to_string();
+        for (unit, word) in [
+            (LengthUnit::Chars, "characters"),
+            (LengthUnit::Graphemes, "characters"),
+            (LengthUnit::Bytes, "bytes"),
+            (LengthUnit::Utf16, "UTF-16 units"),
+            (LengthUnit::Weighted, "weighted characters"),
+        ] {
+            assert_eq!(long(unit), format!("the text has 9 {word}, and this network takes 8"));
+        }
+        for (s, words) in
+            [(604_800, "7 days"), (172_800, "2 days"), (86_400, "24 h"), (176_400, "49 h"), (3_600, "1 h"), (5_400, "90 min"), (90, "90 s")]
+        {
+            assert_eq!(span(Duration::from_secs(s)), words);
+        }
+        assert_eq!(Unfit::Closed(Duration::from_secs(60)).to_string(), "this network takes a reply within 1 min only");
+        assert_eq!(Unfit::NotSummoned.to_string(), "this network takes a reply only where the author mentioned us");
+        assert_eq!(Unfit::Audience("private").to_string(), "this network takes no reply to what was said in private");
     }
 }

@@ -69,7 +69,7 @@ impl Lint<'_> {
         for (n, row) in table.rows.iter().enumerate() {
             let earlier = table.rows.get(..n).unwrap_or_default();
             self.reach(row, earlier);
-            self.row(row);
+            self.row(row, n + 1 == table.rows.len());
         }
     }
 
@@ -102,7 +102,7 @@ impl Lint<'_> {
         }
     }
 
-    fn row(&mut self, row: &Row) {
+    fn row(&mut self, row: &Row, is_last: bool) {
         let teams = row.responsible.iter().chain(&row.consulted).chain(&row.informed).chain(row.escalate.iter().map(|(_, to)| to));
         let review = row.reply.iter().flat_map(|reply| &reply.review);
         for team in teams.chain(review) {
@@ -127,7 +127,7 @@ impl Lint<'_> {
                 self.say(Weight::Warning, (reply.line, reply.column), format!("`{{{word}}}` would be sent as it stands"), cure);
             }
         }
-        self.duties(row);
+        self.duties(row, is_last);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));
         if let Some([_, (_, to)]) = too_late {
             self.say(
@@ -140,7 +140,7 @@ impl Lint<'_> {
     }
 
     /// A row without `responsible` only counts: what else it asks for would never happen.
-    fn duties(&mut self, row: &Row) {
+    fn duties(&mut self, row: &Row, is_last: bool) {
         let here = (row.line, row.column);
         let asks_for = [
             ("within", row.within_ms.is_some()),
@@ -152,6 +152,8 @@ impl Lint<'_> {
         ];
         let asked: Vec<&str> = asks_for.iter().filter(|(_, is_asked)| *is_asked).map(|(key, _)| *key).collect();
         match &row.responsible {
+            // The last row is there for what nobody waits for.
+            None if asked.is_empty() && is_last => {}
             None if asked.is_empty() => self.say(
                 Weight::Info,
                 here,

@@ -78,8 +78,19 @@ fn drawn(text: &str) -> String {
 }
 
 fn plain(text: &str) -> String {
-    const PLAIN: [(&str, &str); 10] =
-        [("①", "1."), ("②", "2."), ("③", "3."), ("④", "4."), ("⑤", "5."), ("⑥", "6."), ("✓", "+"), ("→", "->"), ("·", "|"), ("…", "...")];
+    const PLAIN: [(&str, &str); 11] = [
+        ("①", "1."),
+        ("②", "2."),
+        ("③", "3."),
+        ("④", "4."),
+        ("⑤", "5."),
+        ("⑥", "6."),
+        ("⑦", "7."),
+        ("✓", "+"),
+        ("→", "->"),
+        ("·", "|"),
+        ("…", "..."),
+    ];
     PLAIN.iter().fold(text.to_owned(), |text, (symbol, instead)| text.replace(symbol, instead))
 }
 
@@ -105,5 +116,6 @@ mod tests {
         assert_eq!((first.as_str(), rest), ("one two", vec!["three".to_owned(), "four".to_owned()]));
         assert_eq!(wrapped("  one two three", 9), ("  one two".to_owned(), vec!["  three".to_owned()]));
         assert_eq!(plain("① a → b · ✓…"), "1. a -> b | +...");
+        assert_eq!(plain("①②③④⑤⑥⑦"), "1.2.3.4.5.6.7.");
     }
 }

@@ -9,6 +9,11 @@ use super::super::secret::Secret;
 use super::super::shape::{Table, what};
 use super::Checker;
 
+/// Secrets that anybody who reaches the host may try. The others are tried at somebody else's door.
+const GUESSED: [&str; 4] = ["webhook", "admin_token", "operator_token", "reader_token"];
+/// Units: bytes.
+const STRONG_BYTES_MIN: usize = 16;
+
 impl Checker<'_> {
     pub(super) fn secrets(&mut self, value: Option<&Spanned<DeValue<'_>>>) -> BTreeMap<String, Vec<Secret>> {
         let Some(value) = value else { return BTreeMap::new() };
@@ -53,11 +58,11 @@ impl Checker<'_> {
                     );
                     return None;
                 };
-                self.filled(&name, format!("the environment variable {}", name.get_ref()), &text)
+                self.filled(key, &name, format!("the environment variable {}", name.get_ref()), &text)
             }
             (None, Some(name)) => {
                 let (text, path) = self.file(&name.span(), name.get_ref())?;
-                self.filled(&name, format!("the secret's file `{}`", path.display()), &text)
+                self.filled(key, &name, format!("the secret's file `{}`", path.display()), &text)
             }
             _ => {
                 self.reading.error(
@@ -70,11 +75,16 @@ impl Checker<'_> {
         }
     }
 
-    /// An empty secret would open the door to everybody.
-    fn filled(&mut self, name: &Spanned<String>, source: String, text: &str) -> Option<Secret> {
+    /// An empty secret would open the door to everybody, and a short one to who tries long enough.
+    fn filled(&mut self, key: &str, name: &Spanned<String>, source: String, text: &str) -> Option<Secret> {
         if text.trim().is_empty() {
             self.reading.error(&name.span(), format!("{source} is empty"), "put the secret in; an empty one would let everybody in");
             return None;
+        }
+        if GUESSED.contains(&key) && text.trim().len() < STRONG_BYTES_MIN {
+            let place = self.reading.lines.place(&name.span());
+            let message = format!("{source} has under {STRONG_BYTES_MIN} bytes, which can be guessed");
+            self.reading.report.warning(place, message, "put a random one in, as `openssl rand -hex 32` makes it");
         }
         Some(Secret::new(text))
     }

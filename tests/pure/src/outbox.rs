@@ -1,0 +1,5 @@
+//! What becomes of an action.
+
+mod outcome;
+
+pub use outcome::SendClass;
