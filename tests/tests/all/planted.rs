@@ -116,7 +116,8 @@ fn in_outbox(evidence: &mut Evidence, wrong: Wrong, dice: &mut Dice) -> Option<S
                 evidence.said.iter().find(said).map(|said| said.exchange.clone()).unwrap_or_default()
             };
             let posts = &evidence.posts;
-            let later = |n: usize| (n + 1..posts.len()).find(|m| exchange_of(&posts[n]) == exchange_of(&posts[*m]) && posts[n] != posts[*m]);
+            let is_one = |n: usize, m: usize| posts[n].channel == posts[m].channel && exchange_of(&posts[n]) == exchange_of(&posts[m]);
+            let later = |n: usize| (n + 1..posts.len()).find(|m| is_one(n, *m) && posts[n] != posts[*m]);
             let (n, m) = pick(dice, (0..posts.len()).filter(|n| !posts[*n].answers.is_empty()).filter_map(|n| Some((n, later(n)?))))?;
             let exchange = exchange_of(&posts[n]);
             evidence.posts.swap(n, m);
@@ -172,10 +173,12 @@ fn in_crm(evidence: &mut Evidence, wrong: Wrong, dice: &mut Dice) -> Option<Stri
             evidence.told[n].id.clone()
         }
         Wrong::SteppedBack => {
-            let (channel, n) = pick(dice, evidence.asked.iter().flat_map(|(channel, places)| (1..places.len()).map(move |n| (channel.clone(), n))))?;
+            let has_before = |places: &[u64]| (1..places.len()).filter(|n| places[n - 1] > 0).collect::<Vec<_>>();
+            let all = evidence.asked.iter().flat_map(|(channel, places)| has_before(places).into_iter().map(move |n| (channel.clone(), n)));
+            let (channel, n) = pick(dice, all)?;
             let places = evidence.asked.get_mut(&channel)?;
             let before = places[n - 1];
-            places.insert(n, before.checked_sub(1)?);
+            places.insert(n, before - 1);
             channel
         }
         _ => return None,
