@@ -184,7 +184,7 @@ impl Outbox {
         };
         claim.actions.push(claimed.clone());
         self.claim(claim).await?;
-        self.call(plugin, state, claimed, message).await.map(|()| true)
+        self.call(plugin, state, claimed, message, ActionState::Retry).await.map(|()| true)
     }
 
     /// Only where the outcome will have room on the disk: without it nobody could tell what went out.
@@ -198,11 +198,12 @@ impl Outbox {
         Ok(PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0))
     }
 
-    async fn call(&self, plugin: &Generation, state: PluginState, action: Action, message: Message) -> Result<(), StageError> {
+    /// `unsent` is what a refusal leaves: `retry`, or `reconciling` where an earlier call may have gone out all the same.
+    async fn call(&self, plugin: &Generation, state: PluginState, action: Action, message: Message, unsent: ActionState) -> Result<(), StageError> {
         let Called { result, .. } = plugin.send(state, &action.id.to_string(), &message).await;
         match result {
             Ok(receipt) => self.sent(action, receipt).await,
-            Err(fault) => self.refused(action, fault).await,
+            Err(fault) => self.refused(action, fault, unsent).await,
         }
     }
 
@@ -259,22 +260,25 @@ impl Outbox {
         self.commit_outcome(commit).await
     }
 
-    async fn refused(&self, action: Action, fault: Fault) -> Result<(), StageError> {
+    async fn refused(&self, action: Action, fault: Fault, unsent: ActionState) -> Result<(), StageError> {
         let now = self.journal.clock.now();
         let is_lost = matches!(fault.detail().code.as_str(), Fault::OUTCOME_UNKNOWN | "timeout" | "stopped" | "trap" | "cpu" | "memory" | "contract");
         if is_lost {
             return self.settle_unknown(action, &fault.to_string()).await;
         }
+        let is_last = fault.is_final() || (matches!(fault, Fault::Transient(_)) && action.attempts >= ATTEMPTS_MAX);
+        if is_last && unsent == ActionState::Reconciling {
+            return self.hand_to_person(action, &format!("an earlier try may have gone out, and now: {fault}")).await;
+        }
         let wait = match &fault {
-            Fault::Permanent(_) | Fault::Unsupported(_) => return self.give_up(action, &fault.to_string()).await,
+            _ if is_last => return self.give_up(action, &fault.to_string()).await,
             Fault::Auth(_) => {
                 let attempts = action.attempts.saturating_sub(1);
-                return self.wait_for_login(Action { attempts, ..action }, &fault, ActionState::Retry).await;
+                return self.wait_for_login(Action { attempts, ..action }, &fault, unsent).await;
             }
             Fault::Config(_) => HELD_WAIT,
             Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RATE_LIMIT_MAX),
-            Fault::Transient(_) if action.attempts >= ATTEMPTS_MAX => return self.give_up(action, &fault.to_string()).await,
-            Fault::Transient(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
+            Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => doubled(RETRY_MIN, action.attempts.saturating_sub(1)),
         };
         // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
         let is_asked_to_wait = !matches!(fault, Fault::Transient(_));
@@ -288,14 +292,7 @@ impl Outbox {
         warn!(channel = %self.channel, action = %action.id, fault = fault.word(), code = fault.detail().code, "Send refused; will try again.");
         let mut commit = self.journal.begin(&self.channel);
         let revision = action.revision + 1;
-        commit.actions.push(Action {
-            state: ActionState::Retry,
-            due: now.plus(own_wait),
-            error: Some(fault.to_string()),
-            attempts,
-            revision,
-            ..action
-        });
+        commit.actions.push(Action { state: unsent, due: now.plus(own_wait), error: Some(fault.to_string()), attempts, revision, ..action });
         self.commit_outcome(commit).await
     }
 
@@ -377,7 +374,7 @@ impl Outbox {
         }
         claim.actions.push(claimed.clone());
         self.claim(claim).await?;
-        self.call(plugin, state, claimed, message).await
+        self.call(plugin, state, claimed, message, ActionState::Reconciling).await
     }
 
     async fn probe(&self, plugin: &Generation, action: Action, message: Message) -> Result<(), StageError> {
