@@ -12,6 +12,7 @@
 mod crm;
 mod delivery;
 mod disk;
+mod found;
 mod host;
 mod judge;
 mod network;

@@ -53,6 +53,10 @@ impl Connector {
             1 => self.0.land_late(key, message),
             _ => drop(self.0.land(key, message)),
         }
+        // Answers are lost where a network begins to fail.
+        if self.world().chance(30) {
+            self.0.fail();
+        }
         let code = ["timeout", Fault::OUTCOME_UNKNOWN, "trap", "stopped"][self.world().below(4) as usize];
         self.tell(&format!("send {key}: nobody knows, {code}"));
         if code == "trap" { Fault::Permanent(because(code)) } else { Fault::Transient(because(code)) }

@@ -15,9 +15,9 @@ use crate::model::Timestamp;
 use crate::testing::START;
 
 /// Whoever is not done after so many turns never will be.
-const STEPS_MAX: u64 = 3_000_000;
+const STEPS_MAX: u64 = 500_000;
 /// Likewise, so long after the last trouble: an event that is refused on and on is given up after three days. Units: milliseconds.
-const CALM_MAX_MS: u64 = 20 * 86_400_000;
+const CALM_MAX_MS: u64 = 10 * 86_400_000;
 /// While a call is under way to its network, nobody's machine sleeps. Units: milliseconds.
 const LEAP_WHILE_CALLING_MAX: u64 = 20_000;
 
@@ -109,7 +109,7 @@ impl Play {
         if self.n_steps >= self.next_crash && !world.is_calm() {
             self.crash();
             // Now and then while it comes back.
-            self.next_crash = self.n_steps + if world.chance(20) { world.below(300) } else { 1_000 + world.below(40_000) };
+            self.next_crash = self.n_steps + if world.chance(20) { world.below(300) } else { 500 + world.below(12_000) };
             return true;
         }
         let ready: Vec<usize> = (0..self.tasks.len()).filter(|at| self.tasks[*at].bell.0.load(Ordering::Relaxed)).collect();

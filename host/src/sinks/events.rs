@@ -83,6 +83,11 @@ fn assigns(decision: &Decision) -> bool {
     decision.actions.iter().any(|action| action.kind == "assign")
 }
 
+/// A rule may have opened another task about the same interaction since.
+fn opens(decision: &Decision, task: &Task) -> bool {
+    decision.actions.iter().any(|action| action.kind == "assign" && action.key == task.key)
+}
+
 struct Teller<'a> {
     journal: &'a Journal,
     channel: &'a ChannelName,
@@ -115,17 +120,19 @@ impl Teller<'_> {
     fn tasks<'v>(&self, decided: &[Decision], view: &'v InteractionView) -> Vec<(&'static str, &'v Task)> {
         let mut told: Vec<(&'static str, &Task)> = Vec::new();
         for task in &view.tasks {
-            let decision = decided.iter().find(|decision| decision.rule == task.rule && assigns(decision));
+            let decision = decided.iter().find(|decision| decision.rule == task.rule && opens(decision, task));
             // Decided again in the moment in which it was opened, it was told by the decision before.
-            let is_first =
-                |at| !view.decisions.iter().any(|other| (&other.rule, other.at) == (&task.rule, at) && other.seq < self.entry.seq && assigns(other));
+            let is_first = |at| {
+                let is_before = |other: &Decision| (&other.rule, other.at) == (&task.rule, at) && other.seq < self.entry.seq && opens(other, task);
+                !view.decisions.iter().any(is_before)
+            };
             let is_opened = decision.is_some_and(|decision| self.is_arrival() || (task.opened == decision.at && is_first(decision.at)));
             let name = match (is_opened, task.seq == self.entry.seq) {
                 (true, _) => "task.opened",
                 (false, true) => "task.changed",
                 (false, false) => continue,
             };
-            if !told.iter().any(|(_, other)| other.rule == task.rule) {
+            if !told.iter().any(|(other_name, other)| *other_name == name && other.rule == task.rule) {
                 told.push((name, task));
             }
         }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::egress::{DoorConfig, Egress, HttpGrant, SystemResolver};
-use crate::model::{Action, ActionState, Assignment, Decision, Digest, EntryBody, Fact, Seq, Task, TaskState, Timestamp, Wanted};
+use crate::model::{Action, ActionState, Assignment, Decision, Digest, EntryBody, Fact, Seq, Task, TaskId, TaskState, Timestamp, Wanted};
 use crate::stage::Turn;
 use crate::store::{MemoryStore, Reader};
 use crate::testing::{Stand, claimed, said};
@@ -348,4 +348,27 @@ fn retry_after_is_seconds_or_a_date_and_never_at_once() {
     assert_eq!(retry_after_ms(&header("Wed, 21 Oct 2015 07:28:00 GMT"), now), Some(60_000));
     assert_eq!(retry_after_ms(&header("999999999"), now), Some(86_400_000));
     assert_eq!(retry_after_ms(&header("soon"), now), None);
+}
+
+#[tokio::test]
+async fn what_is_told_again_is_about_the_same_task_whatever_was_opened_since() {
+    // given a task whose opening the receiver refuses
+    let (stand, receiver) = (Stand::new("blog"), Receiver::start(|n| if n == 1 { (500, "") } else { (200, "") }).await);
+    let sink = sink(&stand, &receiver.url);
+    let first = task(&stand, 1, TaskState::Open, 1);
+    decided(&stand, EntryBody::Arrived(Box::new(said("1", "angry"))), 1, true, Some(first.clone())).await;
+    stand.run(&sink).await;
+
+    // when the same rule opens another one about the same, which is listed before it
+    let mut commit = stand.journal.begin(&stand.channel);
+    commit.tasks.push(Task { id: TaskId([0; 16]), key: "care".to_owned(), seq: Seq(2), ..first.clone() });
+    stand.journal.commit(commit).await.unwrap();
+    stand.advance(Duration::from_secs(60));
+    stand.run(&sink).await;
+
+    // then
+    let told: Vec<String> =
+        receiver.header("ce-type").into_iter().zip(receiver.header("ce-subject")).map(|(name, of)| format!("{name} {of}")).collect();
+    let opened = format!("it.membrana.task.opened.v1 {}", first.id);
+    assert_eq!(told.iter().filter(|told| told.contains("task.opened")).collect::<Vec<_>>(), [&opened, &opened]);
 }
