@@ -1,7 +1,6 @@
 //! What no commit may do, looked for before each is applied, and the line that the trace keeps of it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use super::disk::at_once;
 use crate::model::{Action, ActionState, EntryBody, Fact, InteractionId, TaskState, Timestamp};
@@ -107,38 +106,37 @@ fn timer(store: &MemoryStore, commit: &Commit, fact: &Fact, now: Timestamp, wron
 
 /// One line about a commit.
 pub(super) fn line(commit: &Commit) -> String {
-    let mut line = format!("{} commits", commit.channel);
+    let mut parts = vec![format!("{} commits", commit.channel)];
     for entry in &commit.entries {
         let about = entry.interaction.map(|id| id.to_string()).unwrap_or_default();
-        let _ = match &entry.body {
-            EntryBody::Arrived(said) => write!(line, " arrived {} `{}`", said.native.id, said.text),
-            EntryBody::Edited(said) => write!(line, " edited {} `{}`", said.native.id, said.text),
-            EntryBody::Gone => write!(line, " gone {about}"),
-            EntryBody::Unreadable { native, .. } => write!(line, " unreadable {}", native.id),
-            EntryBody::Note { kind, .. } => write!(line, " note {kind}"),
-            EntryBody::Fact(fact) => write!(line, " fact {fact:?}"),
-        };
+        parts.push(match &entry.body {
+            EntryBody::Arrived(said) => format!("arrived {} `{}`", said.native.id, said.text),
+            EntryBody::Edited(said) => format!("edited {} `{}`", said.native.id, said.text),
+            EntryBody::Gone => format!("gone {about}"),
+            EntryBody::Unreadable { native, .. } => format!("unreadable {}", native.id),
+            EntryBody::Note { kind, .. } => format!("note {kind}"),
+            EntryBody::Fact(fact) => format!("fact {fact:?}"),
+        });
     }
     for action in &commit.actions {
-        let _ = write!(line, " action {} {} try {} due {}", action.id, action.state.word(), action.attempts, action.due.0);
+        parts.push(format!("action {} {} try {} due {}", action.id, action.state.word(), action.attempts, action.due.0));
     }
     for task in &commit.tasks {
-        let _ = write!(line, " task {} {} overdue {} escalated {:?}", task.id, task.state.word(), task.is_overdue, task.escalated);
+        parts.push(format!("task {} {} overdue {} escalated {:?}", task.id, task.state.word(), task.is_overdue, task.escalated));
     }
-    let _ = match &commit.cursor {
-        Some(cursor) => write!(line, " cursor {cursor} positions {:?}", commit.positions),
-        None => write!(line, " positions {:?}", commit.positions),
-    };
+    parts.push(match &commit.cursor {
+        Some(cursor) => format!("cursor {cursor} positions {:?}", commit.positions),
+        None => format!("positions {:?}", commit.positions),
+    });
     for decision in &commit.decisions {
-        let _ = write!(line, " decided {} by {}: {} dropped {:?}", decision.seq, decision.rule, decision.actions.len(), decision.dropped);
+        parts.push(format!("decided {} by {}: {} dropped {:?}", decision.seq, decision.rule, decision.actions.len(), decision.dropped));
     }
     let (n_results, n_media) = (commit.results.iter().map(|results| results.of.len()).sum::<usize>(), commit.media.len());
     let n_dead = (commit.dead.len(), commit.dead_gone.len());
     let n_retries = (commit.sink_retries.len(), commit.sink_retries_gone.len());
-    let _ = write!(
-        line,
-        " results {n_results} media {n_media} dead {n_dead:?} retries {n_retries:?} status {:?}",
+    parts.push(format!(
+        "results {n_results} media {n_media} dead {n_dead:?} retries {n_retries:?} status {:?}",
         commit.status.as_ref().map(|s| &s.state)
-    );
-    line
+    ));
+    parts.join(" ")
 }
