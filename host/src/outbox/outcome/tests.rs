@@ -115,7 +115,7 @@ fn an_outcome_leaves_the_action_as_it_says_one_revision_on() {
     assert_eq!(left, Action { state: ActionState::Retry, due: NOW.plus(HOUR), attempts: 2, revision: 11, error: error.clone(), ..start() });
     assert_eq!((again(None).applied(start(), NOW).error, again(None).fact(&left)), (start().error, None));
     let settled = Outcome::Settled(ActionState::Unknown, "why".to_owned(), HOUR);
-    let left = settled.applied(start(), NOW);
+    let left = settled.applied(Action { native: Some(receipt().native), ..start() }, NOW);
     assert_eq!(left, Action { state: ActionState::Unknown, due: NOW.plus(HOUR), revision: 11, error, ..start() });
     assert_eq!(settled.fact(&left), Some(Fact::ActionSettled { action: start().id, state: ActionState::Unknown, native: None }));
     let sent = Outcome::Sent(Some(receipt()));
