@@ -411,6 +411,9 @@ enum DeadCommand {
     },
 }
 
+/// For work on files that is under way when all else has ended.
+const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Runs the command that the arguments name; the host, where it is told to run, on this clock.
 pub fn run(clock: Clock) -> ExitCode {
     let cli = Cli::parse();
@@ -423,7 +426,10 @@ pub fn run(clock: Clock) -> ExitCode {
         Err(error) => return outcome::report(&Failure::failed(format!("cannot start: {error}"), ""), cli.json),
     };
     let is_json = cli.json;
-    match runtime.block_on(dispatch(cli, clock)).and_then(|()| outcome::flush()) {
+    let done = runtime.block_on(dispatch(cli, clock)).and_then(|()| outcome::flush());
+    // A backup or a verification that somebody else ordered is cut off; it leaves nothing that is taken for one.
+    runtime.shutdown_timeout(LATE_MAX);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => outcome::report(&failure, is_json),
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// What a host can be told to die before or after. Shape: `KIND.NAME`.
-pub const STEPS: [&str; 32] = [
+pub const STEPS: [&str; 33] = [
     // Commits, by the stage or who else has the turn; `raw` is what ingress keeps of a webhook or a stream.
     "commit.raw",
     "commit.receive",
@@ -40,6 +40,7 @@ pub const STEPS: [&str; 32] = [
     "store.head",
     "open.look",
     "open.copy",
+    "open.keep",
     "open.put",
     "open.sled",
     "open.settle",

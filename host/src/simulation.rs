@@ -7,7 +7,7 @@
 //! planting defects, one by one (`planted`). The engine, the doors and sled are left out: they have tests of their own.
 //!
 //! `MEMBRANA_SIM_SEEDS`: how many seeds; `MEMBRANA_SEED`: this one alone, twice. A seed that fails is printed with the command that
-//! plays it again, and leaves its trace beside the target's other files.
+//! plays it again, and leaves its trace in the folder for temporary files.
 
 mod crm;
 mod delivery;

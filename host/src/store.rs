@@ -479,16 +479,20 @@ pub struct Progress {
     pub of: AtomicU64,
 }
 
-/// Copies a folder, over file systems too. It blocks.
+/// Copies a folder, over file systems too, with what each may be read by; of a file that goes meanwhile there is no copy. It blocks.
 pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
+    fs::set_permissions(into, fs::metadata(from)?.permissions())?;
     for file in fs::read_dir(from)? {
         let file = file?;
         let target = into.join(file.file_name());
         if file.file_type()?.is_dir() {
             copy_folder(&file.path(), &target)?;
         } else {
-            fs::copy(file.path(), target)?;
+            match fs::copy(file.path(), target) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())

@@ -48,7 +48,8 @@ async fn watched(caller: &Caller, folder: &Path) -> Result<Json, Failure> {
         tokio::select! {
             made = &mut made => return made,
             () = tokio::time::sleep(PROGRESS), if std::io::stderr().is_terminal() => {
-                let so_far = caller.thing("GET", PATH, None).await?;
+                // It may be too busy to say so.
+                let Ok(so_far) = caller.thing("GET", PATH, None).await else { continue };
                 let count = |key: &str| so_far.get(key).and_then(Json::as_u64).unwrap_or_default();
                 match count("copied").min(count("of")) {
                     copied if copied < count("of") => aside(format_args!("{copied} of {} records are copied", count("of"))),
@@ -62,14 +63,18 @@ async fn watched(caller: &Caller, folder: &Path) -> Result<Json, Failure> {
 /// Puts a backup in the place of the data folder.
 pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Clock) -> Result<(), Failure> {
     let config = what_is_needed(file)?;
-    let data = std::path::absolute(&config.host.data).map_err(|error| Failure::failed(error.to_string(), ""))?;
+    let data = fs::canonicalize(&config.host.data).or_else(|_| std::path::absolute(&config.host.data));
+    let data = data.map_err(|error| Failure::failed(error.to_string(), ""))?;
     if !folder.join("store").join("db").is_file() {
         return Err(Failure::failed(format!("`{}` holds no backup", folder.display()), "name a folder that `membrana backup` wrote"));
     }
     let alone = SledStore::keep_others_out(&data).map_err(|failure| in_words(&failure))?;
     let now = clock.now();
     let new = beside(&data, "restoring");
-    drop(fs::remove_dir_all(&new));
+    if new.exists() {
+        let message = format!("`{}` is there: what is left of a restore that was broken off, or something else", new.display());
+        return Err(Failure::failed(message, "look at it and remove it, then restore again"));
+    }
     let (from, into) = (folder.to_owned(), new.clone());
     let copied = tokio::task::spawn_blocking(move || copy_folder(&from, &into)).await;
     let prepared = match copied {
@@ -117,21 +122,23 @@ async fn doubt(store: &SledStore, now: Timestamp) -> Result<usize, StoreError> {
             let page = store.actions(&channel, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some((last.interaction, last.id));
-            let uncertain: Vec<Action> = page.into_iter().filter(may_have_gone_out).map(|action| uncertain(action, now)).collect();
-            n_uncertain += uncertain.len();
-            commit(store, &channel, now, uncertain).await?;
+            let doubted: Vec<Action> = page.into_iter().filter_map(|action| doubted(action, now)).collect();
+            n_uncertain += doubted.iter().filter(|action| action.is_in_doubt()).count();
+            commit(store, &channel, now, doubted).await?;
         }
     }
     Ok(n_uncertain)
 }
 
-fn may_have_gone_out(action: &Action) -> bool {
-    matches!(action.state, ActionState::Pending | ActionState::Claimed | ActionState::Retry)
-}
-
-fn uncertain(action: Action, now: Timestamp) -> Action {
-    let error = Some("a backup was put in place: it may have gone out since that was made".to_owned());
-    Action { state: ActionState::Unknown, revision: action.revision + 1, due: now, error, ..action }
+fn doubted(action: Action, now: Timestamp) -> Option<Action> {
+    match action.state {
+        ActionState::Pending | ActionState::Claimed | ActionState::Retry => Some(action.in_doubt(now)),
+        ActionState::AwaitingApproval => {
+            let error = Some("a backup was put in place: it may have been approved, and gone out, since that was made".to_owned());
+            Some(Action { error, revision: action.revision + 1, ..action })
+        }
+        _ => None,
+    }
 }
 
 async fn commit(store: &SledStore, channel: &ChannelName, now: Timestamp, actions: Vec<Action>) -> Result<(), StoreError> {
@@ -145,6 +152,17 @@ async fn commit(store: &SledStore, channel: &ChannelName, now: Timestamp, action
 
 /// Gives where what was there is kept.
 fn put_in_place(new: &Path, data: &Path, now: Timestamp, alone: Option<File>) -> Result<Option<PathBuf>, Failure> {
+    let cannot = |failure: &std::io::Error| match failure.kind() {
+        std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices => Failure::failed(
+            format!("`{}` cannot be put aside: {failure}", data.display()),
+            "where it is a mount point, set `data` in [host] to a folder inside it, and restore again",
+        ),
+        _ => cannot(failure),
+    };
+    if let Ok(before) = fs::metadata(data) {
+        // Who may read it stays as it was.
+        fs::set_permissions(new, before.permissions()).map_err(|failure| cannot(&failure))?;
+    }
     let kept = data.exists().then(|| beside(data, &format!("before-{}", shown::rfc3339(now).replace(':', ""))));
     if let Some(kept) = &kept {
         fs::rename(data, kept).map_err(|failure| cannot(&failure))?;
@@ -201,5 +219,8 @@ fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) ->
             if *n_uncertain == 1 { "1 reply".to_owned() } else { format!("{n_uncertain} replies") }
         ))?;
     }
-    put("Automatic replies to what was said until now wait for a person. Start the host: `membrana run`.")
+    put(
+        "Automatic replies to what was said until now wait for a person. Where a network renewed its tokens since, log in again: `membrana channel login`.",
+    )?;
+    put("Start the host: `membrana run`.")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
@@ -41,7 +41,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A build is compiled, and a channel's turns end, before this answer begins.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
 /// The whole store is read or copied, or every dead letter driven again, before this answer begins.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Who answers calls.
 pub(super) enum Caller {
@@ -248,6 +248,7 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
         Failure::failed(format!("the host on {address} does not answer: {error}"), cure)
     };
     let patience = match request.uri().path().rsplit('/').next() {
+        _ if request.method() == Method::GET => HEAD_TIMEOUT,
         Some("verify" | "redrive" | "backup") => VERIFY_TIMEOUT,
         Some("swap" | "rollback") => SWAP_TIMEOUT,
         _ => HEAD_TIMEOUT,

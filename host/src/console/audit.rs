@@ -101,7 +101,10 @@ pub(super) async fn keep(State(desk): State<Arc<Desk>>, request: Request, next: 
     if matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path() == "/api/v1/verify" {
         return next.run(request).await;
     }
-    let act = act_of(request.method(), request.uri());
+    let act = match folder_of(request.uri()) {
+        Some(folder) => cut(&format!("{} {folder}", act_of(request.method(), request.uri()))),
+        None => act_of(request.method(), request.uri()),
+    };
     let role = request.extensions().get::<Role>().map(|role| role.word().to_owned());
     let (request, by, body) = match looked_into(request).await {
         Ok(known) => known,
@@ -143,6 +146,12 @@ pub(super) async fn denied(desk: &Desk, method: &Method, uri: &Uri, status: u16)
 
 fn act_of(method: &Method, uri: &Uri) -> String {
     cut(&format!("{method} {}", uri.path()))
+}
+
+/// Where a copy of all that is kept goes.
+fn folder_of(uri: &Uri) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == "folder").map(|(_, folder)| folder.into_owned())
 }
 
 fn cut(words: &str) -> String {

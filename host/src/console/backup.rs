@@ -58,19 +58,26 @@ pub(super) async fn make(State(desk): State<Arc<Desk>>, wish: Result<Query<Wish>
     let Ok(_turn) = desk.backups.turn.try_lock() else {
         return Err(Refusal::conflict("a backup is being made", "wait for its end"));
     };
-    let part = part_of(&desk, &folder)?;
+    let (of, wanted) = (Arc::clone(&desk), folder.clone());
+    let part = apart(move || part_of(&of, &wanted)).await?;
     let progress = Arc::new(Progress::default());
     desk.backups.under_way.store(Some(Arc::clone(&progress)));
-    let made = write(&desk, &part, progress).await;
+    let written = write(&desk, &part, progress).await;
+    let to = folder.clone();
+    let made = apart(move || {
+        let (n_entries, n_records) = written.inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
+        finish(&part, &to).map_err(|failure| cannot_write(&part, &failure))?;
+        Ok(json!({ "folder": to, "entries": n_entries, "records": n_records }))
+    });
+    let made = made.await;
     desk.backups.under_way.store(None);
-    let made = made.and_then(|verified| finish(&part, &folder).map(|()| verified).map_err(|failure| cannot_write(&part, &failure)));
-    match made {
-        Ok((n_entries, n_records)) => Ok(Answer(json!({ "folder": folder, "entries": n_entries, "records": n_records }))),
-        Err(refusal) => {
-            drop(fs::remove_dir_all(&part));
-            Err(refusal)
-        }
-    }
+    made.map(Answer)
+}
+
+/// Work on files, away from the threads that must not block.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    let cut_off = |_| Err(Refusal::unavailable("the backup was cut off", "look at the host's log"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(cut_off)
 }
 
 /// How far the one under way is. Units: records.
@@ -107,9 +114,14 @@ fn part_of(desk: &Desk, folder: &Path) -> Result<PathBuf, Refusal> {
     let mut part = name.to_owned();
     part.push(".part");
     let part = parent.join(part);
-    let begun = fs::remove_dir_all(&part).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
-    begun.and_then(|()| DirBuilder::new().mode(OWNER_ALONE).create(&part)).map_err(|failure| cannot_write(&part, &failure))?;
-    Ok(part)
+    match DirBuilder::new().mode(OWNER_ALONE).create(&part) {
+        Ok(()) => Ok(part),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let message = format!("`{}` is there: what is left of a backup that was broken off, or something else", part.display());
+            Err(Refusal::conflict(message, "look at it and remove it, or name another folder"))
+        }
+        Err(failure) => Err(cannot_write(&part, &failure)),
+    }
 }
 
 /// How many entries and records it holds.
@@ -125,8 +137,7 @@ async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result
         return Err(StoreError::Damaged(verified.damage.join("; ")).into());
     }
     let (of, into) = (Arc::clone(desk), part.to_owned());
-    let beside = tokio::task::spawn_blocking(move || copy_beside(&of, &into)).await.unwrap_or_else(|failure| Err(io::Error::other(failure)));
-    beside.map_err(|failure| cannot_write(part, &failure))?;
+    apart(move || copy_beside(&of, &into).map_err(|failure| cannot_write(&into, &failure))).await?;
     Ok((verified.n_entries, verified.n_records))
 }
 

@@ -25,15 +25,17 @@ impl Denials {
         for one in in_use(&desk.sections.load()) {
             let build = (one.section.name, one.generation.digest());
             let n_denied = one.generation.usage().denied;
-            let n_kept = self.by_build.entry(build.clone()).or_default();
+            let n_kept = self.by_build.get(&build).copied().unwrap_or(0);
             // A build that was loaded again counts from nothing.
-            let n_new = if n_denied < *n_kept { n_denied } else { n_denied - *n_kept };
-            *n_kept = n_denied;
+            let n_new = if n_denied < n_kept { n_denied } else { n_denied - n_kept };
             if n_new == 0 {
                 continue;
             }
-            if let Err(failure) = desk.audit.refused(desk.journal.clock.now(), &build.0, build.1, n_new).await {
-                error!(error = %failure, plugin = build.0, "That ways out were refused to a plugin cannot be kept in the audit log.");
+            match desk.audit.refused(desk.journal.clock.now(), &build.0, build.1, n_new).await {
+                Ok(_) => drop(self.by_build.insert(build, n_denied)),
+                Err(failure) => {
+                    error!(error = %failure, plugin = build.0, "That ways out were refused to a plugin cannot be kept in the audit log.");
+                }
             }
         }
     }

@@ -241,6 +241,9 @@ pub struct Action {
     pub digest: Option<Digest>,
 }
 
+/// No build has this digest.
+const NOBODY: Digest = Digest([0; 32]);
+
 impl Action {
     /// Names the text as it stands, so that an approval cannot meet another one. Shape: 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
@@ -255,6 +258,18 @@ impl Action {
             ActionState::Pending | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling => Some(self.due),
             _ => None,
         }
+    }
+
+    /// As it stands where a backup was put in place: since that was made it may have gone out, claimed by nobody knows which build, so that no
+    /// build takes a repeat of it for the same post.
+    pub fn in_doubt(self, now: Timestamp) -> Self {
+        let error = Some("a backup was put in place: it may have gone out since that was made".to_owned());
+        Self { state: ActionState::Unknown, revision: self.revision + 1, due: now, error, digest: Some(NOBODY), ..self }
+    }
+
+    /// It is one of those, and nobody found it out there yet.
+    pub fn is_in_doubt(&self) -> bool {
+        self.digest == Some(NOBODY)
     }
 
     /// On its way out by itself, or waiting for its outcome: later ones of its exchange stay behind it.

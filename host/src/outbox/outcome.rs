@@ -106,7 +106,9 @@ impl Outcome {
         let revision = action.revision + 1;
         match self.clone() {
             Self::AskAgain => Action { due: now.plus(MOVED_WAIT), revision, ..action },
-            Self::Draft(why) => Action { state: ActionState::AwaitingApproval, is_automatic: false, error: Some(why), revision, ..action },
+            Self::Draft(why) => {
+                Action { state: ActionState::AwaitingApproval, is_automatic: false, error: Some(why), digest: None, revision, ..action }
+            }
             Self::Again { state, wait, attempts, why, .. } => {
                 Action { state, due: now.plus(wait), attempts, error: why.or(action.error), revision, ..action }
             }
@@ -138,6 +140,9 @@ pub(super) fn claimed(action: Action, build: Digest) -> Action {
 
 /// Before an action of which surely nothing went out is claimed: what it answers. Errors: what becomes of it instead.
 pub(super) fn may_claim<'a>(action: &Action, before: &Before<'a>, terms: &ReplyTerms, now: Timestamp) -> Result<&'a Interaction, Outcome> {
+    if action.is_in_doubt() {
+        return Err(Outcome::Draft("a backup was put in place since this was decided, and it is not out there: does it still hold?".to_owned()));
+    }
     // Once it was claimed, the rules cannot replace it any more.
     let is_fresh = action.state == ActionState::Pending;
     if is_fresh && before.version != action.exchange_version {

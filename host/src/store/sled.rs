@@ -224,11 +224,6 @@ fn files_of(raws: &[Laid]) -> Vec<Option<PathBuf>> {
     raws.iter().map(|raw| raw.path.clone()).collect()
 }
 
-/// Removes files that no record names; one left behind costs space, nothing else.
-fn forget(files: Vec<Option<PathBuf>>) {
-    files.into_iter().flatten().for_each(|file| drop(std::fs::remove_file(file)));
-}
-
 /// Errors: [`StoreError::NewerFormat`]. Gives what the store has; none where it is new.
 fn format_of(disk: &Disk) -> Result<Option<u32>, StoreError> {
     let found = disk.get(&keys::meta("format"))?.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes);
@@ -293,7 +288,7 @@ impl Store for SledStore {
         let media = self.lay_media(&live, std::mem::take(&mut commit.media)).await?;
         let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
         let (committed, forgotten) = txn::commit(&self.disk, &live, commit, raws, media).inspect_err(|_| {
-            forget(files);
+            self.bin.take(files.into_iter().flatten());
             self.bin.take(media::paths(&self.media_dir, live.number, names));
         })?;
         self.committer.sync().await?;
@@ -311,11 +306,11 @@ impl Store for SledStore {
         // After a failed sync nobody can tell whether there is a record that names them.
         let places = written.inspect_err(|_| {
             if self.committer.health().is_ok() {
-                forget(files.clone())
+                self.bin.take(files.iter().flatten().cloned());
             }
         })?;
         // A delivery seen before keeps the file that it came with first.
-        forget(files.into_iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(file, _)| file).collect());
+        self.bin.take(files.into_iter().zip(&places).filter(|(_, place)| place.is_none()).filter_map(|(file, _)| file));
         Ok(places)
     }
 

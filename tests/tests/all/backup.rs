@@ -75,7 +75,7 @@ async fn a_backup_of_a_host_at_work_is_restored_and_nobody_is_answered_twice() {
     assert!(done(&host, &["verify"]).contains("sound"));
     assert!(host.list(&["dead", "list"]).is_empty());
     let audit = host.read("data/audit.log");
-    assert!(audit.contains("\"restore\"") && audit.contains("/api/v1/backup"), "{audit}");
+    assert!(audit.contains("\"restore\"") && audit.contains("/api/v1/backup /") && audit.contains("/monday"), "where the copy went: {audit}");
 }
 
 #[test]

@@ -189,7 +189,7 @@ impl Company {
             self.say();
         }
         match place.split(':').next().unwrap() {
-            "open.copy" | "open.put" => self.spoil_snapshot(),
+            "open.copy" | "open.put" | "open.keep" => self.spoil_snapshot(),
             "file.token" => self.oauth.expire(),
             // It is not there: no poll brings it back before anybody looks for it.
             "call.probe" | "commit.reconcile" => self.forum.next("POST /posts.json", Next::Unheard),

@@ -188,7 +188,9 @@ fn in_crm(evidence: &mut Evidence, wrong: Wrong, dice: &mut Dice) -> Option<Stri
 
 /// Edits, deletes or moves a record, also as somebody who makes its digest anew.
 fn break_audit((lines, head): &mut (Vec<String>, String), dice: &mut Dice) -> Option<()> {
-    let n = pick(dice, 1..lines.len())?;
+    // Of a host that died between a record and its head nobody can know the last record.
+    let known: usize = head.split_once(' ')?.0.parse().ok()?;
+    let n = pick(dice, 1..lines.len().min(known))?;
     match dice.below(5) {
         0 => drop(lines.remove(n)),
         1 => lines.swap(n - 1, n),

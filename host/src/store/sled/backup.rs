@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::{Progress, StoreError, copy_folder};
+use crate::store::{Progress, StoreError};
 
 use super::disk::{Disk, failed};
 use super::head::Channels;
@@ -30,20 +30,34 @@ impl Bin {
     }
 
     /// From now on until what is returned is dropped nothing is removed.
-    pub(super) fn hold(self: &Arc<Self>) -> Full {
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
-        Full(Arc::clone(self))
+        Held(Arc::clone(self))
     }
 }
 
 /// A bin that is emptied when this is dropped.
-pub(super) struct Full(Arc<Bin>);
+pub(super) struct Held(Arc<Bin>);
 
-impl Drop for Full {
+impl Drop for Held {
     fn drop(&mut self) {
         let kept = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.0.take(kept.into_iter().flatten());
     }
+}
+
+/// The files of one channel. One that goes meanwhile is named by no record of the copy, which `verify` looks at.
+fn copy_files(from: &Path, into: &Path, space: &Space) -> Result<(), StoreError> {
+    fs::create_dir_all(into).map_err(io("copy"))?;
+    for file in fs::read_dir(from).map_err(io("copy"))? {
+        space.to_spare()?;
+        let file = file.map_err(io("copy"))?;
+        match fs::copy(file.path(), into.join(file.file_name())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("copy")(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What is copied.
@@ -59,7 +73,7 @@ impl Source {
     /// Writes the copy into a folder that becomes a data folder. It blocks. Errors: [`StoreError::Damaged`] with all that is; what was written
     /// is of no use then.
     pub(super) fn write(self, into: &Path, progress: &Progress) -> Result<(), StoreError> {
-        let _full = self.bin.hold();
+        let _held = self.bin.hold();
         let n_records = self.channels.values().map(|live| live.lock().head.n_records).sum();
         progress.of.store(n_records, Ordering::Relaxed);
         let folder = opening::folder(into);
@@ -68,9 +82,14 @@ impl Source {
         self.records(&db, &Space::of(into), progress)?;
         db.flush().map_err(failed("copy"))?;
         drop(db);
+        let space = Space::of(into);
         for files in &self.files {
-            let name = files.file_name().unwrap_or_default();
-            copy_folder(files, &into.join(name)).map_err(io("copy"))?;
+            let to = into.join(files.file_name().unwrap_or_default());
+            fs::create_dir_all(&to).map_err(io("copy"))?;
+            for channel in fs::read_dir(files).map_err(io("copy"))? {
+                let channel = channel.map_err(io("copy"))?;
+                copy_files(&channel.path(), &to.join(channel.file_name()), &space)?;
+            }
         }
         Ok(())
     }

@@ -357,20 +357,13 @@ impl Live {
     /// record, and has the channel as it is at that moment.
     pub(super) fn count(&self, disk: &Disk, each: &mut impl FnMut(StoreError), mut copy: Option<Copy<'_>>) -> Result<(Head, Head), StoreError> {
         self.lock().pass = Some(Pass { changed: copy.as_ref().map(|_| Copied::new()), ..Pass::default() });
-        for kind in keys::COUNTED {
-            let mut from = Some(keys::all(kind, self.number));
-            while let Some(key) = from {
-                let step = self.count_some(disk, kind, key, each)?;
-                from = step.next;
-                if let Some(copy) = &mut copy {
-                    copy(step.copied)?;
-                }
-            }
-        }
+        let passed = self.pass_over(disk, each, &mut copy);
+        // Also of one that failed: else commits would go on noting what nobody takes.
         let (pass, head) = {
             let mut inner = self.lock();
             (inner.pass.take().unwrap_or_default(), inner.head)
         };
+        passed?;
         if let Some(copy) = copy {
             copy(pass.changed.unwrap_or_default())?;
             let mut own = Writes::default();
@@ -379,6 +372,20 @@ impl Live {
             copy(own.into_records())?;
         }
         Ok((pass.found, head))
+    }
+
+    fn pass_over(&self, disk: &Disk, each: &mut impl FnMut(StoreError), copy: &mut Option<Copy<'_>>) -> Result<(), StoreError> {
+        for kind in keys::COUNTED {
+            let mut from = Some(keys::all(kind, self.number));
+            while let Some(key) = from {
+                let step = self.count_some(disk, kind, key, each)?;
+                from = step.next;
+                if let Some(copy) = copy {
+                    copy(step.copied)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A step of it.

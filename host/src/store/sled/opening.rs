@@ -22,10 +22,12 @@ use super::space::Space;
 const CACHE_BYTES: u64 = 128 << 20;
 /// In the data folder, while an open is tried.
 const REHEARSAL: &str = "store.rehearsal";
-/// Likewise, with a place of the log: what lay there when it was odd, for sled overwrites what it cannot read.
+/// Likewise, with a number that rises: what lay in the log when it was odd, for sled overwrites what it cannot read.
 const KEPT: &str = "store.odd-";
 /// Of these; then the oldest goes.
 const KEPT_MAX: usize = 8;
+/// While one of them is copied.
+const KEEPING: &str = "store.odd.part";
 /// More is not listed in one refusal.
 const DAMAGE_TOLD: usize = 8;
 
@@ -165,18 +167,23 @@ pub(super) fn damaged(dir: &Path, what: &[String], way_on: WayOn<'_>) -> StoreEr
 
 /// Keeps beside the store what sled may overwrite of its log from this place on; whoever knows more can look at it.
 fn keep_as_it_was(dir: &Path, from: u64) -> Result<(), StoreError> {
-    let kept = dir.join(format!("{KEPT}{from:020}"));
-    if kept.exists() {
-        return Ok(());
-    }
-    look::copy_from(&folder(dir), from, &kept).map_err(io("copy"))?;
-    info!(kept = %kept.display(), "What the store's recovery may overwrite is kept.");
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix(KEPT)?.parse::<u64>().ok();
     let files = fs::read_dir(dir).map_err(io("read"))?.flatten().map(|file| file.path());
-    let mut all: Vec<PathBuf> = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(KEPT))).collect();
-    // The oldest ends at the earliest place.
+    let mut all: Vec<(u64, PathBuf)> = files.filter_map(|path| Some((number(&path)?, path))).collect();
     all.sort();
-    let n_over = all.len().saturating_sub(KEPT_MAX);
-    all.into_iter().take(n_over).for_each(|old| drop(fs::remove_dir_all(old)));
+    let kept = dir.join(format!("{KEPT}{:06}", all.last().map_or(1, |(n, _)| n + 1)));
+    failpoint::across("open", "keep", || {
+        let part = dir.join(KEEPING);
+        drop(fs::remove_dir_all(&part));
+        look::copy_from(&folder(dir), from, &part)?;
+        File::open(&part)?.sync_all()?;
+        fs::rename(&part, &kept)?;
+        File::open(dir)?.sync_all()
+    })
+    .map_err(io("copy"))?;
+    info!(kept = %kept.display(), from, "What the store's recovery may overwrite is kept.");
+    let n_over = (all.len() + 1).saturating_sub(KEPT_MAX);
+    all.into_iter().take(n_over).for_each(|(_, old)| drop(fs::remove_dir_all(old)));
     Ok(())
 }
 
