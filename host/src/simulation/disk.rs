@@ -90,6 +90,11 @@ impl Disk {
         locked(&self.state).is_full = is_full;
     }
 
+    /// Something is written that a crash may take.
+    pub(super) fn is_writing(&self) -> bool {
+        !locked(&self.state).written.is_empty()
+    }
+
     /// The host ended: what is left.
     pub(super) fn crash(&self) {
         let mut state = locked(&self.state);
@@ -97,9 +102,14 @@ impl Disk {
         let n_kept = self.world.below(n_written + 1);
         self.world.tell(format!("crash, {n_kept} of {n_written} writes under way are kept"));
         state.sync(n_kept);
-        if let (true, Some(Written::Commit(torn))) = (self.world.has(Planted::TornCommit), state.written.front_mut()) {
-            torn.entries.clear();
-            state.sync(1);
+        if self.world.has(Planted::TornCommit) {
+            let torn = state.written.iter_mut();
+            torn.for_each(|written| {
+                if let Written::Commit(torn) = written {
+                    torn.entries.clear()
+                }
+            });
+            state.sync(n_written);
         }
         state.written.clear();
         state.n_durable = state.n_written;
@@ -203,10 +213,8 @@ macro_rules! torn {
             }
 
             async fn settle(&self) -> Result<(), StoreError> {
-                if !self.world.has(Planted::ToldEarly) {
-                    let place = locked(&self.state).n_written;
-                    self.sync(place).await;
-                }
+                let place = locked(&self.state).n_written;
+                self.sync(place).await;
                 Ok(())
             }
 

@@ -15,8 +15,6 @@ pub(super) enum Planted {
     LostTimer,
     /// Refused events are not kept.
     LostRetry,
-    /// The sink is told what is not durable yet.
-    ToldEarly,
     /// Some actions are never due.
     HiddenAction,
     /// Replies of one exchange do not wait for one another.
@@ -36,14 +34,13 @@ pub(super) enum Planted {
 }
 
 impl Planted {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::LostEntry,
         Self::EarlyAck,
         Self::TornCommit,
         Self::CursorBack,
         Self::LostTimer,
         Self::LostRetry,
-        Self::ToldEarly,
         Self::HiddenAction,
         Self::NoOrder,
         Self::ForgottenKey,

@@ -106,7 +106,8 @@ impl Play {
             world.wrong(format!("no end: {:?}", judge::unfinished(&self.scene)));
             return false;
         }
-        if self.n_steps >= self.next_crash && !world.is_calm() {
+        // Where something is written and not durable yet there is most to lose.
+        if self.n_steps >= self.next_crash && !world.is_calm() && (self.scene.disk.is_writing() || world.chance(1)) {
             self.crash();
             // Now and then while it comes back.
             self.next_crash = self.n_steps + if world.chance(20) { world.below(300) } else { 500 + world.below(12_000) };
