@@ -24,7 +24,7 @@ pub use fault::{Detail, Fault, Finding, Severity};
 pub use ids::{
     ActionId, ChannelName, ConversationId, DeadId, Digest, ExchangeId, IdKey, IdentityId, InteractionId, LineupId, Seq, Sha256, TaskId, Timestamp,
 };
-pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, Ours, Place};
+pub use interaction::{Attachment, Author, Automated, Fingerprint, Interaction, NativeId, OCCURRED_CLAMPED, Ours, Place};
 pub use media::{Media, MediaCount, MediaOutcome, MediaState};
 pub use role::Role;
 pub use scheme::Scheme;

@@ -12,6 +12,7 @@ pub mod view;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -482,7 +483,6 @@ pub struct Progress {
 /// Copies a folder, over file systems too, with what each may be read by; of a file that goes meanwhile there is no copy. It blocks.
 pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
-    fs::set_permissions(into, fs::metadata(from)?.permissions())?;
     for file in fs::read_dir(from)? {
         let file = file?;
         let target = into.join(file.file_name());
@@ -495,8 +495,13 @@ pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
             }
         }
     }
-    Ok(())
+    // Its owner may write to the copy whatever was so with the original.
+    let mode = fs::metadata(from)?.permissions().mode() | OWNER;
+    fs::set_permissions(into, fs::Permissions::from_mode(mode))
 }
+
+/// Of a folder: its owner may do all with it.
+const OWNER: u32 = 0o700;
 
 /// Makes a folder and all that lies in it durable. It blocks.
 pub fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -67,6 +68,14 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
     let data = data.map_err(|error| Failure::failed(error.to_string(), ""))?;
     if !folder.join("store").join("db").is_file() {
         return Err(Failure::failed(format!("`{}` holds no backup", folder.display()), "name a folder that `membrana backup` wrote"));
+    }
+    if folder.extension().is_some_and(|end| end == "part") {
+        return Err(Failure::failed(format!("`{}` is of a backup that was broken off", folder.display()), "restore one that was made whole"));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if fs::metadata(&data).is_ok_and(|before| before.uid() != me) {
+        let message = format!("`{}` belongs to another user, who could not read what you restore", data.display());
+        return Err(Failure::failed(message, "restore it as the user whom the host runs as: `sudo -u USER membrana restore …`"));
     }
     let alone = SledStore::keep_others_out(&data).map_err(|failure| in_words(&failure))?;
     let now = clock.now();
@@ -163,19 +172,30 @@ fn put_in_place(new: &Path, data: &Path, now: Timestamp, alone: Option<File>) ->
         // Who may read it stays as it was.
         fs::set_permissions(new, before.permissions()).map_err(|failure| cannot(&failure))?;
     }
+    // Where there was no store before, a host may have begun one meanwhile.
+    let alone = match alone {
+        None => SledStore::keep_others_out(data).map_err(|failure| in_words(&failure))?,
+        alone => alone,
+    };
     let kept = data.exists().then(|| beside(data, &format!("before-{}", shown::rfc3339(now).replace(':', ""))));
-    if let Some(kept) = &kept {
-        fs::rename(data, kept).map_err(|failure| cannot(&failure))?;
+    match &kept {
+        Some(kept) => match exchange(new, data) {
+            // A file system that cannot.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => fs::rename(data, kept).and_then(|()| fs::rename(new, data)),
+            exchanged => exchanged.and_then(|()| fs::rename(new, kept)),
+        },
+        None => fs::rename(new, data),
     }
-    if let Err(failure) = fs::rename(new, data) {
-        // As it was.
-        kept.iter().for_each(|kept| drop(fs::rename(kept, data)));
-        return Err(cannot(&failure));
-    }
+    .map_err(|failure| cannot(&failure))?;
     drop(alone);
     let parent = data.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
     parent.map_err(|failure| cannot(&failure))?;
     Ok(kept)
+}
+
+/// At once, so that whoever starts in this moment finds the one or the other.
+fn exchange(new: &Path, data: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::renameat_with(rustix::fs::CWD, new, rustix::fs::CWD, data, rustix::fs::RenameFlags::EXCHANGE)?)
 }
 
 fn beside(data: &Path, end: &str) -> PathBuf {

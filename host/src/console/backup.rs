@@ -66,7 +66,8 @@ pub(super) async fn make(State(desk): State<Arc<Desk>>, wish: Result<Query<Wish>
     let to = folder.clone();
     let made = apart(move || {
         let (n_entries, n_records) = written.inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
-        finish(&part, &to).map_err(|failure| cannot_write(&part, &failure))?;
+        let finished = finish(&part, &to).inspect_err(|_| drop(fs::remove_dir_all(&part)));
+        finished.map_err(|failure| cannot_write(&part, &failure))?;
         Ok(json!({ "folder": to, "entries": n_entries, "records": n_records }))
     });
     let made = made.await;
@@ -134,7 +135,9 @@ async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result
         other => other.into(),
     })?;
     if !verified.damage.is_empty() {
-        return Err(StoreError::Damaged(verified.damage.join("; ")).into());
+        // What is lost is lost in the store itself.
+        let damage = verified.damage.join("; ").replace(&*part.to_string_lossy(), &desk.backups.data.to_string_lossy());
+        return Err(StoreError::Damaged(damage).into());
     }
     let (of, into) = (Arc::clone(desk), part.to_owned());
     apart(move || copy_beside(&of, &into).map_err(|failure| cannot_write(&into, &failure))).await?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::model::{
     ActionId, ActionState, ChannelName, ConversationId, EntryBody, ExchangeId, Fact, IdKey, IdentityId, Interaction, InteractionId, NativeId,
-    NewEntry, Ours, RECEIVED_ATTR, Seq, Tally, Timestamp,
+    NewEntry, OCCURRED_CLAMPED, Ours, RECEIVED_ATTR, Seq, Tally, Timestamp,
 };
 use crate::stage::Journal;
 use crate::store::{Commit, Known, Link, Resolved, StoreError};
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
         interaction.attrs.retain(|(name, _)| !name.starts_with("membrana."));
         if interaction.occurred > now || interaction.occurred < OCCURRED_MIN {
             interaction.occurred = now;
-            interaction.attrs.push(("membrana.occurred-clamped".to_owned(), "true".to_owned()));
+            interaction.attrs.push((OCCURRED_CLAMPED.to_owned(), "true".to_owned()));
         }
         if interaction.edited.is_some_and(|edited| edited > now) {
             interaction.edited = Some(now);

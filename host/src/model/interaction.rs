@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
+/// Attribute of one whose date made no sense, so that the host's stands in its place.
+pub const OCCURRED_CLAMPED: &str = "membrana.occurred-clamped";
+
 /// The network's own id of a thing, opaque: compared byte by byte, never parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct NativeId {

@@ -107,7 +107,8 @@ impl Outcome {
         match self.clone() {
             Self::AskAgain => Action { due: now.plus(MOVED_WAIT), revision, ..action },
             Self::Draft(why) => {
-                Action { state: ActionState::AwaitingApproval, is_automatic: false, error: Some(why), digest: None, revision, ..action }
+                let digest = if action.is_in_doubt() { None } else { action.digest };
+                Action { state: ActionState::AwaitingApproval, is_automatic: false, error: Some(why), digest, revision, ..action }
             }
             Self::Again { state, wait, attempts, why, .. } => {
                 Action { state, due: now.plus(wait), attempts, error: why.or(action.error), revision, ..action }

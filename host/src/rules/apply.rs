@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{
     Action, ActionId, ActionState, Assignment, ChannelName, ConversationId, Decision, Digest, Entry, ExchangeId, IdKey, IdentityId, Interaction,
-    InteractionId, LineupId, ReplyBody, ReplyMode, ReplyTerms, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
+    InteractionId, LineupId, OCCURRED_CLAMPED, ReplyBody, ReplyMode, ReplyTerms, Task, TaskId, TaskState, Timer, TimerKind, Timestamp, Wanted,
 };
 use crate::store::{AUTOMATIC_REPLIES_MAX, Commit, Exchange};
 
@@ -233,7 +233,8 @@ impl Round<'_, '_> {
             reasons.push(format!("to be reviewed by {}: it waits for that", body.review.join(", ")));
             return ReplyMode::Draft;
         }
-        if self.subject.restored.is_some_and(|restored| self.subject.content.occurred <= restored) {
+        let is_dated_by_us = self.subject.content.attrs.iter().any(|(name, _)| name == OCCURRED_CLAMPED);
+        if self.subject.restored.is_some_and(|restored| is_dated_by_us || self.subject.content.occurred <= restored) {
             reasons
                 .push("a backup was put in place since this was said, so it may have been answered already: the reply waits for a person".to_owned());
             return ReplyMode::Draft;

@@ -91,7 +91,9 @@ fn what_is_no_backup_or_is_damaged_is_not_put_in_place() {
     bytes.truncate(1);
     std::fs::write(db, bytes).unwrap();
 
-    for (folder, why) in [("nowhere", "holds no backup"), ("bad", "damaged")] {
+    assert!(std::process::Command::new("cp").args(["-r", "good", "good.part"]).current_dir(host.dir()).status().unwrap().success());
+
+    for (folder, why) in [("nowhere", "holds no backup"), ("bad", "damaged"), ("good.part", "broken off")] {
         assert!(refused(&host, &["restore", folder]).contains(why), "{folder}: {}", refused(&host, &["restore", folder]));
     }
     assert_eq!(std::fs::read(host.dir().join("data/store/db")).unwrap(), before, "what is there stays");

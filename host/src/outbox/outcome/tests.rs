@@ -90,6 +90,20 @@ fn each_reason_against_a_claim_has_its_own_end() {
 }
 
 #[test]
+fn what_a_backup_left_in_doubt_is_looked_for_and_then_a_person_s_once() {
+    let (content, in_doubt) = (content(), action(ActionState::Pending).in_doubt(NOW));
+    assert_eq!((in_doubt.state, in_doubt.revision, in_doubt.is_in_doubt()), (ActionState::Unknown, 11, true));
+    for class in [SendClass::ClientId, SendClass::Key(HOUR), SendClass::ReadBack, SendClass::None] {
+        assert_eq!(search(&in_doubt, class, BUILD, NOW), Ok(Search::Probe), "{class:?}: no build knows what it would repeat");
+    }
+    let absent = after_probe(&in_doubt, Ok((Sent::No, None))).applied(in_doubt, NOW);
+    let held = may_claim(&absent, &before(Some(&content)), &ReplyTerms::default(), NOW).unwrap_err().applied(absent, NOW);
+    assert_eq!((held.state, held.is_automatic, held.is_in_doubt()), (ActionState::AwaitingApproval, false, false));
+    let approved = Action { state: ActionState::Pending, ..held };
+    assert!(may_claim(&approved, &before(Some(&content)), &ReplyTerms::default(), NOW).is_ok(), "it goes out once a person says so");
+}
+
+#[test]
 fn only_what_was_never_claimed_is_asked_again_and_only_what_is_automatic_is_capped() {
     let content = content();
     let moved = Before { version: 6, n_automatic: 9, ..before(Some(&content)) };

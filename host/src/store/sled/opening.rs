@@ -20,6 +20,8 @@ use super::space::Space;
 
 /// Units: bytes.
 const CACHE_BYTES: u64 = 128 << 20;
+/// Of a copy that is written once. Units: bytes.
+const COPY_CACHE_BYTES: u64 = 16 << 20;
 /// In the data folder, while an open is tried.
 const REHEARSAL: &str = "store.rehearsal";
 /// Likewise, with a number that rises: what lay in the log when it was odd, for sled overwrites what it cannot read.
@@ -120,7 +122,7 @@ impl Unopened {
 
 /// Makes a new one in this folder.
 pub(super) fn new_sled(store: &Path) -> Result<sled::Db, StoreError> {
-    sled_in(store).create_new(true).open().map_err(failed("copy"))
+    sled_in(store).cache_capacity(COPY_CACHE_BYTES).create_new(true).open().map_err(failed("copy"))
 }
 
 fn sled_in(store: &Path) -> sled::Config {

@@ -84,3 +84,15 @@ async fn what_is_damaged_is_no_backup() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn after_a_backup_that_fails_the_next_one_is_made() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    closed_store(dir.path()).await;
+    let store = SledStore::open(dir.path()).unwrap();
+    // A folder is there where sled would lay its log.
+    std::fs::create_dir_all(to.path().join("a/store/db")).unwrap();
+    assert!(store.backup(&to.path().join("a"), Arc::new(Progress::default())).await.is_err());
+    assert_eq!(store.verify().await.unwrap().damage, Vec::<String>::new());
+    assert!(backup(&store, &to.path().join("b")).await.is_ok(), "the next one is made");
+}
