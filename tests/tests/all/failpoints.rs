@@ -189,7 +189,11 @@ impl Company {
             self.say();
         }
         match place.split(':').next().unwrap() {
-            "open.copy" | "open.put" | "open.keep" => self.spoil_snapshot(),
+            "open.copy" | "open.put" | "open.keep" => {
+                // A start that died after it removed the one before has written none.
+                assert!(self.host.cli(&["verify"]).status.success());
+                self.spoil_snapshot();
+            }
             "file.token" => self.oauth.expire(),
             // It is not there: no poll brings it back before anybody looks for it.
             "call.probe" | "commit.reconcile" => self.forum.next("POST /posts.json", Next::Unheard),
