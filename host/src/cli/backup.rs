@@ -91,11 +91,9 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
         Ok(Err(failure)) => Err(Failure::failed(format!("cannot copy the backup: {failure}"), "may it be read, and is there room?")),
         Err(failure) => Err(Failure::failed(failure.to_string(), "")),
     };
-    let put_in_place = match prepared {
-        Ok(restored) => put_in_place(&new, &data, now, alone).map(|kept| (restored, kept)),
-        Err(failure) => Err(failure),
-    };
-    let (restored, kept) = put_in_place.inspect_err(|_| drop(fs::remove_dir_all(&new)))?;
+    // Only until the two are exchanged: from there on what was there may lie under this name.
+    let restored = prepared.inspect_err(|_| drop(fs::remove_dir_all(&new)))?;
+    let kept = put_in_place(&new, &data, now, alone)?;
     tell(is_json, &data, &restored, kept.as_deref())
 }
 
