@@ -44,7 +44,7 @@ pub(super) struct Odd {
 }
 
 impl Odd {
-    fn anywhere(why: String) -> Self {
+    pub(super) fn anywhere(why: String) -> Self {
         Self { why, from: 0 }
     }
 }

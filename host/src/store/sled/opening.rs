@@ -15,7 +15,8 @@ use crate::store::{StoreError, copy_folder};
 use super::disk::{Disk, failed};
 use super::head::{Channels, Durable};
 use super::live;
-use super::look::{self, Seen};
+use super::look::{self, Odd, Seen};
+use super::raws::io;
 use super::space::Space;
 
 /// Units: bytes.
@@ -50,14 +51,12 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     let Seen { tip, odd } = failpoint::across("open", "look", || look::at(&store)).map_err(io("read"))?;
     let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
     if let Some(odd) = odd {
-        try_on_copy(dir, head, &odd.why)?;
-        keep_as_it_was(dir, odd.from)?;
+        try_on_copy(dir, head, &odd)?;
     }
     drop(lock);
     match failpoint::across("open", "sled", || open_sled(&store)) {
         Err(Unopened::Damaged(why)) => {
-            try_on_copy(dir, head, &why)?;
-            keep_as_it_was(dir, 0)?;
+            try_on_copy(dir, head, &Odd::anywhere(why))?;
             open_sled(&store).map_err(|failure| failure.into_error(dir))
         }
         opened => opened.map_err(|failure| failure.into_error(dir)),
@@ -76,10 +75,6 @@ pub(super) fn is_new(dir: &Path, beside: &[&Path]) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
-}
-
-fn io(step: &'static str) -> impl Fn(std::io::Error) -> StoreError {
-    move |source| StoreError::Io { step, source }
 }
 
 /// Held while the files are looked at: another process may be writing them.
@@ -198,9 +193,11 @@ impl Drop for Rehearsal {
     }
 }
 
-/// Opens a copy, and compares all that is in it with what should be. Where it is sound only without its snapshots, which sled can do
-/// without, the store's own are removed. Errors: [`StoreError::Damaged`], with what is lost; the store is as it was.
-fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), StoreError> {
+/// Opens a copy, and compares all that is in it with what should be. Where it is sound what is odd is kept, and where it is so only without
+/// its snapshots, which sled can do without, the store's own are removed. Errors: [`StoreError::Damaged`], with what is lost; the store is as
+/// it was.
+fn try_on_copy(dir: &Path, head: Option<&Durable>, odd: &Odd) -> Result<(), StoreError> {
+    let why = odd.why.as_str();
     warn!(why, "The store is odd, as a crash or damage leaves it; it is tried on a copy first.");
     let (store, rehearsal) = (folder(dir), Rehearsal(dir.join(REHEARSAL)));
     let copy = &rehearsal.0;
@@ -215,6 +212,7 @@ fn try_on_copy(dir: &Path, head: Option<&Durable>, why: &str) -> Result<(), Stor
         match found.unwrap_or_else(|_| Err("it panicked while it was read".to_owned())) {
             Ok(found) if found.is_empty() => {
                 drop(rehearsal);
+                keep_as_it_was(dir, odd.from)?;
                 if without_snapshots {
                     failpoint::across("open", "put", || remove_snapshots(&store))?;
                 }
