@@ -480,7 +480,15 @@ pub struct Progress {
     pub of: AtomicU64,
 }
 
-/// Copies a folder, over file systems too, with what each may be read by; of a file that goes meanwhile there is no copy. It blocks.
+/// Copies a file; of one that goes meanwhile there is no copy. It blocks.
+pub(crate) fn copy_file(from: &Path, into: &Path) -> std::io::Result<()> {
+    match fs::copy(from, into) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Copies a folder, over file systems too, with what each may be read by, as of [`copy_file`]. It blocks.
 pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
     for file in fs::read_dir(from)? {
@@ -489,10 +497,7 @@ pub fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
         if file.file_type()?.is_dir() {
             copy_folder(&file.path(), &target)?;
         } else {
-            match fs::copy(file.path(), target) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            copy_file(&file.path(), &target)?;
         }
     }
     // Its owner may write to the copy whatever was so with the original.

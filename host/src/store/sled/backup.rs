@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::{Progress, StoreError};
+use crate::store::{Progress, StoreError, copy_file};
 
 use super::disk::{Disk, failed};
 use super::head::Channels;
@@ -52,10 +52,7 @@ fn copy_files(from: &Path, into: &Path, space: &Space) -> Result<(), StoreError>
     for file in fs::read_dir(from).map_err(io("copy"))? {
         space.to_spare()?;
         let file = file.map_err(io("copy"))?;
-        match fs::copy(file.path(), into.join(file.file_name())) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("copy")(error)),
-            _ => {}
-        }
+        copy_file(&file.path(), &into.join(file.file_name())).map_err(io("copy"))?;
     }
     Ok(())
 }
