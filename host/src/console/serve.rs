@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
@@ -41,6 +42,8 @@ content-length: 27\r\nconnection: close\r\n\r\ntoo many callers; try again\n";
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a caller to take some more of its answer. However long that takes to make, nobody is cut off for it.
 const STALL_MAX: Duration = Duration::from_secs(60);
+/// For a caller that is refused while it still sends to hear why.
+const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Requests under way may end in this time when the host stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// After the machine refused to accept, mostly for want of file descriptors.
@@ -98,10 +101,13 @@ async fn tell_to_come_again(mut stream: TcpStream) {
     drop(tokio::time::timeout(TELLING_TIMEOUT, told).await);
 }
 
-/// A stream that tells whether its reader takes what is written.
+/// A stream that tells whether its reader takes what is written, and that is hung up on only once its reader had time to read.
 struct Felt {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    stop: CancellationToken,
+    /// Until when what still comes in is thrown away, once nothing more goes out.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 /// Of a stream.
@@ -146,8 +152,25 @@ impl AsyncWrite for Felt {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// To hang up while something lies unread would take the answer back from a caller that is refused while it still sends.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, stop, lingering, .. } = &mut *self;
+        if lingering.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+            if stop.is_cancelled() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
+        let mut unread = [0; 4096];
+        while lingering.as_mut().poll(context).is_pending() {
+            let mut into = ReadBuf::new(&mut unread);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut into))?;
+            if into.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -157,7 +180,7 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: &Cancel
         debug!(%error, "A connection stays with Nagle's algorithm.");
     }
     let pulse = Arc::new(Pulse::default());
-    let felt = Felt { stream, pulse: Arc::clone(&pulse) };
+    let felt = Felt { stream, pulse: Arc::clone(&pulse), stop: stop.clone(), lingering: None };
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let router = router.clone();
