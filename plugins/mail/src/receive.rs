@@ -319,11 +319,11 @@ fn file_name(written: &str) -> Option<String> {
     Some(cut(file, FILE_NAME_BYTES_MAX).to_owned()).filter(|name| !name.is_empty())
 }
 
-/// The date that the mail bears, if it can be; else when our server received it; else when we did.
+/// The date that the mail bears, if it can be, but no later than our server received it; else when we did.
 fn occurred(message: &Message<'_>, received: u64) -> u64 {
     let at = |date: &mail_parser::DateTime| date.is_valid().then(|| u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)).flatten();
     let possible = |at: &u64| (OLDEST_MS..=received.saturating_add(DAY_MS)).contains(at);
     let dated = message.date().and_then(at).filter(possible);
-    let arrived = || message.received().and_then(|line| line.date()).as_ref().and_then(at).filter(possible);
-    dated.or_else(arrived).unwrap_or(received).min(received)
+    let arrived = message.received().and_then(|line| line.date()).as_ref().and_then(at).filter(possible);
+    dated.into_iter().chain(arrived).min().unwrap_or(received).min(received)
 }

@@ -185,6 +185,8 @@ fn hostile_and_empty_mails_arrive_all_the_same() {
 fn an_impossible_date_gives_way_to_the_servers() {
     assert_eq!(fixture!("date-in-the-future").occurred, 1_772_359_200_000);
     assert_eq!(fixture!("nul").occurred, RECEIVED);
+    let ahead = b"Received: from a by b; Mon, 2 Mar 2026 08:00:00 +0000\r\nDate: Mon, 2 Mar 2026 09:30:00 +0000\r\n\r\nx";
+    assert_eq!(read(ahead).occurred, 1_772_438_400_000, "a sender's clock may run ahead");
 }
 
 #[test]
