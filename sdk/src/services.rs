@@ -27,9 +27,33 @@ pub mod log {
 
 /// The plugin's own section of the configuration.
 pub mod config {
+    use std::any::Any;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use crate::Result;
+
     /// JSON. A secret appears as its name; `x_file = "..."` appears as `x` with the file's text.
     pub fn json() -> String {
         super::imports::config::json()
+    }
+
+    thread_local! {
+        /// What was read last, with what it was read from.
+        static READ: RefCell<Option<(String, Rc<dyn Any>)>> = const { RefCell::new(None) };
+    }
+
+    /// The section as `read` makes it of the JSON: once for as long as it stays the same, for a section does not change between calls.
+    /// Errors: those of `read`.
+    pub fn read_once<T: 'static>(read: impl FnOnce(&str) -> Result<T>) -> Result<Rc<T>> {
+        let json = json();
+        let known = READ.with_borrow(|last| last.as_ref().filter(|(of, _)| *of == json).and_then(|(_, read)| Rc::clone(read).downcast().ok()));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let fresh = Rc::new(read(&json)?);
+        READ.set(Some((json, Rc::clone(&fresh) as Rc<dyn Any>)));
+        Ok(fresh)
     }
 }
 

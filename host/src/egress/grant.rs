@@ -39,6 +39,9 @@ impl HttpGrant {
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("leave out user, query and fragment"));
         }
+        if climbs(url.path()) {
+            return Err(wrong("write its path without `..`"));
+        }
         Ok(Self { scheme: url.scheme().to_owned(), host: host.to_owned(), port, prefix: url.path().trim_end_matches('/').to_owned() })
     }
 
@@ -132,6 +135,14 @@ mod tests {
             ("https://127.0.0.1", "https://a.example/"),
         ] {
             assert!(!allows(grant, url), "{grant} {url}");
+        }
+    }
+
+    #[test]
+    fn a_grant_that_climbs_is_none_for_nothing_would_lie_inside() {
+        for path in ["/api/%2e%2e;b", "/api/x%2f..%5cy", "/..;"] {
+            let refused = HttpGrant::parse(&format!("https://a.example{path}")).unwrap_err();
+            assert!(refused.cure.contains("`..`"), "{path}: {refused}");
         }
     }
 

@@ -10,21 +10,13 @@ mod reach;
 mod table;
 mod words;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use membrana_sdk::rule::{Decision, Event};
-use membrana_sdk::{Fault, Finding, Result, Rule, Surroundings, finding_error, register_rule};
+use membrana_sdk::{Fault, Finding, Result, Rule, Surroundings, config, finding_error, register_rule};
 
 use table::Table;
 
 /// The rule.
 pub struct ImpactTable;
-
-thread_local! {
-    /// The table last read, with the section it was read from.
-    static READ: RefCell<Option<(String, Rc<Table>)>> = const { RefCell::new(None) };
-}
 
 impl Rule for ImpactTable {
     fn validate(config: &str, around: &Surroundings) -> Vec<Finding> {
@@ -35,7 +27,7 @@ impl Rule for ImpactTable {
     }
 
     fn decide(events: &[Event]) -> Result<Vec<Decision>> {
-        let table = in_force(membrana_sdk::config::json())?;
+        let table = config::read_once(in_force)?;
         Ok(events.iter().map(|event| decide::decision(&table, event)).collect())
     }
 }
@@ -47,20 +39,13 @@ fn text_of(config: &str) -> Option<String> {
     section.get("table")?.as_str().map(str::to_owned)
 }
 
-fn in_force(config: String) -> Result<Rc<Table>> {
-    READ.with_borrow_mut(|read| {
-        if let Some((_, table)) = read.as_ref().filter(|(of, _)| *of == config) {
-            return Ok(Rc::clone(table));
-        }
-        let text = text_of(&config).ok_or_else(|| Fault::config("impact-table.no-table", "the section has no table"))?;
-        let (table, mistakes) = table::read(&text);
-        if let Some(first) = mistakes.iter().find(|mistake| mistake.is_error()) {
-            return Err(Fault::config("impact-table.invalid", format!("line {}: {}", first.line, first.message)));
-        }
-        let table = Rc::new(table);
-        *read = Some((config, Rc::clone(&table)));
-        Ok(table)
-    })
+fn in_force(config: &str) -> Result<Table> {
+    let text = text_of(config).ok_or_else(|| Fault::config("impact-table.no-table", "the section has no table"))?;
+    let (table, mistakes) = table::read(&text);
+    match mistakes.iter().find(|mistake| mistake.is_error()) {
+        Some(first) => Err(Fault::config("impact-table.invalid", format!("line {}: {}", first.line, first.message))),
+        None => Ok(table),
+    }
 }
 
 #[cfg(test)]

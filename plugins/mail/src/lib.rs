@@ -30,25 +30,25 @@ impl Connector for Mail {
     }
 
     fn poll(cursor: Option<String>, max_items: u32, max_bytes: u32) -> Result<Page> {
-        poll::poll(&Settings::load()?, cursor.as_deref(), max_items, max_bytes)
+        poll::poll(&*Settings::load()?, cursor.as_deref(), max_items, max_bytes)
     }
 
     fn receive(raw: Raw) -> Result<Vec<Change>> {
-        receive::receive(&Settings::load()?, &raw)
+        receive::receive(&*Settings::load()?, &raw)
     }
 
     fn send(key: &str, message: &Message) -> Result<Receipt> {
-        send::send(&Settings::load()?, key, message)
+        send::send(&*Settings::load()?, key, message)
     }
 
     fn probe(key: &str, message: &Message) -> Result<(Sent, Option<Receipt>)> {
-        send::probe(&Settings::load()?, key, message)
+        send::probe(&*Settings::load()?, key, message)
     }
 }
 
 impl Media for Mail {
     fn fetch(media_ref: &str, max_bytes: u32) -> Result<Vec<u8>> {
-        media::fetch(&Settings::load()?, media_ref, max_bytes)
+        media::fetch(&*Settings::load()?, media_ref, max_bytes)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The plugin's section of the configuration: JSON shape → checked value, every mistake told at once with its cure.
 
+use std::rc::Rc;
+
 use membrana_sdk::net::Security;
 use membrana_sdk::{Fault, Finding, Result, finding_error, finding_info, finding_warning};
 use serde::Deserialize;
@@ -59,10 +61,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Errors: `config` with the first mistake, which `check` had told before.
-    pub(crate) fn load() -> Result<Self> {
-        read(&membrana_sdk::config::json()).map_err(|findings| {
-            let first = findings.first().map(|f| format!("`{}`: {}", f.key, f.message));
-            Fault::config("mail.bad-config", first.unwrap_or_else(|| "the section cannot be read".to_owned()))
+    pub(crate) fn load() -> Result<Rc<Self>> {
+        membrana_sdk::config::read_once(|json| {
+            read(json).map_err(|findings| {
+                let first = findings.first().map(|f| format!("`{}`: {}", f.key, f.message));
+                Fault::config("mail.bad-config", first.unwrap_or_else(|| "the section cannot be read".to_owned()))
+            })
         })
     }
 }

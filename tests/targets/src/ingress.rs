@@ -39,7 +39,8 @@ pub(crate) fn webhook(data: &[u8]) {
     // A challenge is answered before anything is verified, and signs nothing that could be taken for a delivery.
     let query = incoming.path_with_query.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
     if let Some(Challenge::Text(text) | Challenge::Json(text)) = ours.challenge(&query) {
-        assert!(text.len() <= 8 << 10 && !text.contains(SECRET), "{scheme}: {text}");
+        let is_asker_s = url::form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value.contains(SECRET));
+        assert!(text.len() <= 8 << 10 && (is_asker_s || !text.contains(SECRET)), "{scheme}: {text}");
     }
     if is_believed {
         incoming.body.push(b' ');
