@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// What a host can be told to die before or after. Shape: `KIND.NAME`.
-pub const STEPS: [&str; 33] = [
+pub const STEPS: [&str; 35] = [
     // Commits, by the stage or who else has the turn; `raw` is what ingress keeps of a webhook or a stream.
     "commit.raw",
     "commit.receive",
@@ -28,6 +28,8 @@ pub const STEPS: [&str; 33] = [
     "commit.order",
     "commit.host",
     // Calls of a plugin, and of the CRM.
+    "call.validate",
+    "call.open",
     "call.poll",
     "call.receive",
     "call.analyze",

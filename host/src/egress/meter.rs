@@ -208,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn a_day_that_gains_or_loses_an_hour_has_one_budget() {
+        // Midnight in California before the clocks change: 2026-03-08T08:00:00Z and 2026-11-01T07:00:00Z.
+        for (midnight, hours) in [(1_772_956_800_000, 23), (1_793_516_400_000, 25)] {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Clock::simulated(Timestamp(midnight));
+            let meter = Meter::new("x", Budget { calls: Some(1), ..Budget::default() }, tariff(), clock.clone(), dir.path());
+            let spent_in: Vec<u64> = (0..2 * 24)
+                .filter(|_| {
+                    let is_let = meter.charge("GET", "/").is_ok();
+                    clock.advance(Duration::from_secs(3600));
+                    is_let
+                })
+                .collect();
+            assert_eq!(spent_in, [0, hours]);
+        }
+    }
+
+    #[test]
     fn units_and_calls_are_bounded_each_by_itself() {
         let dir = tempfile::tempdir().unwrap();
         for (budget, expected) in [

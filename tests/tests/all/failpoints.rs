@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use membrana::failpoint;
 use membrana_tests::judge::{Evidence, Posted, Said, judge};
-use membrana_world::{Blog, Crm, Discourse, Dress, Mastodon, Next, Oauth, call};
+use membrana_world::{Blog, Crm, Discourse, Dress, Mastodon, Next, Oauth, X, call};
 
 use crate::everywhere::{mark, mark_in, now_ms};
 use crate::evidence::{damage, judged, of_crm, of_store, words};
@@ -51,6 +51,8 @@ struct Company {
     blog: Blog,
     masto: Mastodon,
     forum: Discourse,
+    /// Nobody says anything there.
+    x: X,
     oauth: Oauth,
     crm: Crm,
     host: Host,
@@ -71,6 +73,7 @@ impl Company {
         let oauth = Oauth::new("acme-app", Some(CLIENT_SECRET));
         let (blog, masto, forum) =
             (Blog::start().await.unwrap(), Mastodon::with_logins(&oauth).await.unwrap(), Discourse::start("key", "acme").await.unwrap());
+        let x = X::start("app", "user", now_ms()).await.unwrap();
         forum.limit(1_000_000);
         masto.upload("parcel.png", b"\x89PNG\r\n\x1a\n and more");
         let crm = Crm::start(SECRET).await.unwrap();
@@ -78,23 +81,27 @@ impl Company {
         let channel = |name: &str, plugin: &str, url: &str, more: &str| {
             format!("[[channel]]\nname = \"{name}\"\nplugin = \"{plugin}\"\npoll = \"5s\"\ngrant = {{ http = [\"{url}\"] }}\n{more}\n")
         };
-        let (at_blog, at_masto, at_forum) = (blog.url(), masto.url(), forum.url());
+        let (at_blog, at_masto, at_forum, at_x) = (blog.url(), masto.url(), forum.url(), x.url());
         let config = [
             channel("blog", "feed", &at_blog, &format!("config = {{ urls = [\"{at_blog}/feed/\"], comments = false }}")),
             channel("acme-masto", "mastodon", &at_masto, &format!("config = {{ base_url = \"{at_masto}\" }}\nsecrets = {{ client_id = {{ file = \"id\" }}, client_secret = {{ file = \"secret\" }} }}\nmedia = {{ file_bytes = 1000 }}")),
             channel("acme-forum", "discourse", &at_forum, &format!("config = {{ base_url = \"{at_forum}\", username = \"acme\" }}\nsecrets = {{ api_key = {{ file = \"key\" }} }}")),
+            channel("acme-x", "x", &at_x, &format!("config = {{ base_url = \"{at_x}\", stream = true, rules = [\"acme\"] }}\nsecrets = {{ app_token = {{ file = \"app\" }}, user_token = {{ file = \"user\" }} }}")),
             "[[channel]]\nname = \"shop\"\nplugin = \"touchpoint\"\nconfig = { kind = \"checkin\", id = \"/id\", text = \"/note\" }\ningress = { verify = \"standard-webhooks\" }\nsecrets = { webhook = { env = \"SECRET\" } }\n".to_owned(),
             format!("[[analyzer]]\nname = \"language\"\nplugin = \"language\"\n[[analyzer]]\nname = \"mood\"\nplugin = \"{}\"\nconfig = {{ mode = \"built\" }}\n", builds[1].display()),
             "[[rule]]\nname = \"impact\"\nplugin = \"impact-table\"\nconfig = { table_file = \"impact.toml\" }\n[[team]]\nname = \"support\"\n[[team]]\nname = \"lead\"\n".to_owned(),
             format!("[[sink]]\nname = \"crm\"\nurl = \"{}\"\nsecret = {{ env = \"SECRET\" }}\n", crm.url()),
         ];
         let mut host = Host::new(&config.concat(), TABLE);
-        [("id", "acme-app"), ("secret", CLIENT_SECRET), ("key", "key")].iter().for_each(|(name, secret)| host.write(name, secret));
+        [("id", "acme-app"), ("secret", CLIENT_SECRET), ("key", "key"), ("app", "app"), ("user", "user")]
+            .iter()
+            .for_each(|(name, secret)| host.write(name, secret));
         host.simulate_clock();
         Self {
             blog,
             masto,
             forum,
+            x,
             oauth,
             crm,
             host,
@@ -112,6 +119,7 @@ impl Company {
         self.host.advance(PASSES);
         self.masto.advance(PASSES);
         self.forum.advance(PASSES.as_secs());
+        self.x.advance(PASSES);
         self.crm.advance(PASSES);
         self.blog.advance(PASSES);
     }
