@@ -438,20 +438,22 @@ impl Generation {
 
     /// One decision per event, same order.
     pub async fn decide(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
-        let Some((shadow, place)) = self.shadowed(events.len()) else { return self.judge(events).await };
-        let (begun, asked) = (now(), events.clone());
-        let decisions = self.judge(events).await?;
+        let Some((shadow, place)) = self.shadowed(events.len()) else { return self.judge(CallTurn(None), events).await };
+        // From its turn on, as the shadow is measured.
+        let (turn, asked) = (self.turn().await?, events.clone());
+        let begun = now();
+        let decisions = self.judge(turn, events).await?;
         shadow.ask(place, Question::Decision(asked), decisions.iter().map(decided).collect(), begun.elapsed());
         Ok(decisions)
     }
 
-    async fn judge(&self, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
+    async fn judge(&self, turn: CallTurn, events: Vec<RuleEvent>) -> Result<Vec<RuleDecision>, Fault> {
         if let Backing::Native(native) = &self.backing {
             return travelled(native.as_ref(), || native.decide(events)).await;
         }
         let n_events = events.len();
         let events: Vec<_> = events.into_iter().map(give::event).collect();
-        let called = self.call("decide", PluginState::default(), move |store, exports| {
+        let called = self.call_in("decide", turn, PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Rule(plugin) = exports else { return Ok(Err(not_a("rule"))) };
                 plugin.membrana_plugin_rule().call_decide(store, &events).await
