@@ -186,6 +186,7 @@ mod tests {
             (LengthUnit::Weighted, "申し訳", 6),
             (LengthUnit::Weighted, "see https://acme.example/a/very/long/address now", 31),
             (LengthUnit::Weighted, "http://acme.example/a/very/long/address\n\n", 25),
+            (LengthUnit::Weighted, "https://acme.example/a/very/long/address", 23),
             (LengthUnit::Weighted, "\u{2010}\u{2032}\u{2000}\u{2050}", 5),
             (LengthUnit::Weighted, "", 0),
         ] {

@@ -91,8 +91,10 @@ fn each_reason_against_a_claim_has_its_own_end() {
 
 #[test]
 fn what_a_backup_left_in_doubt_is_looked_for_and_then_a_person_s_once() {
-    let (content, in_doubt) = (content(), action(ActionState::Pending).in_doubt(NOW));
-    assert_eq!((in_doubt.state, in_doubt.revision, in_doubt.is_in_doubt()), (ActionState::Unknown, 11, true));
+    let restored = NOW.plus(Duration::from_secs(9));
+    let (content, in_doubt) = (content(), action(ActionState::Pending).in_doubt(restored));
+    assert_eq!((in_doubt.state, in_doubt.revision, in_doubt.due, in_doubt.is_in_doubt()), (ActionState::Unknown, 11, restored, true));
+    assert!(in_doubt.error.as_ref().is_some_and(|why| why.contains("a backup was put in place")), "{:?}", in_doubt.error);
     for class in [SendClass::ClientId, SendClass::Key(HOUR), SendClass::ReadBack, SendClass::None] {
         assert_eq!(search(&in_doubt, class, BUILD, NOW), Ok(Search::Probe), "{class:?}: no build knows what it would repeat");
     }
