@@ -214,7 +214,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let clock = Clock::simulated(Timestamp(midnight));
             let meter = Meter::new("x", Budget { calls: Some(1), ..Budget::default() }, tariff(), clock.clone(), dir.path());
-            let spent_in: Vec<u64> = (0..2 * 24)
+            let spent_in: Vec<u64> = (0..hours + 20)
                 .filter(|_| {
                     let is_let = meter.charge("GET", "/").is_ok();
                     clock.advance(Duration::from_secs(3600));
