@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
         items_max: usize,
     ) -> Result<Vec<Action>, StoreError>;
 
-    /// Says whether another action of its exchange must go first: one that is under way, or an older one that waits to go out.
+    /// Says whether another action of its exchange that is on its way ranks before it.
     async fn must_wait(&self, channel: &ChannelName, action: &Action) -> Result<bool, StoreError>;
 
     /// Timers of this channel with `due <= now`, by due.

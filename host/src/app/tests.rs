@@ -1,5 +1,6 @@
 //! Rules, outbox and timers together on a memory store and a simulated clock, with a rule and a network that do as told.
 
+mod order;
 mod world;
 
 use std::sync::{Arc, Mutex};
@@ -45,23 +46,6 @@ async fn a_fault_that_passes_holds_the_channel_for_a_while_only() {
 
     assert!(n_held > 1);
     assert_eq!(world.journal.store.dead_letters(&world.channel, None, 9).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn an_older_reply_of_an_exchange_goes_first_and_each_goes_once() {
-    let world = World::new(SendClass::None);
-    world.decide(echoes);
-    world.fails([Fault::Transient(fault("busy"))]);
-    world.says("1", None, "one").await;
-    world.settle().await;
-    world.says("2", Some("1"), "two").await;
-    world.settle().await;
-    assert_eq!(world.texts(), Vec::<String>::new(), "the first waits for its second try, and the second for the first");
-
-    for _ in 0..20 {
-        world.wait(10).await;
-    }
-    assert_eq!(world.texts(), ["re: one", "re: two"]);
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ fn mutated(words: &[&str], dice: &mut Dice) -> String {
         let (at, other) = (dice.below(words.len()), dice.below(words.len()));
         match dice.below(6) {
             0 => words.swap(at, other),
-            1 => drop(words.remove(at)),
+            1 if words.len() > 1 => drop(words.remove(at)),
             2 => words.insert(at, words[other].clone()),
             3 => words[at] = VALUES[dice.below(VALUES.len())].to_owned(),
             4 => words.truncate(at.max(1)),

@@ -272,9 +272,15 @@ impl Action {
         self.digest == Some(NOBODY)
     }
 
-    /// On its way out by itself, or waiting for its outcome: later ones of its exchange stay behind it.
+    /// On its way out by itself, or waiting for its outcome: those behind it in its exchange wait.
     pub fn is_on_its_way(&self) -> bool {
         self.state == ActionState::Pending || self.state.is_under_way()
+    }
+
+    /// Its rank among those of its exchange, the first first: what has begun is brought to its end, then the oldest. It is a total order, or
+    /// two might wait for each other.
+    pub fn rank(&self) -> (bool, Seq, ActionId) {
+        (!self.state.is_under_way(), self.seq, self.id)
     }
 }
 

@@ -424,9 +424,8 @@ impl Store for MemoryStore {
     }
 
     async fn must_wait(&self, channel: &ChannelName, action: &Action) -> Result<bool, StoreError> {
-        let mine = (action.seq, action.id);
-        let is_before = |other: &Action| other.state.is_under_way() || (other.is_on_its_way() && (other.seq, other.id) < mine);
-        Ok(self.read(channel, |c| c.actions.values().any(|other| other.exchange == action.exchange && other.id != action.id && is_before(other))))
+        let is_before = |other: &Action| other.is_on_its_way() && other.exchange == action.exchange && other.rank() < action.rank();
+        Ok(self.read(channel, |c| c.actions.values().any(|other| other.id != action.id && is_before(other))))
     }
 
     async fn timers_due(&self, channel: &ChannelName, now: Timestamp, items_max: usize) -> Result<Vec<Timer>, StoreError> {

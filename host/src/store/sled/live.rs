@@ -312,7 +312,7 @@ impl Live {
         for item in disk.tree.scan_prefix(keys::busy_in(self.number, action.exchange)) {
             let (key, _) = item.map_err(failed("read"))?;
             let (Some(id), Some(Queued { seq, is_under_way })) = (keys::last_id(&key), disk.get_as::<Queued>(&key)?) else { continue };
-            if id != action.id.0 && (is_under_way || (seq, id) < (action.seq, action.id.0)) {
+            if id != action.id.0 && (!is_under_way, seq, ActionId(id)) < action.rank() {
                 return Ok(true);
             }
         }
