@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use tracing::warn;
 
 use crate::failpoint;
-use crate::model::{Action, ActionState, ChannelName, DeadLetter, DeadSubject, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp};
+use crate::model::{
+    Action, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp,
+};
 use crate::plugin::{Generation, Message, PluginState, Receipt, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Resolved, StoreError, view};
@@ -138,8 +140,16 @@ impl Outbox {
         };
         match outcome::may_claim(&action, &before, &self.terms, now) {
             Ok(content) => self.call(action, content).await,
+            Err(Outcome::AskAgain) if self.is_asked(&action, exchange.version).await? => Ok(false),
             Err(instead) => self.become_of(instead, action).await,
         }
+    }
+
+    /// The rules were asked about it since somebody spoke last: as long as they do not answer, asking again only makes the log longer.
+    async fn is_asked(&self, action: &Action, version: u64) -> Result<bool, StoreError> {
+        let is_about_it = |entry: &Entry| matches!(entry.new.body, EntryBody::Fact(Fact::ExchangeMoved { action: asked }) if asked == action.id);
+        let asked = view::newest_about(self.journal.store.as_ref(), &self.channel, action.interaction, is_about_it).await?;
+        Ok(asked.is_some_and(|asked| asked.exchange_version == Some(version)))
     }
 
     /// Claims and calls.

@@ -110,11 +110,7 @@ async fn what_the_network_would_refuse_waits_for_a_person_and_goes_out_once_it_f
     assert_eq!((kept.state, kept.error.as_deref()), (ActionState::AwaitingApproval, Some("the text has 6 characters, and this network takes 5")));
 
     for (text, expected) in [("sorry…", ActionState::AwaitingApproval), ("sorry", ActionState::Sent)] {
-        let action = world.action("1").await;
-        let mut commit = world.journal.begin(&world.channel);
-        let approved = Action { state: ActionState::Pending, is_edited: true, text: text.to_owned(), revision: action.revision + 1, ..action };
-        commit.actions.push(approved);
-        world.journal.commit(commit).await.unwrap();
+        world.approve("1", Some(text)).await;
         world.settle().await;
         assert_eq!(world.action("1").await.state, expected, "{text}");
     }
@@ -408,11 +404,7 @@ async fn a_person_s_words_outlive_a_new_decision() {
     });
     world.says("1", None, "one").await;
     world.settle().await;
-    let draft = world.action("1").await;
-    let mut commit = world.journal.begin(&world.channel);
-    let revision = draft.revision + 1;
-    commit.actions.push(Action { text: "in my own words".to_owned(), is_edited: true, state: ActionState::Pending, revision, ..draft });
-    world.journal.commit(commit).await.unwrap();
+    world.approve("1", Some("in my own words")).await;
     world.append("1", None, EntryBody::Edited(Box::new(said("1", None, "ONE")))).await;
     for _ in 0..5 {
         world.wait(40).await;
@@ -485,11 +477,8 @@ async fn an_automatic_reply_does_not_meet_the_deadline_and_a_person_s_does() {
         });
         world.says("1", None, "one").await;
         world.settle().await;
-        let action = world.action("1").await;
-        if action.state == ActionState::AwaitingApproval {
-            let mut commit = world.journal.begin(&world.channel);
-            commit.actions.push(Action { state: ActionState::Pending, is_automatic: false, revision: action.revision + 1, ..action });
-            world.journal.commit(commit).await.unwrap();
+        if world.action("1").await.state == ActionState::AwaitingApproval {
+            world.approve("1", None).await;
         }
         world.settle().await;
         world.wait(120).await;

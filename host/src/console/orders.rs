@@ -150,17 +150,8 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
     if order.fingerprint.as_ref().is_some_and(|read| *read != action.fingerprint()) {
         return Err(Refusal::conflict(format!("the text of action `{id}` is another by now"), "read it again, then approve"));
     }
-    let text = order.text.filter(|text| *text != action.text);
     let mut commit = desk.journal.begin(&action.channel);
-    let approved = Action {
-        state: ActionState::Pending,
-        is_automatic: false,
-        is_edited: action.is_edited || text.is_some(),
-        text: text.unwrap_or(action.text),
-        due: commit.at,
-        revision: action.revision + 1,
-        ..action
-    };
+    let approved = action.approved(order.text, commit.at);
     commit.entries.push(NewEntry::about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
     commit.actions.push(approved.clone());
     desk.journal.commit(commit).await?;

@@ -260,6 +260,14 @@ impl Action {
         }
     }
 
+    /// As it stands where a person approved it, with another text where they gave one.
+    pub fn approved(self, text: Option<String>, now: Timestamp) -> Self {
+        let text = text.filter(|text| *text != self.text);
+        let (is_edited, revision) = (self.is_edited || text.is_some(), self.revision + 1);
+        let text = text.unwrap_or(self.text);
+        Self { state: ActionState::Pending, is_automatic: false, is_edited, text, due: now, revision, ..self }
+    }
+
     /// As it stands where a backup was put in place: since that was made it may have gone out, claimed by nobody knows which build, so that no
     /// build takes a repeat of it for the same post.
     pub fn in_doubt(self, now: Timestamp) -> Self {

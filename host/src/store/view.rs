@@ -90,6 +90,25 @@ pub async fn content_as_of(store: &dyn Store, channel: &ChannelName, seq: Seq) -
     Ok(None)
 }
 
+/// The newest entry about an interaction that is wanted; `None` where none is among the newest.
+pub async fn newest_about(
+    store: &dyn Store,
+    channel: &ChannelName,
+    id: InteractionId,
+    is_wanted: impl Fn(&Entry) -> bool,
+) -> Result<Option<Arc<Entry>>, StoreError> {
+    let Some(Resolved::Interaction(known)) = store.resolve(channel, &[id]).await?.into_iter().next() else { return Ok(None) };
+    let mut next = Some(known.last);
+    for _ in 0..ENTRIES_MAX {
+        let Some(entry) = entry_at(store, channel, next).await? else { return Ok(None) };
+        if is_wanted(&entry) {
+            return Ok(Some(entry));
+        }
+        next = entry.previous;
+    }
+    Ok(None)
+}
+
 async fn entry_at(store: &dyn Store, channel: &ChannelName, seq: Option<Seq>) -> Result<Option<Arc<Entry>>, StoreError> {
     let Some(seq) = seq else { return Ok(None) };
     Ok(store.read_log(channel, seq, 1).await?.into_iter().next().filter(|entry| entry.seq == seq))

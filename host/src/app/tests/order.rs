@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{World, echoes, fault, nothing, sends, wants};
-use crate::model::{Action, ActionState, Fault};
+use crate::model::{ActionState, Fact, Fault};
 use crate::outbox::SendClass;
 
 #[tokio::test]
@@ -42,12 +42,35 @@ async fn a_draft_that_is_approved_behind_a_later_reply_that_has_begun_goes_out_a
     let (draft, begun) = (world.action("1").await, world.action("2").await);
     assert_eq!((draft.state, begun.state), (ActionState::AwaitingApproval, ActionState::Retry));
 
-    let (mut commit, revision) = (world.journal.begin(&world.channel), draft.revision + 1);
-    let exchange_version = world.journal.store.exchange(&world.channel, draft.exchange).await.unwrap().version;
-    commit.actions.push(Action { state: ActionState::Pending, due: commit.at, exchange_version, revision, ..draft });
-    world.journal.commit(commit).await.unwrap();
+    world.approve("1", None).await;
     for _ in 0..20 {
         world.wait(10).await;
     }
     assert_eq!(world.texts(), ["re: two", "re: one"]);
+}
+
+#[tokio::test]
+async fn rules_that_do_not_answer_are_asked_once_for_each_time_that_somebody_spoke() {
+    let world = World::new(SendClass::None);
+    world.decide(|event| match event.kind.as_str() {
+        "exchange.moved" => Err(Fault::Permanent(fault("trap"))),
+        _ if event.interaction.as_ref().is_some_and(|about| about.text == "one") => {
+            Ok(wants(&[("reply", json!({ "mode": "draft", "text": "Ciao" }))]))
+        }
+        _ => Ok(nothing()),
+    });
+    world.says("1", None, "one").await;
+    world.says("2", Some("1"), "two").await;
+    world.settle().await;
+    world.approve("1", None).await;
+    for (n, name) in [(1, "3"), (2, "4"), (3, "5")] {
+        for _ in 0..20 {
+            world.wait(40).await;
+        }
+        assert_eq!(world.n_facts(|fact| matches!(fact, Fact::ExchangeMoved { .. })).await, n, "before {name}");
+        world.says(name, Some("1"), name).await;
+    }
+    world.decide(|event| Ok(if event.kind == "exchange.moved" { sends("Ciao") } else { nothing() }));
+    world.wait(40).await;
+    assert_eq!(world.texts(), ["Ciao"]);
 }

@@ -188,6 +188,13 @@ impl World {
         self.journal.store.actions_about(&self.channel, self.id(name)).await.unwrap().into_iter().next().unwrap()
     }
 
+    /// A person approves the reply to `name`, in these words where there are some.
+    pub(super) async fn approve(&self, name: &str, text: Option<&str>) {
+        let (mut commit, draft) = (self.journal.begin(&self.channel), self.action(name).await);
+        commit.actions.push(draft.approved(text.map(str::to_owned), commit.at));
+        self.journal.commit(commit).await.unwrap();
+    }
+
     pub(super) async fn task(&self, name: &str) -> Task {
         self.journal.store.tasks_about(&self.channel, self.id(name)).await.unwrap().into_iter().next().unwrap()
     }
