@@ -467,8 +467,17 @@ pub struct Verified {
     pub n_entries: u64,
     /// All records read.
     pub n_records: u64,
-    /// What is damaged or missing, each with channel and range, in words.
+    /// What is damaged or missing of the records, each with channel and range, in words.
     pub damage: Vec<String>,
+    /// Bodies and attachments whose file is gone or another, likewise. Nothing else is lost with one.
+    pub lost: Vec<String>,
+}
+
+impl Verified {
+    /// Everything is as it was stored.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty() && self.lost.is_empty()
+    }
 }
 
 /// How far a long work came.

@@ -46,7 +46,7 @@ pub(crate) async fn write(dir: &Path) -> anyhow::Result<()> {
 pub(crate) async fn verify(dir: &Path, acked: u64) -> anyhow::Result<()> {
     let store = SledStore::open(dir)?;
     let verified = store.verify().await?;
-    ensure!(verified.damage.is_empty(), "{:?}", verified.damage);
+    ensure!(verified.is_sound(), "{verified:?}");
     let (mut next, mut found) = (1, Vec::new());
     loop {
         let raws = store.read_raw(&channel(), next, READ_AT_ONCE, usize::MAX).await?;

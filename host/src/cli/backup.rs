@@ -37,7 +37,16 @@ pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<()
     }
     let count = |key: &str| made.get(key).and_then(Json::as_u64).unwrap_or_default();
     put(format_args!("`{}` is a backup: {} entries in {} records, read whole once.", folder.display(), count("entries"), count("records")))?;
+    let lost = made.get("lost").and_then(Json::as_array);
+    tell_of_lost(lost.map_or(0, Vec::len), lost.and_then(|lost| lost.first()).and_then(Json::as_str))?;
     put(format_args!("To go back to it: stop the host, then `membrana restore {}`.", folder.display()))
+}
+
+/// Of files that were lost already when the backup was made.
+fn tell_of_lost(n_lost: usize, first: Option<&str>) -> Result<(), Failure> {
+    let Some(first) = first else { return Ok(()) };
+    let more = if n_lost > 1 { format!(", and {} more", n_lost - 1) } else { String::new() };
+    put(format_args!("Not in it, for the store itself has lost it: {first}{more} (`membrana verify` names all); all else is there."))
 }
 
 /// Tells a terminal how far it is.
@@ -219,7 +228,7 @@ fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) ->
     let Restored { verified, n_uncertain } = restored;
     if is_json {
         return put(json!({
-            "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "kept": kept,
+            "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "lost": verified.lost, "kept": kept,
         }));
     }
     put(format_args!(
@@ -228,6 +237,7 @@ fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) ->
         verified.n_entries,
         verified.n_records
     ))?;
+    tell_of_lost(verified.lost.len(), verified.lost.first().map(String::as_str))?;
     if let Some(kept) = kept {
         put(format_args!("What was there is kept in `{}`; remove it when you need it no more.", kept.display()))?;
     }

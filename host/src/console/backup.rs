@@ -15,7 +15,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use crate::store::{Progress, StoreError, copy_folder, sync_folder};
+use crate::store::{Progress, StoreError, Verified, copy_folder, sync_folder};
 use crate::telemetry::chain;
 
 use super::{Desk, Refusal};
@@ -65,10 +65,10 @@ pub(super) async fn make(State(desk): State<Arc<Desk>>, wish: Result<Query<Wish>
     let written = write(&desk, &part, progress).await;
     let to = folder.clone();
     let made = apart(move || {
-        let (n_entries, n_records) = written.inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
+        let Verified { n_entries, n_records, lost, .. } = written.inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
         let finished = finish(&part, &to).inspect_err(|_| drop(fs::remove_dir_all(&part)));
         finished.map_err(|failure| cannot_write(&part, &failure))?;
-        Ok(json!({ "folder": to, "entries": n_entries, "records": n_records }))
+        Ok(json!({ "folder": to, "entries": n_entries, "records": n_records, "lost": lost }))
     });
     let made = made.await;
     desk.backups.under_way.store(None);
@@ -125,8 +125,8 @@ fn part_of(desk: &Desk, folder: &Path) -> Result<PathBuf, Refusal> {
     }
 }
 
-/// How many entries and records it holds.
-async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result<(u64, u64), Refusal> {
+/// What it holds. A file that is lost is lost in the store itself: all else is kept.
+async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result<Verified, Refusal> {
     let verified = desk.journal.store.backup(part, progress).await.map_err(|failure| match failure {
         StoreError::Full { .. } => Refusal::unavailable(
             format!("`{}` would take the room that the host works with: {}", part.display(), chain(&failure)),
@@ -134,14 +134,14 @@ async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result
         ),
         other => other.into(),
     })?;
+    let of_store = |words: &String| words.replace(&*part.to_string_lossy(), &desk.backups.data.to_string_lossy());
     if !verified.damage.is_empty() {
-        // What is lost is lost in the store itself.
-        let damage = verified.damage.join("; ").replace(&*part.to_string_lossy(), &desk.backups.data.to_string_lossy());
-        return Err(StoreError::Damaged(damage).into());
+        return Err(StoreError::Damaged(verified.damage.iter().map(of_store).collect::<Vec<_>>().join("; ")).into());
     }
+    let lost = verified.lost.iter().map(of_store).collect();
     let (of, into) = (Arc::clone(desk), part.to_owned());
     apart(move || copy_beside(&of, &into).map_err(|failure| cannot_write(&into, &failure))).await?;
-    Ok((verified.n_entries, verified.n_records))
+    Ok(Verified { lost, ..verified })
 }
 
 fn copy_beside(desk: &Desk, into: &Path) -> io::Result<()> {

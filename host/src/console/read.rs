@@ -235,6 +235,7 @@ pub(super) async fn verify(State(desk): State<Arc<Desk>>) -> Found {
     let unreadable =
         |error: std::io::Error| Refusal::unavailable(format!("the audit log cannot be read: {error}"), "look at `audit.log` in the data folder");
     let (n_audited, broken) = desk.audit.verify().await.map_err(unreadable)?;
+    found.damage.append(&mut found.lost);
     found.damage.extend(broken);
     Ok(Answer(json!({
         "entries": found.n_entries,

@@ -23,7 +23,7 @@ const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 3600);
 const REPEAT_MIN: Duration = Duration::from_secs(2);
 /// Before it is looked for where it must be found: networks show what they took with a delay; doubles.
 const PROBE_MIN: Duration = Duration::from_secs(30);
-/// How long the rules are given to look at an exchange that moved, before the question is put again.
+/// Once the rules were asked about an exchange that moved, before the action is looked at again.
 const MOVED_WAIT: Duration = Duration::from_secs(30);
 /// While a credential or the configuration is wrong, the channel's outbox is held so long between two tries.
 const HELD_WAIT: Duration = Duration::from_secs(60);

@@ -459,7 +459,7 @@ impl Store for MemoryStore {
 
     async fn verify(&self) -> Result<Verified, StoreError> {
         let n_entries = self.all().values().map(|c| c.log.len() as u64).sum();
-        Ok(Verified { n_entries, n_records: n_entries, damage: Vec::new() })
+        Ok(Verified { n_entries, n_records: n_entries, ..Verified::default() })
     }
 
     async fn backup(&self, _into: &Path, _progress: Arc<Progress>) -> Result<Verified, StoreError> {

@@ -56,6 +56,8 @@ pub struct SledStore {
     live: Arc<Mutex<Channels>>,
     /// Where files go that no record names any more.
     bin: Arc<Bin>,
+    /// Raw files as they were when it was opened, until the first dropping, which removes those that no record names.
+    found_files: Mutex<raws::Files>,
     /// See [`Store::restored`].
     restored: Option<Timestamp>,
     /// Held by whoever reads everything: two at once would count into each other.
@@ -96,8 +98,9 @@ impl SledStore {
         let live = Arc::new(Mutex::new(live));
         let keeper = Keeper::start(dir, Arc::clone(&live), Arc::clone(&committer), tip)?;
         let restored = disk.get_as(&keys::meta(RESTORED))?;
+        let found_files = Mutex::new(raws::listed(&raw_dir).map_err(io("open"))?);
         let (bin, reading) = Default::default();
-        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, restored, reading }))
+        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, found_files, restored, reading }))
     }
 
     /// Keeps other processes out of the store in this folder, if there is one, until what is returned is dropped. Errors:
@@ -332,6 +335,11 @@ impl Store for SledStore {
             self.bin.take(step.files);
             tokio::task::yield_now().await;
         }
+        let found = self.found_files.lock().unwrap_or_else(PoisonError::into_inner).remove(&live.number);
+        if let Some(found) = found.filter(|found| !found.is_empty()) {
+            let (disk, dir) = (self.disk.clone(), self.raw_dir.clone());
+            self.bin.take(blocking(move || raws::unnamed(&disk, &dir, live.number, found)).await?);
+        }
         Ok(n_dropped)
     }
 
@@ -477,13 +485,13 @@ impl Store for SledStore {
         let (disk, raw_dir, media_dir, channels) = (self.disk.clone(), self.raw_dir.clone(), self.media_dir.clone(), self.all().clone());
         blocking(move || {
             let _alone = alone;
-            let mut damage = Vec::new();
-            let (n_entries, n_records) = live::check_all(&disk, &channels, &mut damage);
+            let mut found = Verified::default();
+            (found.n_entries, found.n_records) = live::check_all(&disk, &channels, &mut found.damage);
             for live in channels.values() {
-                raws::verify(&disk, &raw_dir, live, &mut damage);
-                media::verify(&disk, &media_dir, live, &mut damage);
+                raws::verify(&disk, &raw_dir, live, &mut found);
+                media::verify(&disk, &media_dir, live, &mut found);
             }
-            Ok(Verified { n_entries, n_records, damage })
+            Ok(found)
         })
         .await
     }

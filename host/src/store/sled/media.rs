@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{InteractionId, Media, MediaCount, MediaOutcome, Sha256, Timestamp};
-use crate::store::StoreError;
+use crate::store::{StoreError, Verified};
 
 use super::disk::{Disk, Writes, encode, failed};
 use super::keys::{self, Kind};
@@ -205,14 +205,10 @@ pub(super) fn take_stock(disk: &Disk, dir: &Path, live: &Live) -> Result<(), Sto
 }
 
 /// Reads every file once.
-pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) {
-    let mut note = |error: StoreError| damage.push(format!("channel {}: attachments: {error}", live.name));
+pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, found: &mut Verified) {
+    let tell = |error: StoreError| format!("channel {}: attachments: {error}", live.name);
     match stored(disk, &keys::all(Kind::Media, live.number)) {
-        Ok(all) => all.into_iter().for_each(|stored| {
-            if let Err(error) = body(disk, dir, live.number, stored.media.interaction, stored.media.index) {
-                note(error);
-            }
-        }),
-        Err(error) => note(error),
+        Ok(all) => found.lost.extend(all.iter().filter_map(|stored| read(dir, live.number, stored).err()).map(tell)),
+        Err(error) => found.damage.push(tell(error)),
     }
 }

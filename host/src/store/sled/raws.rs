@@ -1,6 +1,6 @@
 //! The raw log: small bodies in the tree, large ones as files that are durable before the record that names them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failpoint;
 use crate::model::{DeadLetter, DeadSubject, Digest, NewRaw, RawItem, RawOrigin, Timestamp};
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, StoreError, Verified};
 
 use super::disk::{Disk, Writes, decode, encode};
 use super::keys::{self, Kind};
@@ -190,15 +190,42 @@ pub(super) fn drop_before(disk: &Disk, dir: &Path, live: &Live, before: Timestam
     Ok(Dropped { n_dropped, files, next: has_more.then(|| last.saturating_add(1)) })
 }
 
+/// Files by the number of their channel.
+pub(super) type Files = HashMap<u32, HashSet<PathBuf>>;
+
+/// Those that are there. Before anything is laid out.
+pub(super) fn listed(dir: &Path) -> std::io::Result<Files> {
+    let mut files = Files::new();
+    for channel in fs::read_dir(dir)? {
+        let channel = channel?;
+        let Some(number) = channel.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let of_channel = fs::read_dir(channel.path())?.map(|file| file.map(|file| file.path()));
+        files.insert(number, of_channel.collect::<Result<_, _>>()?);
+    }
+    Ok(files)
+}
+
+/// Of these files those that no record names: a crash left them. It reads the whole raw log of the channel.
+pub(super) fn unnamed(disk: &Disk, dir: &Path, channel: u32, mut files: HashSet<PathBuf>) -> Result<HashSet<PathBuf>, StoreError> {
+    for item in disk.scan_prefix(&keys::all(Kind::Raw, channel), None) {
+        let (key, body) = item?;
+        if let Body::File { digest, token } = decode::<Stored>(&key, &body)?.body {
+            files.remove(&path_of(dir, channel, digest, token));
+        }
+    }
+    Ok(files)
+}
+
 /// Reads every body once.
-pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, damage: &mut Vec<String>) {
+pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, found: &mut Verified) {
+    let tell = |error: StoreError| format!("channel {}: raw log: {error}", live.name);
     for item in disk.scan_prefix(&keys::all(Kind::Raw, live.number), None) {
-        let checked = item.and_then(|(key, body)| match decode::<Stored>(&key, &body)?.body {
-            Body::Inline(_) => Ok(()),
-            Body::File { digest, token } => read_file(&path_of(dir, live.number, digest, token), digest).map(|_| ()),
-        });
-        if let Err(error) = checked {
-            damage.push(format!("channel {}: raw log: {error}", live.name));
+        match item.and_then(|(key, body)| decode::<Stored>(&key, &body)) {
+            Ok(Stored { body: Body::Inline(_), .. }) => {}
+            Ok(Stored { body: Body::File { digest, token }, .. }) => {
+                found.lost.extend(read_file(&path_of(dir, live.number, digest, token), digest).err().map(tell));
+            }
+            Err(error) => found.damage.push(tell(error)),
         }
     }
 }

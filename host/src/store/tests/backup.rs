@@ -9,7 +9,7 @@ use crate::store::Progress;
 /// Commits while a backup is made, each with a body that is a file of its own.
 const COMMITS: u64 = 60;
 
-async fn backup(store: &SledStore, into: &Path) -> Result<crate::store::Verified, StoreError> {
+async fn backup(store: &SledStore, into: &Path) -> Result<Verified, StoreError> {
     std::fs::create_dir(into).unwrap();
     store.backup(into, Arc::new(Progress::default())).await
 }
@@ -37,7 +37,7 @@ async fn a_backup_made_while_commits_go_on_has_each_channel_as_it_was_at_one_mom
     let (verified, ()) = tokio::join!(backup(&store, &into), writing);
 
     // then it is whole, and as the store was at a moment in between
-    assert_eq!(verified.unwrap().damage, Vec::<String>::new());
+    assert_sound(&verified.unwrap());
     let copy = SledStore::open(&into).unwrap();
     let (then, now) = (copy.channel(&channel()).await.unwrap(), store.channel(&channel()).await.unwrap());
     assert!(before.last <= then.last && then.last <= now.last && before.last < now.last, "{:?} {:?} {:?}", before.last, then.last, now.last);
@@ -67,7 +67,7 @@ async fn a_backup_of_a_store_at_rest_is_the_same_store() {
     // and goes on as one
     let commit = random_commit(&mut dice, copy.as_ref(), COMMITS + 1).await;
     copy.commit(commit).await.unwrap();
-    assert_eq!(copy.verify().await.unwrap().damage, Vec::<String>::new());
+    assert_sound(&copy.verify().await.unwrap());
 }
 
 #[tokio::test]
@@ -86,6 +86,25 @@ async fn what_is_damaged_is_no_backup() {
 }
 
 #[tokio::test]
+async fn a_lost_file_is_named_and_keeps_nothing_else_out_of_a_backup() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    closed_store(dir.path()).await;
+    let store = SledStore::open(dir.path()).unwrap();
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("raw/1")).unwrap().flatten().collect();
+    std::fs::remove_file(files[0].path()).unwrap();
+
+    let into = to.path().join("a");
+    let verified = backup(&store, &into).await.unwrap();
+
+    assert!(verified.damage.is_empty() && verified.lost.len() == 1 && verified.lost[0].contains("no longer there"), "{verified:?}");
+    let copy = SledStore::open(&into).unwrap();
+    assert_eq!(copy.read_log(&channel(), Seq(1), 9).await.unwrap(), store.read_log(&channel(), Seq(1), 9).await.unwrap());
+    let raws = copy.read_raw(&channel(), 1, 9, usize::MAX).await.unwrap();
+    assert_eq!(raws.iter().map(|raw| matches!(raw.origin, RawOrigin::Lost { .. })).filter(|is_lost| *is_lost).count(), 1);
+    assert_eq!(raws.len(), 2);
+}
+
+#[tokio::test]
 async fn after_a_backup_that_fails_the_next_one_is_made() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     closed_store(dir.path()).await;
@@ -93,6 +112,6 @@ async fn after_a_backup_that_fails_the_next_one_is_made() {
     // A folder is there where sled would lay its log.
     std::fs::create_dir_all(to.path().join("a/store/db")).unwrap();
     assert!(store.backup(&to.path().join("a"), Arc::new(Progress::default())).await.is_err());
-    assert_eq!(store.verify().await.unwrap().damage, Vec::<String>::new());
+    assert_sound(&store.verify().await.unwrap());
     assert!(backup(&store, &to.path().join("b")).await.is_ok(), "the next one is made");
 }
