@@ -102,6 +102,26 @@ impl Arms {
     }
 }
 
+/// Values that each have a baseline of their own, taken beside them: what slows the machine for a while slows both.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    ours: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+impl Pairs {
+    pub(super) fn add(&mut self, ours: f64, baseline: f64) {
+        self.ours.push(ours);
+        self.ratios.push(ours / baseline);
+    }
+
+    /// The median of the ratios, as a figure; its baseline is the one that belongs to that ratio.
+    pub(super) fn figure(&self, name: &str, unit: &'static str, noise: f64, bar: Bar) -> Figure {
+        let ours = median(&self.ours);
+        Figure::ratio(name, ours, ours / median(&self.ratios), unit, noise, bar)
+    }
+}
+
 /// Measures two arms in turns, the order changing from round to round.
 pub(super) async fn in_turns(
     name: &str,
@@ -172,6 +192,16 @@ mod tests {
         assert!(median(&rounds) < 10.1);
         assert!(spread(&rounds) < 1.2);
         assert!(spread(&[10.0, 11.0, 90.0]) > 8.9);
+    }
+
+    #[test]
+    fn a_machine_that_slows_down_moves_no_ratio_of_pairs() {
+        let mut pairs = Pairs::default();
+        for (ours, baseline) in [(90.0, 100.0), (45.0, 50.0), (9.0, 10.0)] {
+            pairs.add(ours, baseline);
+        }
+        let figure = pairs.figure("rate", "1/s", 10.0, Bar::AtLeast(0.89)).json();
+        assert_eq!((figure["ratio"].as_f64(), figure["holds"].as_bool(), figure["value"].as_f64()), (Some(0.9), Some(true), Some(45.0)));
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //! it answers alone, and how long one call takes.
 //!
 //! All cores are kept busy by those who ask the good one, as fast as it answers. Whoever asks a bad one asks again at once, and waits as
-//! long as its breaker says, as the stages do. The first seconds, in which each bad one is found out, are told apart from those after.
+//! long as its breaker says, as the stages do. The first seconds, in which each bad one is found out, are told apart from those after. Each
+//! stretch is held against what the good one did alone just before and after: what else slows the machine for a while meets both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +17,20 @@ use crate::clock::Clock;
 use crate::model::{Fault, Timestamp};
 use crate::plugin::{AnalyzeBatch, AnalyzeItem, Engine, EngineConfig, Generation, Kind, Limits, Load};
 
-use super::figure::{Bar, median, spread};
+use super::figure::{Bar, Pairs, spread};
 use super::native::TEXTS;
 use super::webhook::p99;
 use super::{Figure, failed};
 
 /// Before the watch starts.
 const WARM: Duration = Duration::from_secs(1);
-/// The first stretch, and the one after.
+/// Alone, the first beside, and the one after.
 const STRETCH: Duration = Duration::from_secs(10);
 /// Of the good one, side by side: more than there are cores.
 const ASKERS: usize = 4;
 /// Items in a call.
 const ITEMS: usize = 8;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const FOUR: usize = 4;
 /// Calls a second, against those alone. Source: the plan's bars.
 const BAR_FIRST: Bar = Bar::AtLeast(0.9);
@@ -100,8 +101,8 @@ async fn stretch(good: &Arc<Generation>, length: Duration) -> Result<Stretch, Fa
     Ok(Stretch { rate: n_calls / watch.elapsed().as_secs_f64(), p99: p99(times) })
 }
 
-/// The good one beside so many bad ones: the first stretch and the one after.
-async fn beside(n_bad: usize) -> Result<[Stretch; 2], Failure> {
+/// The good one alone, then beside so many bad ones: the first stretch and the one after.
+async fn alone_and_beside(n_bad: usize) -> Result<(Stretch, [Stretch; 2]), Failure> {
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers }).map_err(failed)?;
     let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
@@ -111,48 +112,59 @@ async fn beside(n_bad: usize) -> Result<[Stretch; 2], Failure> {
         bad.push(load(&engine, format!("bad-{n}"), Arc::from(membrana_bundle::MAD)).await?);
     }
     stretch(&good, WARM).await?;
+    let alone = stretch(&good, STRETCH).await?;
     let mut askers = JoinSet::new();
     for bad in bad {
         askers.spawn(ask_a_bad_one(bad));
     }
     let stretches = [stretch(&good, STRETCH).await?, stretch(&good, STRETCH).await?];
     askers.shutdown().await;
-    Ok(stretches)
+    Ok((alone, stretches))
 }
 
-/// What the rounds came to, beside so many bad ones: in the first stretch and in the one after.
-#[derive(Default)]
-struct Told([Rounds; 2]);
-
+/// Beside so many bad ones, in the first stretch or in the one after; each beside what was reached alone around it.
 #[derive(Default)]
 struct Rounds {
-    rates: Vec<f64>,
-    p99s: Vec<f64>,
+    rates: Pairs,
+    p99s: Pairs,
+}
+
+impl Rounds {
+    fn add(&mut self, beside: &Stretch, [before, after]: [&Stretch; 2]) {
+        self.rates.add(beside.rate, f64::midpoint(before.rate, after.rate));
+        self.p99s.add(beside.p99, f64::midpoint(before.p99, after.p99));
+    }
 }
 
 pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
-    let mut all = [(0, Told::default()), (1, Told::default()), (FOUR, Told::default())];
+    let mut runs = Vec::new();
     for round in 1..=ROUNDS {
-        for (n_bad, Told(told)) in &mut all {
-            let stretches = beside(*n_bad).await?;
-            for (one, rounds) in stretches.iter().zip(told) {
-                rounds.rates.push(one.rate);
-                rounds.p99s.push(one.p99);
-            }
-            let words = stretches.map(|one| format!("{:.0}/s, p99 {:.2} ms", one.rate, one.p99));
-            aside(format_args!("neighbour: round {round}, beside {n_bad}: {}", words.join("; then ")));
+        for n_bad in [1, FOUR] {
+            let (alone, beside) = alone_and_beside(n_bad).await?;
+            let told = std::iter::once(&alone).chain(&beside).map(|one| format!("{:.0}/s, p99 {:.2} ms", one.rate, one.p99));
+            aside(format_args!("neighbour: round {round}, alone, then beside {n_bad}: {}", told.collect::<Vec<_>>().join("; ")));
+            runs.push((n_bad, alone, beside));
         }
     }
-    let [(_, Told([alone, alone_after])), (_, Told([one, one_after])), (_, Told([four, four_after]))] = &all;
-    let rate = |name: &str, ours: &Rounds, alone: &Rounds, bar| {
-        Figure::ratio(name, median(&ours.rates), median(&alone.rates), "calls/s", spread(&alone.rates), bar)
-    };
-    let time = |name: &str, ours: &Rounds| Figure::ratio(name, median(&ours.p99s), median(&alone.p99s), "ms", spread(&alone.p99s), BAR_P99);
+    let (last, _) = alone_and_beside(0).await?;
+    let alone: Vec<&Stretch> = runs.iter().map(|(_, alone, _)| alone).chain([&last]).collect();
+    let mut told: [[Rounds; 2]; 2] = Default::default();
+    for ((n_bad, _, beside), around) in runs.iter().zip(alone.array_windows()) {
+        let [one, four] = &mut told;
+        for (rounds, stretch) in if *n_bad == 1 { one } else { four }.iter_mut().zip(beside) {
+            rounds.add(stretch, *around);
+        }
+    }
+    let [[one, one_after], [four, four_after]] = &told;
+    let spread_of = |value: fn(&Stretch) -> f64| spread(&alone.iter().map(|stretch| value(stretch)).collect::<Vec<_>>());
+    let (noise, noise_p99) = (spread_of(|stretch| stretch.rate), spread_of(|stretch| stretch.p99));
+    let rate = |name: &str, of: &Rounds, bar| of.rates.figure(name, "calls/s", noise, bar);
+    let time = |name: &str, of: &Rounds| of.p99s.figure(name, "ms", noise_p99, BAR_P99);
     Ok(vec![
-        rate("neighbour.one-first", one, alone, BAR_FIRST),
-        rate("neighbour.one-after", one_after, alone_after, BAR_AFTER),
-        rate("neighbour.four-first", four, alone, BAR_FIRST),
-        rate("neighbour.four-after", four_after, alone_after, BAR_FIRST),
+        rate("neighbour.one-first", one, BAR_FIRST),
+        rate("neighbour.one-after", one_after, BAR_AFTER),
+        rate("neighbour.four-first", four, BAR_FIRST),
+        rate("neighbour.four-after", four_after, BAR_FIRST),
         time("neighbour.one-p99", one),
         time("neighbour.four-p99", four),
     ])
