@@ -9,7 +9,7 @@ mod rerun;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tracing::warn;
 
+use crate::clock::Wait;
 use crate::model::{
-    Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq, Timestamp,
+    Annotation, ChannelName, DeadId, DeadLetter, DeadSubject, Digest, Entry, InteractionId, Lineup, LineupId, LineupMember, Results, ResultsOf, Seq,
 };
 use crate::plugin::Generation;
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::Reader;
+use crate::store::{Reader, Resolved, StoreError};
 
 pub use catch_up::CatchUp;
 pub use rerun::Rerun;
@@ -127,7 +128,7 @@ pub struct Analysis {
 #[derive(Default, Clone, Copy)]
 struct Patience {
     n_turns: u32,
-    until: Timestamp,
+    rest: Wait,
 }
 
 /// Reader of the catch-up pass over what is missing.
@@ -218,7 +219,7 @@ impl Analysis {
 
     fn is_given_up(&self, analyzer: &Analyzer) -> bool {
         let now = self.journal.clock.now();
-        self.patience().get(&(analyzer.name.clone(), analyzer.plugin.digest())).is_some_and(|patience| patience.until > now)
+        self.patience().get(&(analyzer.name.clone(), analyzer.plugin.digest())).is_some_and(|patience| patience.rest.left(now).is_some())
     }
 
     fn learn(&self, analyzers: &[Analyzer], told: &Told) {
@@ -233,7 +234,7 @@ impl Analysis {
         patience.n_turns += 1;
         if let Some(n_times) = patience.n_turns.checked_sub(SILENT_TURNS_MAX) {
             let rest = (REST_MIN * 2u32.saturating_pow(n_times)).min(REST_MAX);
-            patience.until = self.journal.clock.now().plus(rest);
+            patience.rest = Wait::of(rest, self.journal.clock.now());
             let (channel, rest_s) = (&self.channel, rest.as_secs());
             warn!(%channel, plugin = name, rest_s, "Analyzer does not answer: items go on without it for a while, and are caught up later.");
         }
@@ -275,6 +276,16 @@ fn is_condemned(analyzers: &[Analyzer]) -> bool {
 /// Content of others; what we said ourselves is not judged.
 fn is_analysed(entry: &Entry) -> bool {
     entry.new.body.content().is_some_and(|content| !content.is_ours())
+}
+
+/// What was taken back is nobody's to read again, whoever asks late.
+async fn not_gone(journal: &Journal, channel: &ChannelName, mut entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, StoreError> {
+    let about: Vec<InteractionId> = entries.iter().filter(|entry| is_analysed(entry)).filter_map(|entry| entry.new.interaction).collect();
+    let resolved = journal.store.resolve(channel, &about).await?;
+    let is_gone = |resolved: &Resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone);
+    let gone: HashSet<InteractionId> = about.iter().zip(&resolved).filter(|(_, resolved)| is_gone(resolved)).map(|(id, _)| *id).collect();
+    entries.retain(|entry| entry.new.interaction.is_none_or(|id| !gone.contains(&id)));
+    Ok(entries)
 }
 
 /// Per analyzer by index what it said, or that it failed.

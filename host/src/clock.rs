@@ -103,6 +103,26 @@ impl Clock {
     }
 }
 
+/// A wait of which nothing is stored. It is over in its time, and as soon as the clock was put back to before it began: whoever is set right
+/// after it ran ahead must not wait for what it showed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wait {
+    begun: Timestamp,
+    until: Timestamp,
+}
+
+impl Wait {
+    /// So long from now on.
+    pub fn of(length: Duration, now: Timestamp) -> Self {
+        Self { begun: now, until: now.plus(length) }
+    }
+
+    /// Its end, as long as it is not over.
+    pub fn left(self, now: Timestamp) -> Option<Timestamp> {
+        (self.begun <= now && now < self.until).then_some(self.until)
+    }
+}
+
 /// Measures how long something takes.
 #[derive(Debug, Clone)]
 pub struct Stopwatch(Begun);
@@ -122,5 +142,18 @@ impl Stopwatch {
             #[cfg(test)]
             Begun::Ruled(time, begun) => Duration::from_millis(time.now().since_ms(*begun)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_in_its_time_and_with_a_clock_that_is_put_back_behind_its_beginning() {
+        let wait = Wait::of(Duration::from_millis(10), Timestamp(100));
+        let left = [99, 100, 109, 110].map(|now| wait.left(Timestamp(now)));
+        assert_eq!(left, [None, Some(Timestamp(110)), Some(Timestamp(110)), None]);
+        assert_eq!(Wait::default().left(Timestamp(0)), None);
     }
 }

@@ -17,10 +17,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
+use crate::clock::Wait;
 use crate::failpoint;
-use crate::model::{
-    ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally, Timestamp,
-};
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Digest, EntryBody, Fault, Interaction, NativeId, NewRaw, RawItem, RawOrigin, Tally};
 use crate::plugin::{Allowance, Called, Change, Generation, Page, PluginState};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{BAD_CREDENTIALS, ChannelRecord, ChannelStatus, Reader, StoreError};
@@ -95,9 +94,11 @@ enum Received {
 #[derive(Default)]
 struct Memory {
     state: Option<Arc<BTreeMap<String, Vec<u8>>>>,
-    next_poll: Timestamp,
-    next_raw: Timestamp,
+    poll_rest: Wait,
+    raw_rest: Wait,
     n_faults: u32,
+    /// That what came in by itself is understood mends nothing then.
+    has_poll_failed: bool,
     n_vain_more: u32,
     /// Where the last pages led, since one that said no `more` or changed the state.
     cursors: VecDeque<Digest>,
@@ -127,24 +128,25 @@ impl Work for Intake {
         }
         // A new login, or an admin who says so, ends the waiting at once.
         if memory.is_refused && record.status.as_ref().is_none_or(|status| status.state != BAD_CREDENTIALS) {
-            (memory.is_refused, memory.next_poll, memory.next_raw) = (false, Timestamp::default(), Timestamp::default());
+            (memory.is_refused, memory.poll_rest, memory.raw_rest) = (false, Wait::default(), Wait::default());
         }
         let asked = self.asked.swap(0, Ordering::AcqRel);
         if asked == ORDERED || (asked == CATCH_UP && memory.n_faults == 0) {
-            memory.next_poll = Timestamp::default();
+            memory.poll_rest = Wait::default();
         }
         let has_raw = record.position(&Reader::Raw) < record.raw_last;
-        if has_raw && memory.next_raw <= now {
-            return self.understand(&record, &mut memory).await;
-        }
-        let Some(pace) = self.pace else {
-            return Ok(if has_raw { Turn::Until(memory.next_raw) } else { Turn::Idle });
-        };
         // What was handed over is understood before more is asked for, so that the raw log stays small.
-        if has_raw || memory.next_poll > now {
-            return Ok(Turn::Until(if has_raw { memory.next_raw } else { memory.next_poll }));
+        if has_raw {
+            return match memory.raw_rest.left(now) {
+                Some(until) => Ok(Turn::Until(until)),
+                None => self.understand(&record, &mut memory).await,
+            };
         }
-        self.poll(&record, &mut memory, pace).await
+        match (self.pace, memory.poll_rest.left(now)) {
+            (None, _) => Ok(Turn::Idle),
+            (Some(_), Some(until)) => Ok(Turn::Until(until)),
+            (Some(pace), None) => self.poll(&record, &mut memory, pace).await,
+        }
     }
 }
 
@@ -188,13 +190,13 @@ impl Intake {
                 let is_lying = self.take_page(record, memory, page, state).await?;
                 let wait = if more && !is_lying { Duration::ZERO } else { next_poll.unwrap_or(pace).max(pace) };
                 let wait = wait.max(slowed);
-                memory.next_poll = self.journal.clock.now().plus(wait);
-                Ok(if wait.is_zero() { Turn::Worked } else { Turn::Until(memory.next_poll) })
+                let until = self.journal.rest(&mut memory.poll_rest, wait);
+                Ok(if wait.is_zero() { Turn::Worked } else { until })
             }
             Err(fault) => {
                 let wait = self.wait_after(record, memory, &fault, pace.min(WAIT_MAX)).await?;
-                memory.next_poll = self.journal.clock.now().plus(wait);
-                Ok(Turn::Until(memory.next_poll))
+                memory.has_poll_failed = true;
+                Ok(self.journal.rest(&mut memory.poll_rest, wait))
             }
         }
     }
@@ -237,7 +239,7 @@ impl Intake {
                 warn!(channel = %self.channel, n_filled, "Poll brought what no webhook had brought in time.");
             }
         }
-        (memory.n_faults, memory.n_vain_more, memory.is_refused) = (0, n_vain_more, false);
+        (memory.n_faults, memory.n_vain_more, memory.is_refused, memory.has_poll_failed) = (0, n_vain_more, false, false);
         if !is_more || has_moved_state {
             memory.cursors.clear();
         }
@@ -249,6 +251,13 @@ impl Intake {
     async fn understand(&self, record: &ChannelRecord, memory: &mut Memory) -> Result<Turn, StageError> {
         let from = record.position(&Reader::Raw) + 1;
         let raws = Arc::new(self.journal.store.read_raw(&self.channel, from, RAW_ITEMS_MAX, RAW_BYTES_MAX).await?);
+        if raws.is_empty() {
+            // A way back leads to items that are kept no longer.
+            let mut commit = self.journal.begin(&self.channel);
+            commit.positions.push((Reader::Raw, record.raw_last));
+            self.journal.commit(commit).await?;
+            return Ok(Turn::Worked);
+        }
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
         // What the calls wrote: kept once it is committed.
         let mut changed = BTreeMap::new();
@@ -289,7 +298,7 @@ impl Intake {
         if position >= from {
             commit.state = changed.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             commit.positions.push((Reader::Raw, position));
-            if held.is_none() {
+            if held.is_none() && !memory.has_poll_failed {
                 commit.status = self.status_of(record, "connected", None);
                 (memory.n_faults, memory.is_refused) = (0, false);
             }
@@ -298,8 +307,7 @@ impl Intake {
         }
         let Some(fault) = held else { return Ok(Turn::Worked) };
         let wait = self.wait_after(record, memory, &fault, Duration::ZERO).await?;
-        memory.next_raw = self.journal.clock.now().plus(wait);
-        Ok(Turn::Until(memory.next_raw))
+        Ok(self.journal.rest(&mut memory.raw_rest, wait))
     }
 
     /// Takes changes in. What `poll` could not understand becomes a raw item, whose letter is written when its turn comes;

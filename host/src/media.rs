@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tracing::info;
 
+use crate::clock::Wait;
 use crate::egress::Door;
 use crate::model::{Attachment, ChannelName, Entry, EntryBody, Fault, InteractionId, Media as Record, MediaOutcome, Seq, Sha256, Timestamp};
 use crate::plugin::Generation;
@@ -66,7 +67,7 @@ struct Memory {
     /// Shape: ascending by entry.
     waiting: Vec<Wanted>,
     /// The network wants to be left alone, or a credential is refused.
-    held_until: Timestamp,
+    rest: Wait,
 }
 
 /// An attachment that is to be fetched.
@@ -78,7 +79,7 @@ struct Wanted {
     index: u16,
     attachment: Attachment,
     n_tries: u32,
-    due: Timestamp,
+    rest: Wait,
 }
 
 impl Media {
@@ -138,7 +139,7 @@ impl Media {
                 continue;
             }
             let (arrived, attachment) = (entry.at, attachment.clone());
-            let wanted = Wanted { seq: entry.seq, arrived, interaction: id, index, attachment, n_tries: 0, due: commit.at };
+            let wanted = Wanted { seq: entry.seq, arrived, interaction: id, index, attachment, n_tries: 0, rest: Wait::default() };
             match self.hopeless(&wanted) {
                 Some(reason) => commit.media.push((self.record(&wanted, MediaOutcome::Failed(reason)), Vec::new())),
                 None => memory.waiting.push(wanted),
@@ -202,9 +203,9 @@ impl Media {
         }
         if is_of_item {
             let it = memory.waiting.iter_mut().filter(|other| (other.interaction, other.index) == (wanted.interaction, wanted.index));
-            it.for_each(|it| (it.n_tries, it.due) = (n_tries, now.plus(wait)));
+            it.for_each(|it| (it.n_tries, it.rest) = (n_tries, Wait::of(wait, now)));
         } else {
-            memory.held_until = now.plus(wait);
+            memory.rest = Wait::of(wait, now);
         }
         None
     }
@@ -231,7 +232,7 @@ impl Media {
         let done = self.journal.commit(commit).await;
         match &done {
             Ok(_) => memory.waiting.retain(|wanted| !is_settled(wanted)),
-            Err(_) => *memory = Memory { held_until: memory.held_until, ..Memory::default() },
+            Err(_) => *memory = Memory { rest: memory.rest, ..Memory::default() },
         }
         done.map(|_| ())
     }
@@ -256,10 +257,10 @@ impl Work for Media {
         if self.look(&record, &mut memory).await? {
             return Ok(Turn::Worked);
         }
-        let Some(next) = memory.waiting.iter().min_by_key(|wanted| wanted.due).cloned() else { return Ok(Turn::Idle) };
-        let due = next.due.max(memory.held_until);
-        if due > self.journal.clock.now() {
-            return Ok(Turn::Until(due));
+        let now = self.journal.clock.now();
+        let Some(next) = memory.waiting.iter().min_by_key(|wanted| wanted.rest.left(now)).cloned() else { return Ok(Turn::Idle) };
+        if let Some(until) = memory.rest.left(now).max(next.rest.left(now)) {
+            return Ok(Turn::Until(until));
         }
         self.attempt(&record, &mut memory, &next).await?;
         Ok(Turn::Worked)

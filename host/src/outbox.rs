@@ -12,19 +12,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracing::warn;
 
+use crate::clock::Wait;
 use crate::failpoint;
 use crate::model::{
-    Action, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, Interaction, NativeId, NewEntry, ReplyTerms, Timestamp,
+    Action, ActionId, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, Interaction, NativeId, NewEntry, ReplyTerms,
+    Timestamp,
 };
 use crate::plugin::{Generation, Message, PluginState, Receipt, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Resolved, StoreError, view};
-use outcome::{Before, HoldFor, Outcome, Search};
+use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Reader, Resolved, StoreError, view};
+use outcome::{Before, HoldFor, Outcome, RATE_LIMIT_MAX, Search};
 
 pub use outcome::SendClass;
 
 /// A rush is sent in turns of about this, so that a pause and a stop are heard.
 const TURN_MAX: Duration = Duration::from_secs(5);
+/// Rules that failed when they were asked about an exchange that moved are asked again after so long.
+const ASK_AGAIN_WAIT: Duration = Duration::from_secs(3600);
 /// Read at once.
 const ACTIONS_MAX: usize = 64;
 
@@ -47,7 +51,7 @@ pub struct Outbox {
 /// Until when a channel's outbox is held.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hold {
-    until: Timestamp,
+    rest: Wait,
     /// For a credential: a new login ends it sooner.
     is_for_credential: bool,
 }
@@ -69,16 +73,23 @@ impl Work for Outbox {
         }
         let now = self.journal.clock.now();
         self.release_after_login(record.status.as_ref());
-        let (mut after, mut has_worked, mut is_any_due, watch) = (None, false, false, self.journal.clock.stopwatch());
+        let (mut until, mut after) = (now, None);
+        let (mut has_worked, mut is_any_due, watch) = (false, false, self.journal.clock.stopwatch());
         // To the end of what is due: those that wait for others of their exchange must not hide the rest.
         loop {
-            let due = self.journal.store.actions_due(&self.channel, now, after, ACTIONS_MAX).await?;
-            let Some(last) = due.last().and_then(|action| action.next_look().map(|at| (at, action.id))) else { break };
+            let due = self.journal.store.actions_due(&self.channel, until, after, ACTIONS_MAX).await?;
+            let Some(last) = due.last().and_then(|action| action.next_look().map(|at| (at, action.id))) else {
+                if until > now {
+                    break;
+                }
+                // What is put off for longer than anything is was dated by a clock that ran ahead.
+                (until, after) = (Timestamp(u64::MAX), Some((now.plus(RATE_LIMIT_MAX), ActionId([u8::MAX; 16]))));
+                continue;
+            };
             is_any_due = true;
             for action in due {
-                let held_until = self.held_until();
-                if held_until > now {
-                    return Ok(Turn::Until(held_until));
+                if let Some(until) = self.held_until(now) {
+                    return Ok(Turn::Until(until));
                 }
                 has_worked |= self.work_on(action).await?;
                 if watch.elapsed() > TURN_MAX {
@@ -102,8 +113,8 @@ fn connected(since: Timestamp) -> ChannelStatus {
 }
 
 impl Outbox {
-    fn held_until(&self) -> Timestamp {
-        self.held_until.lock().unwrap_or_else(PoisonError::into_inner).until
+    fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_until.lock().unwrap_or_else(PoisonError::into_inner).rest.left(now)
     }
 
     /// Somebody logged in, or an admin says that it goes on.
@@ -149,7 +160,11 @@ impl Outbox {
     async fn is_asked(&self, action: &Action, version: u64) -> Result<bool, StoreError> {
         let is_about_it = |entry: &Entry| matches!(entry.new.body, EntryBody::Fact(Fact::ExchangeMoved { action: asked }) if asked == action.id);
         let asked = view::newest_about(self.journal.store.as_ref(), &self.channel, action.interaction, is_about_it).await?;
-        Ok(asked.is_some_and(|asked| asked.exchange_version == Some(version)))
+        let Some(asked) = asked.filter(|asked| asked.exchange_version == Some(version)) else { return Ok(false) };
+        let answered = self.journal.store.channel(&self.channel).await?.position(&Reader::Rules);
+        // One that failed may have been mended since.
+        let is_answer_waited_for = answered < asked.seq.0 || Wait::of(ASK_AGAIN_WAIT, asked.at).left(self.journal.clock.now()).is_some();
+        Ok(is_answer_waited_for)
     }
 
     /// Claims and calls.
@@ -257,7 +272,7 @@ impl Outbox {
     /// Of a refused credential the admin is told once.
     async fn hold(&self, commit: &mut Commit, hold: HoldFor, why: Option<String>) -> Result<(), StageError> {
         let HoldFor { wait, is_for_credential } = hold;
-        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner) = Hold { until: commit.at.plus(wait), is_for_credential };
+        *self.held_until.lock().unwrap_or_else(PoisonError::into_inner) = Hold { rest: Wait::of(wait, commit.at), is_for_credential };
         let status = self.journal.store.channel(&self.channel).await?.status;
         if is_for_credential && status.is_none_or(|status| status.state != BAD_CREDENTIALS) {
             warn!(channel = %self.channel, "Credential refused; the outbox is held.");

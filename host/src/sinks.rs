@@ -19,11 +19,12 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use crate::clock::Wait;
 use crate::egress::{Door, HttpError, HttpRequest};
 use crate::failpoint;
-use crate::model::{ChannelName, DeadLetter, DeadSubject, Seq, Timestamp, shown};
+use crate::model::{ChannelName, DeadLetter, DeadSubject, Entry, InteractionId, Seq, Timestamp, shown};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Commit, Reader, SinkRetry};
+use crate::store::{Commit, Reader, Resolved, SinkRetry, StoreError};
 
 pub use events::{EVENTS, Event};
 pub use sign::{Secret, SecretError};
@@ -81,7 +82,7 @@ pub struct Sink {
 /// What a reader remembers between turns; all of it can be lost.
 #[derive(Default)]
 struct Memory {
-    until: Timestamp,
+    rest: Wait,
     n_holds: u32,
     is_readers_turn: bool,
 }
@@ -111,8 +112,8 @@ impl Work for Sink {
             return Ok(Turn::Idle);
         }
         let mut memory = self.memory.lock().await;
-        if memory.until > self.journal.clock.now() {
-            return Ok(Turn::Until(memory.until));
+        if let Some(until) = memory.rest.left(self.journal.clock.now()) {
+            return Ok(Turn::Until(until));
         }
         // By turns: a pile of retries must not keep back what is new, nor the other way round.
         memory.is_readers_turn = !memory.is_readers_turn;
@@ -173,10 +174,9 @@ impl Sink {
     fn hold(&self, memory: &mut Memory, why: &str) -> Turn {
         let wait = (HOLD_MIN * 2u32.saturating_pow(memory.n_holds)).min(HOLD_MAX);
         memory.n_holds = memory.n_holds.saturating_add(1);
-        memory.until = self.journal.clock.now().plus(wait);
         let (sink, channel, wait_s, attempt) = (&self.target.name, &self.channel, wait.as_secs(), memory.n_holds);
         warn!(%sink, %channel, attempt, wait_s, error = why, "Receiver takes nothing; the reader waits.");
-        Turn::Until(memory.until)
+        self.journal.rest(&mut memory.rest, wait)
     }
 
     async fn retry_due(&self) -> Result<Turn, StageError> {
@@ -190,7 +190,8 @@ impl Sink {
         for retry in retries {
             let entries = self.journal.store.read_log(&self.channel, retry.seq, 1).await?;
             let found = events::of(&self.journal, &self.channel, &entries, |event| event == retry.event).await?;
-            match found.into_iter().find(|event| event.id == retry.id) {
+            let is_taken_back = events::tells_content(&retry.event) && self.is_gone(&entries).await?;
+            match found.into_iter().find(|event| event.id == retry.id && !is_taken_back) {
                 Some(event) => {
                     events.push(event);
                     of.push(retry);
@@ -205,6 +206,13 @@ impl Sink {
         }
         self.journal.commit_unheard(commit).await?;
         Ok(Turn::Worked)
+    }
+
+    /// What the entry is about was taken back since.
+    async fn is_gone(&self, entries: &[Arc<Entry>]) -> Result<bool, StoreError> {
+        let about: Vec<InteractionId> = entries.iter().filter_map(|entry| entry.new.interaction).collect();
+        let resolved = self.journal.store.resolve(&self.channel, &about).await?;
+        Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone)))
     }
 
     /// The first few tell whether anybody listens. Those of the first entry at least, and what follows in about [`TURN_MAX`]. Errors: why

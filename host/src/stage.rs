@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Wait};
 use crate::failpoint;
 use crate::model::{ChannelName, NewRaw, Timestamp};
 use crate::store::{Commit, Committed, Store, StoreError};
@@ -80,6 +80,13 @@ impl Journal {
     /// its place says it again.
     pub fn left_to_the_build_before(&self) -> Turn {
         Turn::Until(self.clock.now().plus(CONDEMNED_WAIT))
+    }
+
+    /// From now on it rests so long.
+    pub fn rest(&self, rest: &mut Wait, length: Duration) -> Turn {
+        let now = self.clock.now();
+        *rest = Wait::of(length, now);
+        Turn::Until(now.plus(length))
     }
 
     /// The bell of a channel, to wait on.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq, Timestamp};
+use crate::clock::Wait;
+use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Reader};
 
 use super::batches::{Asked, Pass};
-use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, is_condemned, letter, letter_id, lineup_of, missing_reader};
+use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, is_condemned, letter, letter_id, lineup_of, missing_reader, not_gone};
 
 /// An analyzer that failed gets this long to recover; longer each time that it fails again.
 const REST: Duration = Duration::from_secs(30);
@@ -37,14 +38,15 @@ pub struct CatchUp {
 /// What a pass over stored entries waits for; all of it can be lost.
 #[derive(Default)]
 pub(super) struct Held {
-    pub(super) until: Timestamp,
+    pub(super) rest: Wait,
     pub(super) n_times: u32,
 }
 
 impl Held {
-    /// An analyzer did not answer, after so many times in a row before.
-    pub(super) fn again(now: Timestamp, n_times: u32) -> Self {
-        Self { until: now.plus(REST * 2u32.saturating_pow(n_times)), n_times: n_times + 1 }
+    /// An analyzer did not answer once more.
+    pub(super) fn again(&mut self, journal: &Journal) -> Turn {
+        self.n_times += 1;
+        journal.rest(&mut self.rest, REST * 2u32.saturating_pow(self.n_times - 1))
     }
 }
 
@@ -67,8 +69,9 @@ impl Work for CatchUp {
 
     async fn turn(&self) -> Result<Turn, StageError> {
         let mut held = self.held.lock().await;
-        if held.until > self.journal.clock.now() {
-            return Ok(Turn::Until(held.until));
+        let now = self.journal.clock.now();
+        if let Some(until) = held.rest.left(now) {
+            return Ok(Turn::Until(until));
         }
         let record = self.journal.store.channel(&self.channel).await?;
         let position = record.position(&missing_reader());
@@ -79,12 +82,14 @@ impl Work for CatchUp {
         }
         let n_entries = usize::try_from(reach - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
         let entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Turn::Idle) };
-        let due = last.at.plus(REST);
-        if due > self.journal.clock.now() {
-            return Ok(Turn::Until(due));
+        let (Some(first), Some(last)) = (entries.first().map(|entry| entry.seq), entries.last()) else { return Ok(Turn::Idle) };
+        if let Some(until) = Wait::of(REST, last.at).left(now) {
+            return Ok(Turn::Until(until));
         }
-        let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
+        let last = last.seq;
+        let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first, last).await?.into_iter().collect();
+        let missed = entries.into_iter().filter(|entry| annotated.get(&entry.seq).is_some_and(|said| !said.missing.is_empty())).collect();
+        let entries = not_gone(&self.journal, &self.channel, missed).await?;
         let analyzers = self.analyzers.current();
         if is_condemned(&analyzers) {
             return Ok(self.journal.left_to_the_build_before());
@@ -97,18 +102,18 @@ impl Work for CatchUp {
         let holds_at = waits_from.filter(|_| held.n_times < HOLDS_MAX).map(|seq| seq.0.saturating_sub(1));
         let mut commit = self.journal.begin(&self.channel);
         self.note(&mut commit, &analyzers, &entries, pass, holds_at.is_some()).await?;
-        let done = holds_at.unwrap_or(last.seq.0);
+        let done = holds_at.unwrap_or(last.0);
         commit.expected.push((missing_reader(), position));
         commit.positions.push((missing_reader(), done));
-        let at = commit.at;
         self.journal.commit(commit).await?;
         if holds_at.is_none() {
             *held = Held::default();
             return Ok(Turn::Worked);
         }
-        let n_times = if done > position { 0 } else { held.n_times };
-        *held = Held::again(at, n_times);
-        Ok(Turn::Until(held.until))
+        if done > position {
+            held.n_times = 0;
+        }
+        Ok(held.again(&self.journal))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::{Commit, OFF, Reader};
 
 use super::batches::{Asked, Pass};
 use super::catch_up::{ENTRIES_MAX, HOLDS_MAX, Held, WAIT, answered, words};
-use super::{Analyzer, Analyzers, earlier_of, is_analysed, is_condemned, lineup_of};
+use super::{Analyzer, Analyzers, earlier_of, is_analysed, is_condemned, lineup_of, not_gone};
 
 /// The passes of one channel, one after the other.
 pub struct Rerun {
@@ -36,8 +36,8 @@ impl Work for Rerun {
 
     async fn turn(&self) -> Result<Turn, StageError> {
         let mut held = self.held.lock().await;
-        if held.until > self.journal.clock.now() {
-            return Ok(Turn::Until(held.until));
+        if let Some(until) = held.rest.left(self.journal.clock.now()) {
+            return Ok(Turn::Until(until));
         }
         let record = self.journal.store.channel(&self.channel).await?;
         let analyzers = self.analyzers.current();
@@ -49,7 +49,8 @@ impl Work for Rerun {
         let reach = if analyzer.looks_at(&self.channel) { record.position(&Reader::Analysis) } else { 0 };
         let n_entries = usize::try_from(reach.saturating_sub(position)).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
         let entries = self.journal.store.read_log(&self.channel, Seq(position.saturating_add(1)), n_entries).await?;
-        let (Some(first), Some(last)) = (entries.first().filter(|_| n_entries > 0), entries.last()) else {
+        let (Some(first), Some(last)) = (entries.first().map(|entry| entry.seq).filter(|_| n_entries > 0), entries.last().map(|entry| entry.seq))
+        else {
             self.journal.commit(self.moved(analyzer, position, OFF)).await?;
             info!(channel = %self.channel, plugin = analyzer.name.as_str(), "Everything that was to be asked again was asked.");
             return Ok(Turn::Worked);
@@ -58,23 +59,23 @@ impl Work for Rerun {
             return Ok(self.journal.left_to_the_build_before());
         }
         let watch = self.journal.clock.stopwatch();
-        let annotated = self.journal.store.annotated(&self.channel, first.seq, last.seq).await?.into_iter().collect();
+        let annotated = self.journal.store.annotated(&self.channel, first, last).await?.into_iter().collect();
+        let entries = not_gone(&self.journal, &self.channel, entries).await?;
         let pass = self.ask(&analyzers, index, analyzer, &entries, &annotated).await;
         if is_condemned(&analyzers) {
             return Ok(self.journal.left_to_the_build_before());
         }
         if held.n_times < HOLDS_MAX && pass.failed.iter().any(|failed| !failed.fault.is_final()) {
-            *held = Held::again(self.journal.clock.now(), held.n_times);
-            return Ok(Turn::Until(held.until));
+            return Ok(held.again(&self.journal));
         }
-        let (mut commit, lineup) = (self.moved(analyzer, position, last.seq.0), lineup_of(&analyzers));
+        let (mut commit, lineup) = (self.moved(analyzer, position, last.0), lineup_of(&analyzers));
         let results = answered(pass.into_results(lineup.id));
         if !results.of.is_empty() {
             (commit.lineup, commit.results) = (Some(lineup), vec![results]);
         }
         self.journal.commit(commit).await?;
-        *held = Held { until: self.journal.clock.now().plus(watch.elapsed()), n_times: 0 };
-        Ok(Turn::Until(held.until))
+        held.n_times = 0;
+        Ok(self.journal.rest(&mut held.rest, watch.elapsed()))
     }
 }
 

@@ -271,6 +271,27 @@ async fn what_is_stored_is_asked_again_of_the_build_in_force_and_no_other_word_c
 }
 
 #[tokio::test]
+async fn what_was_taken_back_is_read_by_no_late_analyzer() {
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(1)));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "regretted"), said("2", "kept")]).await;
+    stand.run(&analysis).await;
+    let mut gone = stand.journal.begin(&stand.channel);
+    gone.entries.push(stand.entry("1", EntryBody::Gone));
+    stand.journal.commit(gone).await.unwrap();
+    stand.move_reader(Reader::Rules, 3).await;
+    stand.run(&analysis).await;
+
+    stand.advance(Duration::from_secs(31));
+    stand.run(&catch_up).await;
+    stand.move_reader(Reader::rerun("mood"), 0).await;
+    stand.run(&Rerun::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(&analyzers))).await;
+
+    assert_eq!(*mood.texts.lock().unwrap(), ["kept [language]", "kept [language]"]);
+    assert_eq!(stand.record().await.position(&missing_reader()), 3);
+}
+
+#[tokio::test]
 async fn an_order_that_is_taken_back_meanwhile_stands() {
     let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(Vec::new()));
     let (analysis, _) = stages(&stand, &analyzers);

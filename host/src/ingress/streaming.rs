@@ -16,8 +16,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::clock::Wait;
 use crate::egress::{Frame, HttpError, Stream, StreamEnd, StreamError};
-use crate::model::{ChannelName, Detail, Fault, NativeId, NewRaw, RawOrigin, Timestamp};
+use crate::model::{ChannelName, Detail, Fault, NativeId, NewRaw, RawOrigin};
 use crate::plugin::{Generation, PluginState};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{ChannelRecord, ChannelStatus};
@@ -49,7 +50,7 @@ pub struct Streaming {
 #[derive(Default)]
 struct Memory {
     open: Option<Stream>,
-    next_try: Timestamp,
+    rest: Wait,
     /// Failures and connections that brought nothing, in a row.
     n_failures: u32,
     /// The connector has none for this channel.
@@ -112,8 +113,7 @@ impl Streaming {
             Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(growing, WAIT_MAX),
             Fault::Transient(_) | Fault::Permanent(_) | Fault::Unsupported(_) => growing,
         };
-        memory.next_try = self.journal.clock.now().plus(wait);
-        Turn::Until(memory.next_try)
+        self.journal.rest(&mut memory.rest, wait)
     }
 
     async fn leave(&self, status: ChannelStatus) -> Result<(), StageError> {
@@ -188,8 +188,8 @@ impl Work for Streaming {
         if let Some(stream) = memory.open.take() {
             return self.listen(&mut memory, stream).await;
         }
-        if memory.next_try > self.journal.clock.now() {
-            return Ok(Turn::Until(memory.next_try));
+        if let Some(until) = memory.rest.left(self.journal.clock.now()) {
+            return Ok(Turn::Until(until));
         }
         self.connect(&record, &mut memory).await
     }

@@ -259,7 +259,10 @@ impl<'a> Batch<'a> {
             self.append(Some(action.interaction), action.identity, Some(action.conversation), Some(action.exchange), false, EntryBody::Fact(fact));
             self.commit.replied.push((action.exchange, action.is_automatic));
             for native in std::iter::once(&interaction.native).chain(&interaction.aka) {
-                self.commit.links.push((self.id(native), Link::Action(action.interaction, id)));
+                let name = self.id(native);
+                self.commit.links.push((name, Link::Action(action.interaction, id)));
+                // What follows in this batch may answer it.
+                self.known.insert(name, Resolved::Action(action.interaction, id));
             }
             self.commit.actions.push(action);
         }

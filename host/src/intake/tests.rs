@@ -1,13 +1,13 @@
 //! Dedupe, echo, threads and faults, on the store in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Tally, Timestamp};
 use crate::plugin::{Allowance, Change, Generation, Page};
 use crate::stage::Turn;
-use crate::store::{ChannelStatus, Resolved};
+use crate::store::{ChannelStatus, Reader, Resolved};
 use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert};
 
 use super::Intake;
@@ -256,6 +256,81 @@ async fn a_refused_credential_is_looked_at_once_a_minute_and_a_login_ends_it_at_
 
     // then
     assert_eq!((n_polled.load(Ordering::Relaxed), stand.state().await.as_str()), (4, "connected"));
+}
+
+#[tokio::test]
+async fn what_comes_in_by_itself_does_not_hide_that_polls_are_refused() {
+    let (stand, is_mended) = (Stand::new("blog"), Arc::new(AtomicBool::new(false)));
+    let mended = Arc::clone(&is_mended);
+    let plugin = Scripted::default()
+        .poll(move |_| if mended.load(Ordering::Relaxed) { Ok(page("1", Vec::new())) } else { Err(Fault::Auth(detail("login"))) })
+        .receive(|raw| Ok((vec![upsert(said(&raw.seq.to_string(), "pushed"))], Vec::new())));
+    let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(1)));
+    stand.run(&intake).await;
+    let told = stand.record().await.status;
+
+    stand.push_raw(&["pushed"]).await;
+    stand.run(&intake).await;
+
+    assert_eq!((stand.log().await.len(), stand.record().await.status), (1, told));
+    is_mended.store(true, Ordering::Relaxed);
+    stand.advance(Duration::from_secs(60));
+    stand.run(&intake).await;
+    assert_eq!(stand.state().await, "connected");
+}
+
+#[tokio::test]
+async fn a_way_back_to_what_is_kept_no_longer_goes_on_with_what_comes() {
+    // given three items that were read, of which none is kept
+    let stand = Stand::new("blog");
+    let plugin =
+        Scripted::default().poll(|_| Ok(page("1", Vec::new()))).receive(|raw| Ok((vec![upsert(said(&raw.seq.to_string(), "pushed"))], Vec::new())));
+    let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)));
+    stand.push_raw(&["1", "2", "3"]).await;
+    stand.run(&intake).await;
+    stand.store().drop_raw(&stand.channel, Timestamp(u64::MAX)).await.unwrap();
+
+    // when
+    stand.move_reader(Reader::Raw, 1).await;
+
+    // then it is read to its end, and polls go on
+    assert!(matches!(stand.run(&intake).await, Turn::Until(_)));
+    stand.push_raw(&["4"]).await;
+    stand.run(&intake).await;
+    assert_eq!((stand.record().await.position(&Reader::Raw), stand.log().await.len()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_clock_that_ran_ahead_and_is_set_right_keeps_no_poll_waiting() {
+    let (stand, n_polled) = (Stand::new("blog"), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&n_polled);
+    let plugin = Scripted::default().poll(move |_| Ok(page(&counted.fetch_add(1, Ordering::Relaxed).to_string(), Vec::new())));
+    let intake = intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)));
+    stand.run(&intake).await;
+
+    stand.journal.clock.put_back(Duration::from_secs(30 * 86_400));
+    stand.run(&intake).await;
+    stand.advance(Duration::from_secs(59));
+    stand.run(&intake).await;
+    assert_eq!(n_polled.load(Ordering::Relaxed), 2, "at once, and then at its pace");
+}
+
+#[tokio::test]
+async fn an_answer_beside_the_echo_that_it_answers_joins_its_conversation() {
+    let stand = Stand::new("blog");
+    stand.arrive(vec![said("1", "where is it?")]).await;
+    let mut commit = stand.journal.begin(&stand.channel);
+    let action = crate::testing::claimed(&stand, "1");
+    commit.actions.push(action.clone());
+    stand.journal.commit(commit).await.unwrap();
+    let echo = Interaction { ours: Ours::Yes(Some(action.id.to_string())), ..said("note-1", "on its way") };
+    let answer = Interaction { parent: Some(native("note-1")), ..said("2", "thanks") };
+
+    stand.run(&polls(&stand, vec![vec![upsert(echo), upsert(answer)]])).await;
+
+    let resolved = stand.store().resolve(&stand.channel, &[stand.id("note-1"), stand.id("2"), stand.id("1")]).await.unwrap();
+    let [Resolved::Action(_, by), Resolved::Interaction(answer), Resolved::Interaction(asked)] = &resolved[..] else { panic!("{resolved:?}") };
+    assert_eq!((*by, answer.conversation), (action.id, asked.conversation));
 }
 
 #[tokio::test]

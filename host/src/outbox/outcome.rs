@@ -17,8 +17,8 @@ const ATTEMPTS_MAX: u32 = 8;
 /// First wait after a refusal that time may mend; doubles up to an hour.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
-/// A network may ask for a longer pause, up to this.
-const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A network may ask for a longer pause, up to this: nothing is put off for longer.
+pub(super) const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Before an uncertain send is repeated where a repeat is the same post; doubles.
 const REPEAT_MIN: Duration = Duration::from_secs(2);
 /// Before it is looked for where it must be found: networks show what they took with a delay; doubles.
@@ -224,6 +224,9 @@ pub(super) fn search(action: &Action, class: SendClass, build: Digest, now: Time
 pub(super) fn after_probe(action: &Action, found: Result<(Sent, Option<Receipt>), Fault>) -> Outcome {
     match found {
         Ok((Sent::Yes, receipt)) => Outcome::Sent(receipt),
+        Ok((Sent::No, _)) if action.attempts >= ATTEMPTS_MAX => {
+            over(ActionState::Human, "it was sent many times without a clear answer, and is not there")
+        }
         Ok((Sent::No, _)) => Outcome::Again { state: ActionState::Retry, wait: Duration::ZERO, attempts: action.attempts, why: None, hold: None },
         Ok((Sent::Unknown, _)) => over(ActionState::Human, "it may have gone out; the network does not tell"),
         Err(fault @ Fault::Auth(_)) => {

@@ -71,6 +71,11 @@ impl Case<'_> {
         self.store.id_key().interaction(&self.network.channel, &native(&item.id))
     }
 
+    fn is_gone_after(&self, entry: &Entry) -> bool {
+        let mut later = self.log.iter().filter(|later| later.seq > entry.seq && later.new.interaction == entry.new.interaction);
+        later.any(|later| later.new.body == EntryBody::Gone)
+    }
+
     /// Whatever the network showed, or had acknowledged, is stored as it stands there.
     fn nothing_is_lost(&self, wrongs: &mut Vec<String>) {
         let ledger = self.network.ledger();
@@ -129,7 +134,7 @@ impl Case<'_> {
         wrongs.extend(posts.iter().filter(|post| !known.contains(&post.key)).map(|post| format!("nobody decided {}", post.key)));
     }
 
-    /// Each thing that was said was analysed, or is named in a letter; decided once; and its file was fetched.
+    /// Each thing that was said was analysed, or is named in a letter, or was taken back; decided once; and its file was fetched.
     fn everything_is_judged(&self, wrongs: &mut Vec<String>) {
         let channel = &self.network.channel;
         let last = Seq(self.log.len() as u64);
@@ -141,7 +146,7 @@ impl Case<'_> {
             let Some(content) = entry.new.body.content().filter(|content| !content.is_ours()) else { continue };
             let said = judged.get(&entry.seq);
             let is_missing = said.is_none_or(|said| !said.missing.is_empty() || said.annotations.is_empty());
-            if is_missing && !has_letter("analysis", entry.seq) {
+            if is_missing && !has_letter("analysis", entry.seq) && !self.is_gone_after(entry) {
                 wrongs.push(format!("entry {} `{}` has no word of an analyzer and no letter", entry.seq, content.text));
             }
             let n_decided = decisions.iter().filter(|decision| decision.seq == entry.seq).count();
@@ -190,7 +195,9 @@ impl Case<'_> {
         for entry in &self.log {
             let Some(name) = event_of(&entry.new.body) else { continue };
             let id = self.store.id_key().event(&self.network.channel, entry.seq, name, "");
-            if !taken.contains(&(entry.seq.0, name)) && !given_up.contains(id.as_str()) {
+            // One that did not arrive is not told again once its author took it back.
+            let is_let_go = matches!(name, "interaction.received" | "interaction.edited") && self.is_gone_after(entry);
+            if !taken.contains(&(entry.seq.0, name)) && !given_up.contains(id.as_str()) && !is_let_go {
                 wrongs.push(format!("{name} of entry {} was never told", entry.seq));
             }
         }

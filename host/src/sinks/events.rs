@@ -23,6 +23,11 @@ pub const EVENTS: [&str; 9] = [
     "action.failed",
 ];
 
+/// Says whether this event tells what somebody said.
+pub(super) fn tells_content(event: &str) -> bool {
+    matches!(event, "interaction.received" | "interaction.edited")
+}
+
 /// One thing to tell.
 #[derive(Debug, Clone)]
 pub struct Event {

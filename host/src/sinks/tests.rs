@@ -138,6 +138,41 @@ async fn whatever_is_no_2xx_is_sent_again_with_the_same_id_and_no_redirect_is_fo
 }
 
 #[tokio::test]
+async fn what_was_taken_back_since_is_not_told_again() {
+    for refused in ["interaction.received", "interaction.edited"] {
+        // given a message that was refused, and then taken back
+        let stand = Stand::new("blog");
+        let receiver = Receiver::start(|n| if n == 0 { (503, "") } else { (204, "") }).await;
+        let sink = sink(&stand, &receiver.url);
+        arrived(&stand, 1).await;
+        if refused == "interaction.edited" {
+            stand.move_reader(reader(), 1).await;
+            commit_entry(&stand, EntryBody::Edited(Box::new(said("1", "hello!")))).await;
+        }
+        stand.run(&sink).await;
+        assert_eq!((receiver.n_requests(), n_retries(&stand).await), (1, 1), "{refused}");
+        commit_entry(&stand, EntryBody::Gone).await;
+        stand.run(&sink).await;
+
+        // when its time comes
+        stand.advance(Duration::from_secs(6));
+        stand.run(&sink).await;
+
+        // then
+        let told = [refused, "interaction.gone"].map(|event| format!("it.membrana.{event}.v1"));
+        assert_eq!((receiver.header("ce-type"), n_retries(&stand).await), (told.to_vec(), 0));
+    }
+}
+
+/// One that the rules have seen.
+async fn commit_entry(stand: &Stand, body: EntryBody) {
+    let mut commit = stand.journal.begin(&stand.channel);
+    commit.entries.push(stand.entry("1", body));
+    stand.journal.commit(commit).await.unwrap();
+    stand.move_reader(Reader::Rules, stand.record().await.last.0).await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_says_when_may_say_so_often_and_the_schedule_begins_after_that() {
     // given
     let stand = Stand::new("blog");

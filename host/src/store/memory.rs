@@ -250,7 +250,8 @@ impl Channel {
             self.merge(from, into);
         }
         for (id, link) in commit.links {
-            self.links.insert(id, link);
+            let is_mark = matches!(link, Link::Ancestor(_));
+            self.links.entry(id).and_modify(|stored| *stored = if is_mark { *stored } else { link }).or_insert(link);
         }
         for (exchange, is_automatic) in commit.replied {
             self.replied(commit.at, exchange, is_automatic);

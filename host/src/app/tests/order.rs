@@ -70,7 +70,26 @@ async fn rules_that_do_not_answer_are_asked_once_for_each_time_that_somebody_spo
         assert_eq!(world.n_facts(|fact| matches!(fact, Fact::ExchangeMoved { .. })).await, n, "before {name}");
         world.says(name, Some("1"), name).await;
     }
+    for _ in 0..5 {
+        world.wait(40).await;
+    }
     world.decide(|event| Ok(if event.kind == "exchange.moved" { sends("Ciao") } else { nothing() }));
     world.wait(40).await;
-    assert_eq!(world.texts(), ["Ciao"]);
+    assert_eq!(world.texts(), [""; 0], "they were asked not long ago");
+    world.wait(3600).await;
+    assert_eq!(world.texts(), ["Ciao"], "they may have been mended since");
+}
+
+#[tokio::test]
+async fn a_reply_that_a_clock_put_off_which_ran_ahead_goes_out_when_the_clock_is_right() {
+    let world = World::new(SendClass::None);
+    world.decide(echoes);
+    world.jump(10 * 365 * 86_400).await;
+    world.fails([Fault::Transient(fault("busy"))]);
+    world.says("1", None, "one").await;
+    world.settle().await;
+    assert_eq!(world.action("1").await.state, ActionState::Retry);
+
+    world.jump(-10 * 365 * 86_400).await;
+    assert_eq!(world.texts(), ["re: one"]);
 }

@@ -364,3 +364,10 @@ fn whatever_a_network_and_crashes_do_nothing_is_posted_twice_and_nothing_that_ma
         assert!(n_over > 0 && seen.len() > 50, "{class:?}: {} looked at, {n_over} over", seen.len());
     }
 }
+
+#[test]
+fn what_is_lost_again_and_again_and_never_there_is_a_person_s() {
+    let absent = |attempts| after_probe(&tried(ActionState::Unknown, attempts), Ok((Sent::No, None)));
+    assert!(matches!(absent(ATTEMPTS_MAX - 1), Outcome::Again { state: ActionState::Retry, .. }));
+    assert!(matches!(absent(ATTEMPTS_MAX), Outcome::Settled(ActionState::Human, ..)));
+}

@@ -279,10 +279,15 @@ impl<'a> Txn<'a> {
         self.put_parts(&key, &task)
     }
 
-    /// A name never hides an interaction of its own.
+    /// A name never hides an interaction of its own, and a mark for what nobody saw yet hides nothing.
     fn link(&mut self, id: InteractionId, link: Link) -> Result<(), StoreError> {
         let stored = self.stored(id)?;
-        if !matches!(stored, Some(Stored::Known(_))) {
+        let is_kept = match stored {
+            Some(Stored::Known(_)) => true,
+            Some(Stored::Link(_)) => matches!(link, Link::Ancestor(_)),
+            _ => false,
+        };
+        if !is_kept {
             *stored = Some(Stored::Link(link));
         }
         Ok(())
