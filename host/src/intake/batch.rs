@@ -186,13 +186,16 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// A revision, unless nothing that both dresses have differs, or it is older than what is stored, or our own.
+    /// A revision, unless nothing that both dresses have differs, or it is older than what is stored, or our own. Where polls alone bring it
+    /// there is one dress, and what a later edit does not have was taken out.
     async fn revise(&mut self, known: Known, interaction: Box<Interaction>) -> Result<(), StoreError> {
         self.rename_known(&known, &interaction);
         let fingerprint = interaction.fingerprint();
         let is_later = interaction.edited > known.edited;
         let is_older = interaction.edited.is_some() && interaction.edited < known.edited;
-        let is_repeat = fingerprint.is_repeat_of(known.fingerprint) && !known.is_gone;
+        let is_whole = is_later && !self.counted.1.has_pushed(&interaction.kind);
+        let is_same = if is_whole { fingerprint == known.fingerprint } else { fingerprint.is_repeat_of(known.fingerprint) };
+        let is_repeat = is_same && !known.is_gone;
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Tally, Timestamp};
+use crate::model::{ActionState, Attachment, EntryBody, Fact, Fault, Interaction, Ours, RawOrigin, Tally, Timestamp};
 use crate::plugin::{Allowance, Change, Generation, Page};
 use crate::stage::Turn;
 use crate::store::{ChannelStatus, Reader, Resolved};
@@ -48,6 +48,23 @@ async fn what_only_one_dress_has_is_not_compared() {
 
     // then
     assert_eq!(words, ["arrived"]);
+}
+
+#[tokio::test]
+async fn a_later_edit_takes_a_picture_out_unless_webhooks_may_have_left_it_out() {
+    let picture =
+        Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: Some("https://x.example/1.png".to_owned()), media_ref: None };
+    let with_picture = upsert(Interaction { attachments: vec![picture], ..said("1", "look") });
+    let (stand, words) = taken(vec![vec![with_picture.clone()], vec![edited("1", "look", 9)], vec![edited("1", "look", 9)]]).await;
+    assert_eq!(words, ["arrived", "edited"]);
+    assert!(stand.log().await.last().unwrap().new.body.content().unwrap().attachments.is_empty());
+
+    let stand = Stand::new("blog");
+    let plugin =
+        Scripted::default().receive(move |raw| Ok((vec![if raw.seq == 1 { with_picture.clone() } else { edited("1", "look", 9) }], Vec::new())));
+    stand.push_raw(&["whole", "without"]).await;
+    stand.run(&intake(&stand, plugin.generation("blog", "connector"), None)).await;
+    assert_eq!(stand.log().await.len(), 1);
 }
 
 #[tokio::test]

@@ -70,6 +70,11 @@ impl Tally {
         }
     }
 
+    /// Whether webhooks bring this kind, too: what one of the two leaves out need not be gone.
+    pub fn has_pushed(&self, kind: &str) -> bool {
+        self.pushed.contains_key(kind) || self.pushed.len() >= WORDS_MAX || kind.len() > WORD_BYTES_MAX
+    }
+
     /// A poll brought this, which is new and no history: counts it where a webhook should have been first.
     pub fn poll(&mut self, about: &Interaction, at: Timestamp) {
         let is_covered = self.pushed.get(&about.kind).is_some_and(|first| *first <= about.occurred);
