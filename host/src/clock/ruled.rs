@@ -19,6 +19,8 @@ pub struct Ruled {
     now: AtomicU64,
     /// How far ahead of it the host's clock was put.
     ahead_ms: AtomicU64,
+    /// The latest that the host's clock showed before it was put elsewhere.
+    latest: AtomicU64,
     /// By when they are due and in which order they came.
     waiting: Mutex<BTreeMap<(u64, u64), Waker>>,
     n_waited: AtomicU64,
@@ -27,7 +29,13 @@ pub struct Ruled {
 impl Ruled {
     /// Time that stands still here.
     pub fn new(start: Timestamp) -> Arc<Self> {
-        Arc::new(Self { now: AtomicU64::new(start.0), ahead_ms: AtomicU64::new(0), waiting: Mutex::default(), n_waited: AtomicU64::new(0) })
+        Arc::new(Self {
+            now: AtomicU64::new(start.0),
+            ahead_ms: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            n_waited: AtomicU64::new(0),
+        })
     }
 
     /// The true time.
@@ -40,8 +48,14 @@ impl Ruled {
         Timestamp(self.now().0 + self.ahead_ms.load(Ordering::Relaxed))
     }
 
+    /// The latest that the host's clock ever showed.
+    pub fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(Ordering::Relaxed)).max(self.shown())
+    }
+
     /// Puts the host's clock so far ahead of the true time; less than before puts it back.
     pub fn put_ahead(&self, by: Duration) {
+        self.latest.fetch_max(self.shown().0, Ordering::Relaxed);
         self.ahead_ms.store(by.as_millis() as u64, Ordering::Relaxed);
     }
 

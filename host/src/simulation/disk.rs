@@ -192,7 +192,7 @@ macro_rules! torn {
             async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
                 self.world.lag().await;
                 self.slip(&mut commit);
-                let (told, wrongs) = (watch::line(&commit), watch::wrongs(&self.seen(), &commit, self.world.time.shown()));
+                let (told, wrongs) = (watch::line(&commit), watch::wrongs(&self.seen(), &commit, self.world.time.latest()));
                 let (outcome, place) = self.write(Written::Commit(Box::new(commit)))?;
                 self.world.tell(told);
                 wrongs.into_iter().for_each(|wrong| self.world.wrong(wrong));

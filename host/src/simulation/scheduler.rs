@@ -208,8 +208,10 @@ async fn weather(scene: Arc<Scene>) {
                 scene.disk.fill(false);
             }
             6 => {
-                ahead += Duration::from_millis(world.below(7_200_000));
-                world.tell(format!("the host's clock is put ahead by {ahead:?}"));
+                // Back by less than makes a repeat another post: half of the shortest window for keys.
+                let by = Duration::from_millis(world.below(1_800_000));
+                ahead = if world.chance(40) { ahead.saturating_sub(by) } else { ahead + by * 4 };
+                world.tell(format!("the host's clock is ahead by {ahead:?}"));
                 world.time.put_ahead(ahead);
             }
             _ => {}

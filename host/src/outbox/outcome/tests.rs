@@ -203,8 +203,10 @@ fn a_repeat_is_only_for_the_same_post_of_the_same_build_within_the_network_s_mem
     let to_person = |why| Err(over(ActionState::Human, why));
     let sought = |class, later| search(&tried(ActionState::Unknown, 1), class, BUILD, NOW.plus(later));
     assert_eq!(sought(SendClass::ClientId, HOUR * 1000), Ok(Search::Repeat));
-    assert_eq!(sought(SendClass::Key(HOUR), HOUR - Duration::from_millis(1)), Ok(Search::Repeat));
-    assert_eq!(sought(SendClass::Key(HOUR), HOUR), Ok(Search::Probe));
+    assert_eq!(sought(SendClass::Key(HOUR), HOUR / 2 - Duration::from_millis(1)), Ok(Search::Repeat));
+    assert_eq!(sought(SendClass::Key(HOUR), HOUR / 2), Ok(Search::Probe));
+    let of_tomorrow = Action { created: NOW.plus(HOUR), ..tried(ActionState::Unknown, 1) };
+    assert_eq!(search(&of_tomorrow, SendClass::Key(HOUR), BUILD, NOW), Ok(Search::Probe), "the clock was put back");
     assert_eq!(sought(SendClass::ReadBack, Duration::ZERO), Ok(Search::Probe));
     assert_eq!(sought(SendClass::None, Duration::ZERO), to_person("it may have gone out, and this network cannot tell"));
     for class in [SendClass::ClientId, SendClass::Key(HOUR), SendClass::ReadBack, SendClass::None] {
