@@ -9,7 +9,7 @@ mod rerun;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::plugin::Generation;
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Reader, Resolved, StoreError};
+use crate::store::{Reader, StoreError, view};
 
 pub use catch_up::CatchUp;
 pub use rerun::Rerun;
@@ -281,9 +281,7 @@ fn is_analysed(entry: &Entry) -> bool {
 /// What was taken back is nobody's to read again, whoever asks late.
 async fn not_gone(journal: &Journal, channel: &ChannelName, mut entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, StoreError> {
     let about: Vec<InteractionId> = entries.iter().filter(|entry| is_analysed(entry)).filter_map(|entry| entry.new.interaction).collect();
-    let resolved = journal.store.resolve(channel, &about).await?;
-    let is_gone = |resolved: &Resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone);
-    let gone: HashSet<InteractionId> = about.iter().zip(&resolved).filter(|(_, resolved)| is_gone(resolved)).map(|(id, _)| *id).collect();
+    let gone = view::gone(journal.store.as_ref(), channel, &about).await?;
     entries.retain(|entry| entry.new.interaction.is_none_or(|id| !gone.contains(&id)));
     Ok(entries)
 }

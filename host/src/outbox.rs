@@ -311,8 +311,7 @@ impl Outbox {
     }
 
     async fn is_gone(&self, action: &Action) -> Result<bool, StoreError> {
-        let resolved = self.journal.store.resolve(&self.channel, &[action.interaction]).await?;
-        Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone)))
+        Ok(!view::gone(self.journal.store.as_ref(), &self.channel, &[action.interaction]).await?.is_empty())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::egress::{Door, HttpError, HttpRequest};
 use crate::failpoint;
 use crate::model::{ChannelName, DeadLetter, DeadSubject, Entry, InteractionId, Seq, Timestamp, shown};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Commit, Reader, Resolved, SinkRetry, StoreError};
+use crate::store::{Commit, Reader, SinkRetry, StoreError, view};
 
 pub use events::{EVENTS, Event};
 pub use sign::{Secret, SecretError};
@@ -211,8 +211,7 @@ impl Sink {
     /// What the entry is about was taken back since.
     async fn is_gone(&self, entries: &[Arc<Entry>]) -> Result<bool, StoreError> {
         let about: Vec<InteractionId> = entries.iter().filter_map(|entry| entry.new.interaction).collect();
-        let resolved = self.journal.store.resolve(&self.channel, &about).await?;
-        Ok(resolved.iter().any(|resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone)))
+        Ok(!view::gone(self.journal.store.as_ref(), &self.channel, &about).await?.is_empty())
     }
 
     /// The first few tell whether anybody listens. Those of the first entry at least, and what follows in about [`TURN_MAX`]. Errors: why

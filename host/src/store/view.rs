@@ -1,5 +1,6 @@
 //! Puts together what is known of an interaction, from the trait alone: the same for every store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::{ChannelName, Entry, EntryBody, InteractionId, MediaState, Seq, shown::InteractionView};
@@ -79,15 +80,7 @@ pub async fn media(store: &dyn Store, channel: &ChannelName, id: InteractionId, 
 
 /// The entry whose content was in force when entry `seq` was appended; `None` where there was none yet.
 pub async fn content_as_of(store: &dyn Store, channel: &ChannelName, seq: Seq) -> Result<Option<Arc<Entry>>, StoreError> {
-    let mut next = Some(seq);
-    for _ in 0..ENTRIES_MAX {
-        let Some(entry) = entry_at(store, channel, next).await? else { return Ok(None) };
-        if entry.new.body.content().is_some() {
-            return Ok(Some(entry));
-        }
-        next = entry.previous;
-    }
-    Ok(None)
+    newest_from(store, channel, seq, |entry| entry.new.body.content().is_some()).await
 }
 
 /// The newest entry about an interaction that is wanted; `None` where none is among the newest.
@@ -97,8 +90,27 @@ pub async fn newest_about(
     id: InteractionId,
     is_wanted: impl Fn(&Entry) -> bool,
 ) -> Result<Option<Arc<Entry>>, StoreError> {
-    let Some(Resolved::Interaction(known)) = store.resolve(channel, &[id]).await?.into_iter().next() else { return Ok(None) };
-    let mut next = Some(known.last);
+    match store.resolve(channel, &[id]).await?.into_iter().next() {
+        Some(Resolved::Interaction(known)) => newest_from(store, channel, known.last, is_wanted).await,
+        _ => Ok(None),
+    }
+}
+
+/// Which of these interactions were taken back.
+pub async fn gone(store: &dyn Store, channel: &ChannelName, ids: &[InteractionId]) -> Result<HashSet<InteractionId>, StoreError> {
+    let resolved = store.resolve(channel, ids).await?;
+    let is_gone = |resolved: &Resolved| matches!(resolved, Resolved::Interaction(known) if known.is_gone);
+    Ok(ids.iter().zip(&resolved).filter(|(_, resolved)| is_gone(resolved)).map(|(id, _)| *id).collect())
+}
+
+/// From entry `seq` back over those about the same interaction.
+async fn newest_from(
+    store: &dyn Store,
+    channel: &ChannelName,
+    seq: Seq,
+    is_wanted: impl Fn(&Entry) -> bool,
+) -> Result<Option<Arc<Entry>>, StoreError> {
+    let mut next = Some(seq);
     for _ in 0..ENTRIES_MAX {
         let Some(entry) = entry_at(store, channel, next).await? else { return Ok(None) };
         if is_wanted(&entry) {

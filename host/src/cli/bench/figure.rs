@@ -80,7 +80,7 @@ pub(super) fn decides_against(figure: &Json) -> bool {
 }
 
 /// What was measured of both arms.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Arms {
     pub(super) ours: Vec<f64>,
     pub(super) baseline: Vec<f64>,
@@ -90,6 +90,19 @@ impl Arms {
     /// The ratio of the medians, as a figure.
     pub(super) fn figure(&self, name: &str, unit: &'static str, bar: Bar) -> Figure {
         Figure::ratio(name, median(&self.ours), median(&self.baseline), unit, self.noise(), bar)
+    }
+
+    pub(super) fn add(&mut self, ours: f64, baseline: f64) {
+        self.ours.push(ours);
+        self.baseline.push(baseline);
+    }
+
+    /// The median of the ratios of values taken beside each other, as a figure: what slows the machine for a while slows both. Its baseline is
+    /// the one that belongs to that ratio.
+    pub(super) fn paired(&self, name: &str, unit: &'static str, noise: f64, bar: Bar) -> Figure {
+        let ratios: Vec<f64> = self.ours.iter().zip(&self.baseline).map(|(ours, baseline)| ours / baseline).collect();
+        let ours = median(&self.ours);
+        Figure::ratio(name, ours, ours / median(&ratios), unit, noise, bar)
     }
 
     /// How far apart runs of the same thing were, as a ratio; the noisier arm counts.
@@ -102,26 +115,6 @@ impl Arms {
     }
 }
 
-/// Values that each have a baseline of their own, taken beside them: what slows the machine for a while slows both.
-#[derive(Debug, Default)]
-pub(super) struct Pairs {
-    ours: Vec<f64>,
-    ratios: Vec<f64>,
-}
-
-impl Pairs {
-    pub(super) fn add(&mut self, ours: f64, baseline: f64) {
-        self.ours.push(ours);
-        self.ratios.push(ours / baseline);
-    }
-
-    /// The median of the ratios, as a figure; its baseline is the one that belongs to that ratio.
-    pub(super) fn figure(&self, name: &str, unit: &'static str, noise: f64, bar: Bar) -> Figure {
-        let ours = median(&self.ours);
-        Figure::ratio(name, ours, ours / median(&self.ratios), unit, noise, bar)
-    }
-}
-
 /// Measures two arms in turns, the order changing from round to round.
 pub(super) async fn in_turns(
     name: &str,
@@ -130,7 +123,7 @@ pub(super) async fn in_turns(
     mut ours: impl AsyncFnMut() -> Result<f64, Failure>,
     mut baseline: impl AsyncFnMut() -> Result<f64, Failure>,
 ) -> Result<Arms, Failure> {
-    let mut arms = Arms { ours: Vec::new(), baseline: Vec::new() };
+    let mut arms = Arms::default();
     while arms.ours.len() < ROUNDS_MIN || (arms.ours.len() < rounds_max && arms.is_uncertain(bar)) {
         let n = arms.ours.len();
         if n.is_multiple_of(2) {
@@ -196,11 +189,11 @@ mod tests {
 
     #[test]
     fn a_machine_that_slows_down_moves_no_ratio_of_pairs() {
-        let mut pairs = Pairs::default();
+        let mut pairs = Arms::default();
         for (ours, baseline) in [(90.0, 100.0), (45.0, 50.0), (9.0, 10.0)] {
             pairs.add(ours, baseline);
         }
-        let figure = pairs.figure("rate", "1/s", 10.0, Bar::AtLeast(0.89)).json();
+        let figure = pairs.paired("rate", "1/s", 10.0, Bar::AtLeast(0.89)).json();
         assert_eq!((figure["ratio"].as_f64(), figure["holds"].as_bool(), figure["value"].as_f64()), (Some(0.9), Some(true), Some(45.0)));
     }
 

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::model::{Fault, Timestamp};
 use crate::plugin::{AnalyzeBatch, AnalyzeItem, Engine, EngineConfig, Generation, Kind, Limits, Load};
 
-use super::figure::{Bar, Pairs, spread};
+use super::figure::{Arms, Bar, spread};
 use super::native::TEXTS;
 use super::webhook::p99;
 use super::{Figure, failed};
@@ -101,32 +101,47 @@ async fn stretch(good: &Arc<Generation>, length: Duration) -> Result<Stretch, Fa
     Ok(Stretch { rate: n_calls / watch.elapsed().as_secs_f64(), p99: p99(times) })
 }
 
-/// The good one alone, then beside so many bad ones: the first stretch and the one after.
-async fn alone_and_beside(n_bad: usize) -> Result<(Stretch, [Stretch; 2]), Failure> {
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers }).map_err(failed)?;
-    let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
-    let good = load(&engine, "good".to_owned(), found.bytes).await?;
-    let mut bad = Vec::new();
-    for n in 0..n_bad {
-        bad.push(load(&engine, format!("bad-{n}"), Arc::from(membrana_bundle::MAD)).await?);
+/// The good one, and bad ones that nobody asks yet.
+struct Company {
+    good: Arc<Generation>,
+    bad: Vec<Arc<Generation>>,
+}
+
+impl Company {
+    async fn of(n_bad: usize) -> Result<Self, Failure> {
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers }).map_err(failed)?;
+        let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
+        let good = load(&engine, "good".to_owned(), found.bytes).await?;
+        let mut bad = Vec::new();
+        for n in 0..n_bad {
+            bad.push(load(&engine, format!("bad-{n}"), Arc::from(membrana_bundle::MAD)).await?);
+        }
+        Ok(Self { good, bad })
     }
-    stretch(&good, WARM).await?;
-    let alone = stretch(&good, STRETCH).await?;
-    let mut askers = JoinSet::new();
-    for bad in bad {
-        askers.spawn(ask_a_bad_one(bad));
+
+    async fn alone(&self) -> Result<Stretch, Failure> {
+        stretch(&self.good, WARM).await?;
+        stretch(&self.good, STRETCH).await
     }
-    let stretches = [stretch(&good, STRETCH).await?, stretch(&good, STRETCH).await?];
-    askers.shutdown().await;
-    Ok((alone, stretches))
+
+    /// The first stretch beside them and the one after.
+    async fn together(self) -> Result<[Stretch; 2], Failure> {
+        let mut askers = JoinSet::new();
+        for bad in self.bad {
+            askers.spawn(ask_a_bad_one(bad));
+        }
+        let stretches = [stretch(&self.good, STRETCH).await?, stretch(&self.good, STRETCH).await?];
+        askers.shutdown().await;
+        Ok(stretches)
+    }
 }
 
 /// Beside so many bad ones, in the first stretch or in the one after; each beside what was reached alone around it.
 #[derive(Default)]
 struct Rounds {
-    rates: Pairs,
-    p99s: Pairs,
+    rates: Arms,
+    p99s: Arms,
 }
 
 impl Rounds {
@@ -140,13 +155,14 @@ pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let mut runs = Vec::new();
     for round in 1..=ROUNDS {
         for n_bad in [1, FOUR] {
-            let (alone, beside) = alone_and_beside(n_bad).await?;
+            let company = Company::of(n_bad).await?;
+            let (alone, beside) = (company.alone().await?, company.together().await?);
             let told = std::iter::once(&alone).chain(&beside).map(|one| format!("{:.0}/s, p99 {:.2} ms", one.rate, one.p99));
             aside(format_args!("neighbour: round {round}, alone, then beside {n_bad}: {}", told.collect::<Vec<_>>().join("; ")));
             runs.push((n_bad, alone, beside));
         }
     }
-    let (last, _) = alone_and_beside(0).await?;
+    let last = Company::of(0).await?.alone().await?;
     let alone: Vec<&Stretch> = runs.iter().map(|(_, alone, _)| alone).chain([&last]).collect();
     let mut told: [[Rounds; 2]; 2] = Default::default();
     for ((n_bad, _, beside), around) in runs.iter().zip(alone.array_windows()) {
@@ -158,8 +174,8 @@ pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let [[one, one_after], [four, four_after]] = &told;
     let spread_of = |value: fn(&Stretch) -> f64| spread(&alone.iter().map(|stretch| value(stretch)).collect::<Vec<_>>());
     let (noise, noise_p99) = (spread_of(|stretch| stretch.rate), spread_of(|stretch| stretch.p99));
-    let rate = |name: &str, of: &Rounds, bar| of.rates.figure(name, "calls/s", noise, bar);
-    let time = |name: &str, of: &Rounds| of.p99s.figure(name, "ms", noise_p99, BAR_P99);
+    let rate = |name: &str, of: &Rounds, bar| of.rates.paired(name, "calls/s", noise, bar);
+    let time = |name: &str, of: &Rounds| of.p99s.paired(name, "ms", noise_p99, BAR_P99);
     Ok(vec![
         rate("neighbour.one-first", one, BAR_FIRST),
         rate("neighbour.one-after", one_after, BAR_AFTER),
