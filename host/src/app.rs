@@ -15,23 +15,24 @@ mod swap;
 mod tests;
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Report, Severity};
-use crate::console::{self, Audit, Desk, Polled, Token};
+use crate::config::{self, Config, Finding, Report, Severity};
+use crate::console::{self, Audit, Desk, Polled, RefusedConfig, Token};
 use crate::egress::{Egress, EgressError, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
-use crate::model::ChannelName;
+use crate::model::{ChannelName, shown};
 use crate::plugin::{Builds, Engine, EngineConfig, PluginError, Shadow, THIS_BINARY};
 use crate::stage::Journal;
 use crate::store::{OFF, Reader, SledStore, Store, StoreError};
@@ -110,12 +111,17 @@ impl Kit {
     }
 }
 
-/// Makes the data folder, and notes where it cannot be written.
+/// Makes the data folder, for nobody else to read, and notes where it cannot be written.
 pub fn data_folder(config: &Config, report: &mut Report) {
     let data = &config.host.data;
+    let make = || match std::fs::DirBuilder::new().mode(0o700).create(data) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    };
     // Several commands may look at once.
     let probe = data.join(format!(".writable-{}", std::process::id()));
-    let tried = std::fs::create_dir_all(data).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
+    let parent = data.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let tried = parent.and_then(|()| make()).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
     if let Err(error) = tried {
         let message = format!("cannot write to the data folder `{}`: {error}", data.display());
         report.error(config.host.places.place("data", 0, 0), message, "set `data` in [host] to a folder that membrana may write");
@@ -235,9 +241,18 @@ impl App {
         std::iter::once(&self.house.file).chain(named.iter()).cloned().collect()
     }
 
-    /// Reads the configuration again. Errors: the report; what ran goes on running, all of it.
+    /// Reads the configuration again. Errors: the report; what ran goes on running, all of it, and the surfaces tell.
     pub async fn reload(&self) -> Result<(), AppError> {
-        self.house.reload().await
+        let done = self.house.reload().await;
+        let refused = done.as_ref().err().map(|error| {
+            let mistakes = match error {
+                AppError::Config(report) => report.errors().map(Finding::json).collect(),
+                other => vec![serde_json::json!({ "message": chain(other).to_string(), "cure": "look at the host's log" })],
+            };
+            Arc::new(RefusedConfig { at: shown::rfc3339(self.house.journal.clock.now()), mistakes })
+        });
+        self.house.desk.refused.store(refused);
+        done
     }
 
     /// Stops in order: no more webhooks, stages end their turn, the store closes.
@@ -308,6 +323,7 @@ impl House {
                 journal: journal.clone(),
                 sections: ArcSwap::default(),
                 poll: Some(poll_by(Arc::clone(&intakes))),
+                refused: ArcSwapOption::empty(),
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
                 backups: console::Backups::of(&config.host.data),

@@ -90,6 +90,9 @@ enum Command {
         /// Keep it in force even if it fails more often, or takes far longer, than the build before: else it goes back by itself.
         #[arg(long)]
         stays: bool,
+        /// The file is of another plugin than the one in force, and that is meant.
+        #[arg(long)]
+        another: bool,
         /// Put nothing in force yet: ask the build beside the one in force about so many items (5000), or for so long (10m), without effect;
         /// then tell in what they differ and what it costs. A connector is asked about what webhooks and streams bring, and has no way out.
         #[arg(long, value_name = "LENGTH", value_parser = shadow::length, conflicts_with = "stays")]
@@ -363,7 +366,7 @@ enum OutboxCommand {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
-        /// Who rejects.
+        /// Who rejects: a reviewing team, where the rule names some.
         #[arg(long = "as", value_name = "TEAM", value_parser = NonEmptyStringValueParser::new())]
         by: Option<String>,
         /// Why.
@@ -375,6 +378,12 @@ enum OutboxCommand {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
+        /// Who writes the other text: a reviewing team, where the rule names some.
+        #[arg(long = "as", value_name = "TEAM", value_parser = NonEmptyStringValueParser::new(), requires = "text")]
+        by: Option<String>,
+        /// Another text, where the network did not take this one.
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+        text: Option<String>,
     },
 }
 
@@ -393,6 +402,9 @@ enum DeadCommand {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
+        /// Write the bytes that it is about instead, as they were received: `--raw > FILE`.
+        #[arg(long)]
+        raw: bool,
     },
     /// Put it back on its way; or, with --all, every one of them.
     Redrive {
@@ -452,9 +464,9 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         Command::Backtest { name, candidate, channel, since, limit } => {
             backtest::run(&file, is_json, backtest::Wish { name, candidate, channel, since, limit }).await
         }
-        Command::Swap { name, file: build, reason, shadow: Some(length), promote_if, .. } => {
+        Command::Swap { name, file: build, reason, another, shadow: Some(length), promote_if, .. } => {
             let bytes = bytes::Bytes::from_owner(things::build(&build)?);
-            shadow::run(&file, is_json, shadow::Wish { name, file: bytes, length, promote_if, reason }).await
+            shadow::run(&file, is_json, shadow::Wish { name, file: bytes, length, promote_if, reason, another }).await
         }
         Command::Backup { folder } => backup::make(&file, is_json, &folder).await,
         Command::Restore { folder } => backup::restore(&file, is_json, &folder, clock).await,

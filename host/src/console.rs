@@ -24,11 +24,13 @@ mod serve;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::egress::Budget;
 use crate::ingress::Ingress;
@@ -47,6 +49,8 @@ pub struct Desk {
     pub sections: ArcSwap<Sections>,
     /// Asks a channel's connector for news now; `None` where no host runs.
     pub poll: Option<PollNow>,
+    /// A configuration that was read since and not put in force; none where the last one read is.
+    pub refused: ArcSwapOption<RefusedConfig>,
     /// Which builds were put in force, and how it came to it.
     pub builds: Builds,
     /// Keeps what is ordered, and who was not let in.
@@ -98,6 +102,22 @@ pub struct Sections {
     pub teams: Vec<String>,
     /// Names.
     pub sinks: Vec<String>,
+}
+
+impl Sections {
+    /// Of channels, analyzers and rules, which share one space of names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().chain(&self.analyzers).chain(&self.rules).map(|section| section.name.as_str())
+    }
+}
+
+/// A configuration that has mistakes, while the last good one stays in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefusedConfig {
+    /// When it was read. Shape: RFC 3339.
+    pub at: String,
+    /// Each with `message`, `cure` and its place.
+    pub mistakes: Vec<Json>,
 }
 
 /// One plugin's section.
@@ -161,6 +181,7 @@ pub fn api(desk: Arc<Desk>) -> Router {
         .route("/api/v1/dead", get(lists::dead))
         .route("/api/v1/dead/redrive", post(orders::redrive_some))
         .route("/api/v1/dead/{id}", get(read::dead))
+        .route("/api/v1/dead/{id}/raw", get(files::raw))
         .route("/api/v1/dead/{id}/redrive", post(orders::redrive))
         .route("/api/v1/plugins", get(plugins::list))
         .route("/api/v1/plugins/{name}/swap", post(builds::swap).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))

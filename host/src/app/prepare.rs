@@ -197,7 +197,12 @@ impl<'a> Preparing<'a> {
             return Some(configured);
         }
         match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, &configured.bytes) {
-            Ok(Some(bytes)) => Some(Found { bytes, origin: "put in force by `membrana swap`".to_owned() }),
+            Ok(Some(bytes)) => {
+                let message = format!("`{}` runs the build that `membrana swap` put in force, not the one that `plugin` names", section.name);
+                let cure = format!("`membrana history {0}` tells when and why; `membrana rollback {0}` goes back", section.name);
+                self.report.add(Severity::Info, section.places.section(), message, cure);
+                Some(Found { bytes, origin: "put in force by `membrana swap`".to_owned() })
+            }
             Ok(None) => Some(configured),
             Err(error) => {
                 self.report.warning(

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Plugin, Report, Severity};
+use crate::config::{Config, Plugin, Report};
 use crate::console::{self, Ordered, Redriven, Refusal, Swaps};
 use crate::model::{ChannelName, DeadLetter, Digest};
-use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF, Length, Shadow};
+use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF, Length, Shadow, inspect};
 use crate::rules::Rule;
 use crate::store::{Reader, StoreError};
 use crate::telemetry::chain;
@@ -52,8 +52,8 @@ impl Swaps for Swapper {
         apart(&house, async move |house: Arc<House>| house.roll_back(&name, ordered, None).await).await
     }
 
-    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal> {
-        self.house()?.shadow(name, bytes, length).await
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length, is_another: bool) -> Result<Arc<Shadow>, Refusal> {
+        self.house()?.shadow(name, bytes, length, is_another).await
     }
 
     fn shadow_of(&self, name: &str) -> Result<Arc<Shadow>, Refusal> {
@@ -101,6 +101,8 @@ enum Step<'a> {
 struct Order<'a> {
     in_force: Arc<InForce>,
     name: &'a str,
+    /// A build of another plugin will do.
+    is_another: bool,
     act: Act,
 }
 
@@ -145,7 +147,7 @@ impl House {
                 }
                 let (Some(why), Some(house)) = (generation.condemned(), house.upgrade()) else { continue };
                 warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
-                let ordered = Ordered { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false };
+                let ordered = Ordered { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false, is_another: false };
                 let Err(refusal) = house.roll_back(&name, ordered, Some(generation.digest())).await else {
                     return house.redrive_all_of(&name, generation.digest()).await;
                 };
@@ -171,9 +173,12 @@ impl House {
     }
 
     /// Prepares the build as for a swap, and has it asked beside the one in force.
-    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal> {
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length, is_another: bool) -> Result<Arc<Shadow>, Refusal> {
         let in_force = self.in_force.load_full();
         named(&in_force.config, name)?;
+        if !is_another {
+            self.is_of_the_same(name, &bytes).await?;
+        }
         let file = Found { bytes: Arc::from(&bytes[..]), origin: "the file given".to_owned() };
         let (one, report) = prepare_one(&in_force.config, &in_force.kit, name, Choice::Apart(file)).await;
         let one = one.ok_or_else(|| refused(name, &report))?;
@@ -192,6 +197,19 @@ impl House {
         drop(shadows);
         info!(plugin = name, digest = %one.generation().digest(), "A build is asked beside the one in force.");
         Ok(shadow)
+    }
+
+    /// Another plugin in its place is a slip, until somebody says that it is meant. What is no plugin is told when it is prepared.
+    async fn is_of_the_same(&self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
+        let (old, new) = (self.running.lock().await.generation(name), inspect(bytes).map(|inspection| inspection.manifest));
+        match (old.as_ref().map(|old| old.manifest()), new) {
+            (Some(old), Ok(new)) if old.kind == new.kind && old.name != new.name => {
+                let message = format!("`{name}` runs plugin `{}`, and this file is plugin `{}` {}", old.name, new.name, new.version);
+                let cure = format!("name a build of `{}`; where another plugin is meant, add --another (?another=true)", old.name);
+                Err(Refusal::conflict(message, cure))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn swap(&self, name: &str, bytes: Bytes, ordered: Ordered) -> Result<(Act, Arc<Generation>), Refusal> {
@@ -235,10 +253,10 @@ impl House {
         let in_force = self.in_force.load_full();
         named(&in_force.config, name)?;
         let from = self.running.lock().await.generation(name).map(|generation| generation.digest().to_string()).unwrap_or_default();
-        let Ordered { by, reason, stays } = ordered;
+        let Ordered { by, reason, stays, is_another } = ordered;
         let (at, act, outcome) = (self.journal.clock.now(), act.to_owned(), IN_FORCE.to_owned());
         let to = to.map(|to| to.to_string()).unwrap_or_default();
-        Ok(Order { in_force, name, act: Act { at, act, by, reason, from, to, outcome, stays, pause_us: None } })
+        Ok(Order { in_force, name, is_another, act: Act { at, act, by, reason, from, to, outcome, stays, pause_us: None } })
     }
 
     /// Prepares the build, puts it in force, or notes why not.
@@ -262,6 +280,9 @@ impl House {
     }
 
     async fn try_to(&self, order: &mut Order<'_>, choice: Choice, step: Step<'_>) -> Result<Arc<Generation>, Refusal> {
+        if let (Step::Swap(bytes, _), false) = (&step, order.is_another) {
+            self.is_of_the_same(order.name, bytes).await?;
+        }
         let (one, report) = prepare_one(&order.in_force.config, &order.in_force.kit, order.name, choice).await;
         let one = one.ok_or_else(|| refused(order.name, &report))?;
         let mut running = self.running.lock().await;
@@ -397,7 +418,7 @@ fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Plugin, Refusal> {
 
 /// All that is wrong with a build, in one refusal.
 fn refused(name: &str, report: &Report) -> Refusal {
-    let errors: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let errors: Vec<_> = report.errors().collect();
     let message = errors.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; ");
     let cure = errors.first().map(|finding| finding.cure.clone()).unwrap_or_default();
     Refusal::conflict(if message.is_empty() { format!("`{name}` cannot be loaded") } else { message }, cure)

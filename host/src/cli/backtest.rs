@@ -18,7 +18,7 @@ use crate::model::{Annotation, Attachment, Fault};
 use crate::plugin::{Agreement, AnalyzeBatch, RuleDecision, Verdict, annotations, decided, was_decided};
 use crate::rules::Rule;
 
-use super::call::Caller;
+use super::call::{Caller, Purpose};
 use super::outcome::{Failure, aside, put};
 use super::show;
 use super::things::with_query;
@@ -50,7 +50,7 @@ pub(super) async fn run(file: &Path, is_json: bool, wish: Wish) -> Result<(), Fa
     let kit = Kit::new(&config, Clock::system())?;
     let candidate = load(&config, &kit, &wish.name, choice).await?;
     let mut backtest = Backtest { candidate, waiting: Vec::new(), agreement: Agreement::default() };
-    let caller = Caller::open(file).await?;
+    let caller = Caller::open(file, Purpose::Judge).await?;
     let limit = wish.limit.map(|n| n.to_string());
     let path = with_query("/api/v1/interactions", [("channel", wish.channel), ("since", wish.since), ("limit", limit)]);
     let read = backtest.over(&caller, &path).await;

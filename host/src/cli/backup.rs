@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::app::process_env;
+use crate::app::{data_folder, process_env};
 use crate::clock::Clock;
+use crate::config::Report;
 use crate::console::Audit;
 use crate::model::{Action, ActionState, ChannelName, Timestamp, shown};
 use crate::store::{Commit, SledStore, Store, StoreError, Verified, copy_folder, sync_folder};
 use crate::telemetry::chain;
 
-use super::call::{Caller, what_is_needed};
+use super::call::{Caller, Purpose, what_is_needed};
 use super::outcome::{Failure, aside, put};
 use super::things::with_query;
 
@@ -28,7 +29,7 @@ const PAGE: usize = 256;
 /// Makes a backup and tells of it.
 pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<(), Failure> {
     let folder = std::path::absolute(folder).map_err(|error| Failure::failed(error.to_string(), ""))?;
-    let caller = Caller::open(file).await?;
+    let caller = Caller::open(file, Purpose::Judge).await?;
     let made = watched(&caller, &folder).await;
     caller.close().await?;
     let made = made?;
@@ -73,6 +74,11 @@ async fn watched(caller: &Caller, folder: &Path) -> Result<Json, Failure> {
 /// Puts a backup in the place of the data folder.
 pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Clock) -> Result<(), Failure> {
     let config = what_is_needed(file)?;
+    let mut report = Report::default();
+    data_folder(&config, &mut report);
+    if report.has_errors() {
+        return Err(Failure::Config(report));
+    }
     let data = fs::canonicalize(&config.host.data).or_else(|_| std::path::absolute(&config.host.data));
     let data = data.map_err(|error| Failure::failed(error.to_string(), ""))?;
     if !folder.join("store").join("db").is_file() {
@@ -96,7 +102,7 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
     let (from, into) = (folder.to_owned(), new.clone());
     let copied = tokio::task::spawn_blocking(move || copy_folder(&from, &into)).await;
     let prepared = match copied {
-        Ok(Ok(())) => prepare(&new, now).await,
+        Ok(Ok(())) => prepare(&new, folder, now).await,
         Ok(Err(failure)) => Err(Failure::failed(format!("cannot copy the backup: {failure}"), "may it be read, and is there room?")),
         Err(failure) => Err(Failure::failed(failure.to_string(), "")),
     };
@@ -113,13 +119,20 @@ struct Restored {
     n_uncertain: usize,
 }
 
-/// Reads the copy whole, and marks what may have happened since.
-async fn prepare(new: &Path, now: Timestamp) -> Result<Restored, Failure> {
-    let store = SledStore::open(new).map_err(|failure| in_words(&failure))?;
+/// Reads the copy of the backup in `folder` whole, and marks what may have happened since.
+async fn prepare(new: &Path, folder: &Path, now: Timestamp) -> Result<Restored, Failure> {
+    let damaged = |what: &str| {
+        // It was found in the copy, which is gone by the time that this is read.
+        let what = what.replace(&*new.to_string_lossy(), &folder.to_string_lossy());
+        Failure::failed(format!("the backup `{}` is damaged: {what}", folder.display()), "restore another one; nothing was changed")
+    };
+    let store = SledStore::open(new).map_err(|failure| match failure {
+        StoreError::Damaged { what, .. } => damaged(&what),
+        other => in_words(&other),
+    })?;
     let verified = store.verify().await.map_err(|failure| in_words(&failure))?;
     if let Some(first) = verified.damage.first() {
-        let message = format!("the backup is damaged: {first}{}", if verified.damage.len() > 1 { ", and more" } else { "" });
-        return Err(Failure::failed(message, "restore another one; nothing was changed"));
+        return Err(damaged(&format!("{first}{}", if verified.damage.len() > 1 { ", and more" } else { "" })));
     }
     let n_uncertain = doubt(store.as_ref(), now).await.map_err(|failure| in_words(&failure))?;
     store.mark_restored(now).await.map_err(|failure| in_words(&failure))?;

@@ -1,11 +1,12 @@
 //! One call of the API: by HTTP where a host holds the store, else in process on the store itself.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, Request, StatusCode};
@@ -18,13 +19,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::app::{address_of_host, data_folder, process_env, sections_of};
+use crate::app::{address_of_host, process_env, sections_of};
 use crate::clock::Clock;
-use crate::config::{self, Config, Report, Secret, Severity};
+use crate::config::{self, Config, Secret, Severity};
 use crate::console::{Audit, Backups, Desk, Guesses, api};
+use crate::model::IdKey;
 use crate::plugin::Builds;
 use crate::stage::Journal;
-use crate::store::{SledStore, Store, StoreError};
+use crate::store::{MemoryStore, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
 use super::outcome::{Failure, aside};
@@ -43,36 +45,71 @@ const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
 /// The whole store is read or copied, or every dead letter driven again, before this answer begins.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// What a command wants, where no host ever ran on the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// There is nothing to see, and nothing is made.
+    Look,
+    /// It is the wrong folder.
+    Judge,
+    /// A store is begun, as a host would.
+    Order,
+}
+
 /// Who answers calls.
 pub(super) enum Caller {
-    InProcess(Router, Arc<SledStore>),
+    InProcess(Router, Arc<dyn Store>),
     Host(SocketAddr, Option<Secret>),
 }
 
 impl Caller {
     /// Opens the store, or finds the host that holds it.
-    pub(super) async fn open(file: &Path) -> Result<Self, Failure> {
+    pub(super) async fn open(file: &Path, purpose: Purpose) -> Result<Self, Failure> {
         let config = what_is_needed(file)?;
+        let data = &config.host.data;
         // The host says where it listens; the file may have been edited since it started.
-        let address = || reachable(address_of_host(&config.host.data).unwrap_or(config.host.listen));
+        let address = || reachable(address_of_host(data).unwrap_or(config.host.listen));
+        let host = async || {
+            let is_there = timeout(CONNECT_TIMEOUT, TcpStream::connect(address())).await.is_ok_and(|tried| tried.is_ok());
+            is_there.then(|| Self::Host(address(), token_of(&config)))
+        };
         for _ in 0..TURNS {
-            match SledStore::open(&config.host.data) {
+            let opened = match SledStore::is_begun(data) {
+                Ok(is_begun) if is_begun || purpose == Purpose::Order => SledStore::open(data),
+                Ok(_) => match host().await {
+                    Some(host) => return Ok(host),
+                    None if purpose == Purpose::Judge => return Err(not_begun(data)),
+                    None => {
+                        aside(format_args!("no host ran on the data folder `{}` yet, and none answers on {}", data.display(), address()));
+                        return Ok(Self::in_process(&config, Arc::new(MemoryStore::new(IdKey([0; 32])))));
+                    }
+                },
+                Err(source) => Err(StoreError::Io { step: "open", source }),
+            };
+            match opened {
                 Ok(store) => return Ok(Self::in_process(&config, store)),
                 Err(StoreError::InUse(_)) => {}
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                    return host().await.ok_or_else(|| not_ours(data));
+                }
                 // It says itself what to do, and `verify` could say no more.
-                Err(error @ StoreError::Damaged(_)) => return Err(Failure::failed(chain(&error).to_string(), "")),
+                Err(error @ StoreError::Damaged { .. }) => return Err(Failure::failed(chain(&error).to_string(), "")),
                 Err(error) => return Err(Failure::failed(chain(&error).to_string(), "`membrana verify` names what is damaged")),
             }
-            let address = address();
-            if timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|tried| tried.is_ok()) {
-                return Ok(Self::Host(address, token_of(&config)));
+            if let Some(host) = host().await {
+                return Ok(host);
             }
             tokio::time::sleep(TURN_PAUSE).await;
         }
         Err(Failure::failed(
-            format!("another command or host holds the store in `{}`, and no host answers on {}", config.host.data.display(), address()),
+            format!("another command or host holds the store in `{}`, and no host answers on {}", data.display(), address()),
             "wait for the other command to end, or look whether a host hangs",
         ))
+    }
+
+    /// No host runs.
+    pub(super) fn is_in_process(&self) -> bool {
+        matches!(self, Self::InProcess(..))
     }
 
     /// The host that runs with this configuration, if one answers.
@@ -82,14 +119,15 @@ impl Caller {
         Some(Self::Host(address, token_of(config)))
     }
 
-    fn in_process(config: &Config, store: Arc<SledStore>) -> Self {
-        let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, Clock::system());
+    fn in_process(config: &Config, store: Arc<dyn Store>) -> Self {
+        let journal = Journal::new(Arc::clone(&store), Clock::system());
         let sections = ArcSwap::from_pointee(sections_of(config, None));
         Self::InProcess(
             api(Arc::new(Desk {
                 journal,
                 sections,
                 poll: None,
+                refused: ArcSwapOption::empty(),
                 builds: Builds::new(&config.host.data),
                 audit: Audit::new(&config.host.data),
                 backups: Backups::of(&config.host.data),
@@ -215,11 +253,6 @@ impl Lines {
 pub(super) fn what_is_needed(file: &Path) -> Result<Config, Failure> {
     let (config, mut report) = config::read_what_is_there(file, process_env().as_ref());
     let Some(config) = config.filter(|config| config.host.is_sound) else { return Err(Failure::Config(report)) };
-    let mut folder = Report::default();
-    data_folder(&config, &mut folder);
-    if folder.has_errors() {
-        return Err(Failure::Config(folder));
-    }
     report.findings.retain(|finding| finding.severity == Severity::Error);
     if let Some(first) = report.findings.first() {
         let n_more = report.findings.len() - 1;
@@ -227,6 +260,16 @@ pub(super) fn what_is_needed(file: &Path) -> Result<Config, Failure> {
         aside(format_args!("warning: {}: {}{more}; `membrana check` tells all", first.place, first.message));
     }
     Ok(config)
+}
+
+fn not_begun(data: &Path) -> Failure {
+    let message = format!("no host ran on the data folder `{}` yet", data.display());
+    Failure::failed(message, "`membrana run` begins one; if one ran, is `data` in [host] still the same?")
+}
+
+fn not_ours(data: &Path) -> Failure {
+    let message = format!("the data folder `{}` may not be read by this user, and no host answers", data.display());
+    Failure::failed(message, "repeat it as the user whom the host runs as: `sudo -u USER membrana …`")
 }
 
 fn token_of(config: &Config) -> Option<Secret> {

@@ -21,7 +21,7 @@ use crate::app::{LoginPlace, login_place, process_env};
 use crate::config::{self, Config};
 use crate::egress::{LoggedIn, Login, LoginError};
 
-use super::call::Caller;
+use super::call::{Caller, Purpose};
 use super::outcome::{Failure, aside, put};
 use super::things::one;
 
@@ -169,7 +169,7 @@ fn failure(error: &LoginError, redirect: &str) -> Failure {
 /// Ends `bad-credentials`, so that a running host looks at once. Says whether that was heard: if not, the host sees the tokens by
 /// itself within a minute.
 async fn go_on(file: &Path, channel: &str) -> bool {
-    let Ok(caller) = Caller::open(file).await else { return false };
+    let Ok(caller) = Caller::open(file, Purpose::Judge).await else { return false };
     let told = async {
         let mut is_refused = false;
         let mut look = |line: &str| {

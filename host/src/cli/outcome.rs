@@ -95,8 +95,7 @@ pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
         Failure::Config(report) if is_json => report.findings.iter().for_each(|finding| say(finding.json())),
         Failure::Config(report) => {
             drop(write!(anstream::stderr(), "{report}"));
-            let n_errors = report.findings.iter().filter(|f| f.severity == crate::config::Severity::Error).count();
-            aside(format_args!("{} in the configuration", counted(n_errors, "mistake")));
+            aside(format_args!("{} in the configuration", counted(report.errors().count(), "mistake")));
         }
     }
     ExitCode::from(if matches!(failure, Failure::Config(_)) { 3 } else { 1 })

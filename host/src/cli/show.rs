@@ -108,21 +108,49 @@ fn nested(value: &Json, depth: usize) -> Shown {
 /// The host at a glance.
 pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
     let is_running = status.get("running") == Some(&Json::Bool(true));
-    put(format_args!("membrana {}, {}", at(status, "/version"), if is_running { "running" } else { "no host runs" }))?;
+    let how = if is_running { "running" } else { "no host runs; what follows is as the last one left it" };
+    put(format_args!("membrana {}, {how}", at(status, "/version")))?;
+    if let Some(refused) = status.get("refused").filter(|refused| !refused.is_null()) {
+        put(format_args!("the configuration read at {} was refused, and the one before stays in force:", at(refused, "/at")))?;
+        for mistake in items(refused, "/mistakes") {
+            let place = mistake.get("file").map(|file| format!("{}:{}: ", word(file), at(mistake, "/line"))).unwrap_or_default();
+            put(format_args!("  {place}{}", at(mistake, "/message")))?;
+        }
+    }
     put("")?;
     table(items(status, "/channels"), channels)?;
-    for channel in items(status, "/channels").iter().filter(|channel| channel.get("reason").is_some_and(|reason| !reason.is_null())) {
-        put(format_args!("{}: {}", at(channel, "/name"), at(channel, "/reason")))?;
+    for channel in items(status, "/channels") {
+        if channel.get("reason").is_some_and(|reason| !reason.is_null()) {
+            put(format_args!("{}: {}", at(channel, "/name"), at(channel, "/reason")))?;
+        }
+        if channel.pointer("/build/swapped") == Some(&Json::Bool(true)) {
+            put(format_args!("{}: runs {}", at(channel, "/name"), swapped(channel)))?;
+        }
     }
     put("")?;
     for (title, pointer) in [("tasks", "/waiting/tasks"), ("drafts", "/waiting/drafts"), ("dead", "/waiting/dead")] {
         put(format_args!("{title:10} {}", at(status, pointer)))?;
     }
     for (title, pointer) in [("analyzers", "/analyzers"), ("rules", "/rules"), ("teams", "/teams"), ("sinks", "/sinks")] {
-        let names: Vec<String> = items(status, pointer).iter().map(|item| item.get("name").map_or_else(|| word(item), word)).collect();
+        let names: Vec<String> = items(status, pointer).iter().map(at_a_glance).collect();
         put(format_args!("{title:10} {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }))?;
     }
     Ok(())
+}
+
+/// A name, with what is out of the ordinary about it.
+fn at_a_glance(item: &Json) -> String {
+    let name = item.get("name").map_or_else(|| word(item), word);
+    let n = |key: &str| item.get(key).and_then(Json::as_u64).unwrap_or_default();
+    match (n("behind"), n("refused")) {
+        _ if item.pointer("/build/swapped") == Some(&Json::Bool(true)) => format!("{name} (runs {})", swapped(item)),
+        (0, 0) => name,
+        (behind, refused) => format!("{name} (not told of {behind} entries yet; {refused} events refused, which wait to be told again)"),
+    }
+}
+
+fn swapped(section: &Json) -> String {
+    format!("{} {} by `membrana swap`", at(section, "/build/plugin"), at(section, "/build/version"))
 }
 
 /// What was said, what was found in it, what was decided and why, what became of it.

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use crate::app::{find, process_env};
 
-use super::call::Caller;
-use super::outcome::{Failure, put, put_bytes};
+use super::call::{Caller, Purpose};
+use super::outcome::{Failure, aside, put, put_bytes};
 use super::{ChannelCommand, Command, DeadCommand, InteractionCommand, ListArgs, OutboxCommand, TaskCommand, show};
 
 /// Rows that a terminal shows where no limit is given.
@@ -79,8 +79,18 @@ enum Wish {
 
 /// Carries out a command on the store.
 pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result<(), Failure> {
+    let is_of_states = matches!(command, Command::Channel(ChannelCommand::List { .. }));
+    let is_verify = matches!(command, Command::Verify);
     let wish = wish_of(command, is_json)?;
-    let caller = Caller::open(file).await?;
+    let purpose = match &wish {
+        Wish::List(..) | Wish::Lines(_) | Wish::Get(..) | Wish::Status | Wish::Bytes(_) => Purpose::Look,
+        Wish::Post(..) if is_verify => Purpose::Judge,
+        Wish::Post(..) | Wish::Act(..) | Wish::Delete(_) => Purpose::Order,
+    };
+    let caller = Caller::open(file, purpose).await?;
+    if is_of_states && caller.is_in_process() {
+        aside("no host runs; states are as the last one left them");
+    }
     let done = carry_out(&caller, wish, is_json).await;
     caller.close().await?;
     done
@@ -152,6 +162,9 @@ async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Fai
     caller.lines("GET", path, None, &mut row).await?;
     match (rows.is_empty(), n_told) {
         (true, 0) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
+        (true, 0) if path.contains("&kind=") => {
+            put("nothing of this kind; kinds are, for example: post, reply, comment, mention, direct, mail, review, checkin")
+        }
         (true, 1..) => Ok(()),
         _ => show::table(&rows, columns),
     }
@@ -211,15 +224,19 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
             post(one("actions", &id, "/approve"), json!({ "by": by, "text": text, "fingerprint": fingerprint }))
         }
         Command::Outbox(OutboxCommand::Reject { id, by, reason }) => post(one("actions", &id, "/reject"), json!({ "by": by, "reason": reason })),
-        Command::Outbox(OutboxCommand::Retry { id }) => post(one("actions", &id, "/retry"), json!({})),
+        Command::Outbox(OutboxCommand::Retry { id, by, text }) => post(one("actions", &id, "/retry"), json!({ "by": by, "text": text })),
         Command::Dead(DeadCommand::List { list, plugin }) => Wish::List(path("dead", &list, is_json, &[("plugin", &plugin)]), DEAD),
-        Command::Dead(DeadCommand::Show { id }) => Wish::Get(one("dead", &id, ""), show::thing),
+        Command::Dead(DeadCommand::Show { id, raw: true }) => Wish::Bytes(one("dead", &id, "/raw")),
+        Command::Dead(DeadCommand::Show { id, raw: false }) => Wish::Get(one("dead", &id, ""), show::thing),
         Command::Dead(DeadCommand::Redrive { id: Some(id), .. }) => post(one("dead", &id, "/redrive"), json!({})),
         Command::Dead(DeadCommand::Redrive { id: None, plugin, channel, .. }) => {
             post(with_query("/api/v1/dead/redrive", [("plugin", plugin), ("channel", channel)]), json!({}))
         }
-        Command::Swap { name, file, reason, stays, .. } => Wish::Act(build_path(&name, "/swap", reason, stays), Bytes::from_owner(build(&file)?)),
-        Command::Rollback { name, reason } => Wish::Act(build_path(&name, "/rollback", reason, false), Bytes::new()),
+        Command::Swap { name, file, reason, stays, another: is_another, .. } => {
+            let path = build_path(&name, "/swap", reason, [("stays", stays.then(|| "true".to_owned())), another(is_another)]);
+            Wish::Act(path, Bytes::from_owner(build(&file)?))
+        }
+        Command::Rollback { name, reason } => Wish::Act(build_path(&name, "/rollback", reason, []), Bytes::new()),
         Command::Rerun { name, progress: true, .. } => Wish::Get(one("plugins", &name, "/rerun"), show::thing),
         Command::Rerun { name, stop: true, .. } => Wish::Delete(one("plugins", &name, "/rerun")),
         Command::Rerun { name, since, .. } => post(with_query(&one("plugins", &name, "/rerun"), [("since", since)]), json!({})),
@@ -238,8 +255,14 @@ pub(super) fn build(file: &str) -> Result<Arc<[u8]>, Failure> {
 }
 
 /// The path of an order about a build, with who gives it.
-pub(super) fn build_path(name: &str, order: &str, reason: Option<String>, stays: bool) -> String {
-    with_query(&one("plugins", name, order), [("by", process_env()("USER")), ("reason", reason), ("stays", stays.then(|| "true".to_owned()))])
+pub(super) fn build_path<const N: usize>(name: &str, order: &str, reason: Option<String>, more: [(&'static str, Option<String>); N]) -> String {
+    let by = [("by", process_env()("USER")), ("reason", reason)];
+    with_query(&one("plugins", name, order), by.into_iter().chain(more))
+}
+
+/// That a build of another plugin is meant.
+pub(super) fn another(is_meant: bool) -> (&'static str, Option<String>) {
+    ("another", is_meant.then(|| "true".to_owned()))
 }
 
 /// A path with what of these there is.

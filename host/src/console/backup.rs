@@ -136,7 +136,7 @@ async fn write(desk: &Arc<Desk>, part: &Path, progress: Arc<Progress>) -> Result
     })?;
     let of_store = |words: &String| words.replace(&*part.to_string_lossy(), &desk.backups.data.to_string_lossy());
     if !verified.damage.is_empty() {
-        return Err(StoreError::Damaged(verified.damage.iter().map(of_store).collect::<Vec<_>>().join("; ")).into());
+        return Err(StoreError::damaged(verified.damage.iter().map(of_store).collect::<Vec<_>>().join("; ")).into());
     }
     let lost = verified.lost.iter().map(of_store).collect();
     let (of, into) = (Arc::clone(desk), part.to_owned());

@@ -8,14 +8,16 @@ use axum::Json as Answer;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
+use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
 use crate::model::shown;
-use crate::plugin::{Act, Length, Shadow};
+use crate::plugin::{Act, IN_FORCE, Length, Shadow};
 
+use super::lists::all_lines;
 use super::{Desk, Refusal};
 
 /// Who is recorded where the caller does not say.
@@ -38,7 +40,8 @@ pub trait Swaps: Send + Sync {
     async fn roll_back(&self, name: &str, ordered: Ordered) -> Result<Act, Refusal>;
 
     /// This build, beside the one in force and without effect, in the place of a shadow that may be there. Errors: in words.
-    async fn shadow(&self, name: &str, bytes: Bytes, length: Length) -> Result<Arc<Shadow>, Refusal>;
+    /// `is_another`: of a plugin of another name than the one in force.
+    async fn shadow(&self, name: &str, bytes: Bytes, length: Length, is_another: bool) -> Result<Arc<Shadow>, Refusal>;
 
     /// The last shadow beside this name's build. Errors: there was none since the host began.
     fn shadow_of(&self, name: &str) -> Result<Arc<Shadow>, Refusal>;
@@ -53,6 +56,8 @@ pub struct Ordered {
     pub reason: Option<String>,
     /// It stays in force even if it proves worse than the build before.
     pub stays: bool,
+    /// It may be a build of another plugin than the one in force, which a wrong file would be, too.
+    pub is_another: bool,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +67,8 @@ struct Asked {
     reason: Option<String>,
     #[serde(default)]
     stays: bool,
+    #[serde(default)]
+    another: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Ordered {
@@ -70,12 +77,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Ordered {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let cure = "say ?by=NAME&reason=WORDS, or nothing";
         let wrong = |error: QueryRejection| Refusal::bad_request(error.body_text(), cure);
-        let Query(Asked { by, reason, stays }) = Query::<Asked>::from_request_parts(parts, state).await.map_err(wrong)?;
+        let Query(Asked { by, reason, stays, another }) = Query::<Asked>::from_request_parts(parts, state).await.map_err(wrong)?;
         if [&by, &reason].into_iter().flatten().any(|words| words.len() > WORDS_MAX) {
             return Err(Refusal::bad_request(format!("`by` and `reason` have at most {WORDS_MAX} bytes"), cure));
         }
         let by = by.filter(|by| !by.is_empty()).unwrap_or_else(|| SOMEBODY.to_owned());
-        Ok(Self { by, reason: reason.filter(|reason| !reason.is_empty()), stays })
+        Ok(Self { by, reason: reason.filter(|reason| !reason.is_empty()), stays, is_another: another })
     }
 }
 
@@ -103,6 +110,8 @@ async fn file_in(request: Request, desk: &Arc<Desk>) -> Result<Bytes, Refusal> {
 pub(super) struct AskedLength {
     items: Option<usize>,
     seconds: Option<u64>,
+    #[serde(default)]
+    another: bool,
 }
 
 /// The body is the plugin's file.
@@ -121,7 +130,7 @@ pub(super) async fn shadow(
         _ => return Err(Refusal::bad_request("it is not said how long the shadow goes on", cure)),
     };
     let bytes = file_in(request, &desk).await?;
-    swaps.shadow(&name, bytes, length).await.map(|shadow| Answer(shadow.json()))
+    swaps.shadow(&name, bytes, length, asked.another).await.map(|shadow| Answer(shadow.json()))
 }
 
 /// What was heard of the shadow so far.
@@ -146,16 +155,21 @@ fn no_host() -> Refusal {
     Refusal::conflict("no host runs here", "start one with `membrana run`; or name the file in membrana.toml as the section's `plugin`")
 }
 
-/// One JSON object a line, newest first.
-pub(super) async fn history(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<String, Refusal> {
+/// Newest first; of those that were put in force only one still is.
+pub(super) async fn history(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let sections = desk.sections.load();
-    let all = || sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).map(|section| section.name.as_str());
-    if !all().any(|known| known == name) {
-        return Err(Refusal::no_such_plugin(&name, all()));
+    if !sections.names().any(|known| known == name) {
+        return Err(Refusal::no_such_plugin(&name, sections.names()));
     }
     let unreadable = |error: std::io::Error| Refusal::unavailable(format!("the history cannot be read: {error}"), "look at the folder `data/builds`");
     let record = desk.builds.record(&name).map_err(unreadable)?;
-    Ok(record.history.iter().rev().map(|act| format!("{}\n", act_json(&name, act))).collect())
+    let mut is_newest = true;
+    let told = record.history.iter().rev().map(|act| {
+        let is_over = act.outcome == IN_FORCE && !std::mem::take(&mut is_newest);
+        let outcome = if is_over { "was in force".to_owned() } else { act.outcome.clone() };
+        act_json(&name, &Act { outcome, ..act.clone() })
+    });
+    Ok(all_lines(told.collect()))
 }
 
 fn act_json(name: &str, act: &Act) -> Json {

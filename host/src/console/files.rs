@@ -1,4 +1,4 @@
-//! The bytes of one attachment, for whoever may call the API. They come from strangers: nothing that a browser would run is called
+//! Bytes as they came, for whoever may call the API: of an attachment, of what became a dead letter. They come from strangers: nothing that a browser would run is called
 //! by its name, and all of it is to be saved rather than shown.
 
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_T
 use axum::response::{IntoResponse, Response};
 
 use crate::egress::percent_encoded;
-use crate::model::{MediaOutcome, MediaState};
+use crate::model::{DeadSubject, MediaOutcome, MediaState};
 
-use super::read::find_interaction;
+use super::read::{find_dead, find_interaction, find_raw};
 use super::{Desk, Refusal};
 
 /// What may be called by its name; the rest is `application/octet-stream`.
@@ -54,13 +54,27 @@ pub(super) async fn attachment(State(desk): State<Arc<Desk>>, Path((id, n)): Pat
     let Some(body) = desk.journal.store.media_body(&channel, found.id, index).await? else {
         return missing("it was dropped just now", "ask again in a moment");
     };
+    Ok(saved(content_type(&attachment.media_type), attachment.name.as_deref(), body))
+}
+
+/// `/api/v1/dead/{id}/raw`: what a dead letter is about, as it was received.
+pub(super) async fn raw(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let letter = find_dead(&desk, &id).await?;
+    let DeadSubject::Raw(place) = letter.subject else {
+        let message = format!("dead letter `{id}` is about nothing that was received: it is of stage `{}`", letter.stage);
+        return Err(Refusal::not_found(message, format!("`membrana dead show {id}` tells what it is about")));
+    };
+    Ok(saved(ANY_TYPE, None, find_raw(&desk, &letter, place).await?.body))
+}
+
+fn saved(content_type: &str, name: Option<&str>, body: Vec<u8>) -> Response {
     let headers = [
-        (CONTENT_TYPE, content_type(&attachment.media_type).to_owned()),
-        (CONTENT_DISPOSITION, disposition(attachment.name.as_deref())),
+        (CONTENT_TYPE, content_type.to_owned()),
+        (CONTENT_DISPOSITION, disposition(name)),
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
     ];
-    Ok((headers, body).into_response())
+    (headers, body).into_response()
 }
 
 fn content_type(declared: &str) -> &'static str {

@@ -1,6 +1,7 @@
 //! Lists, as one JSON object a line, streamed: nothing is collected first, so that a list of millions needs no memory.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -78,6 +79,20 @@ impl Narrow {
 
     pub(super) fn channel(&self) -> Option<&str> {
         self.channel.as_deref()
+    }
+
+    /// Refuses a plugin of which there can be no dead letter.
+    pub(super) async fn knows_plugin(&self, desk: &Desk) -> Result<(), Refusal> {
+        let (Some(plugin), sections) = (&self.plugin, desk.sections.load()) else { return Ok(()) };
+        if sections.names().any(|known| known == plugin) {
+            return Ok(());
+        }
+        // Those of a section that is gone by now may be left.
+        let any = Self { plugin: self.plugin.clone(), ..Self::default() };
+        match pin!(Pages::new(desk, desk.channels().await?, Of::Dead(any)).stream()).next().await {
+            Some(found) => found.map(drop).map_err(Refusal::from),
+            None => Err(Refusal::no_such_plugin(plugin, sections.names())),
+        }
     }
 
     /// Says whether it is one of those meant.
@@ -203,30 +218,22 @@ pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Resu
     Narrow::known("team", narrow.team.as_ref(), &desk.sections.load().teams.iter().map(String::as_str).collect::<Vec<_>>())?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
-    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of: Of::Tasks { state, team } };
-    Ok(lines(pages.stream(), narrow.limit))
+    Ok(lines(Pages::new(&desk, channels, Of::Tasks { state, team }).stream(), narrow.limit))
 }
 
 /// By channel.
 pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
     let channels = narrow.channels(&desk).await?;
-    let pages = Pages {
-        store: Arc::clone(&desk.journal.store),
-        channels: channels.into(),
-        after: After::Start,
-        of: Of::Actions { state: narrow.state.clone() },
-    };
-    Ok(lines(pages.stream(), narrow.limit))
+    let of = Of::Actions { state: narrow.state.clone() };
+    Ok(lines(Pages::new(&desk, channels, of).stream(), narrow.limit))
 }
 
 /// By channel.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
-    let channels = narrow.channels(&desk).await?;
-    let limit = narrow.limit;
-    let of = Of::Dead(narrow);
-    let pages = Pages { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of };
-    Ok(lines(pages.stream(), limit))
+    narrow.knows_plugin(&desk).await?;
+    let (channels, limit) = (narrow.channels(&desk).await?, narrow.limit);
+    Ok(lines(Pages::new(&desk, channels, Of::Dead(narrow)).stream(), limit))
 }
 
 /// Pages of one kind of record, channel after channel.
@@ -251,6 +258,10 @@ enum After {
 }
 
 impl Pages {
+    fn new(desk: &Desk, channels: Vec<ChannelName>, of: Of) -> Self {
+        Self { store: Arc::clone(&desk.journal.store), channels: channels.into(), after: After::Start, of }
+    }
+
     fn stream(self) -> impl Stream<Item = Result<Json, StoreError>> {
         stream::unfold(self, Self::next).flat_map(|page| {
             let items: Vec<Result<Json, StoreError>> = match page {
@@ -303,6 +314,11 @@ impl Pages {
             }
         }
     }
+}
+
+/// Few enough to be collected first.
+pub(super) fn all_lines(items: Vec<Json>) -> Response {
+    lines(stream::iter(items.into_iter().map(Ok)), None)
 }
 
 /// One JSON object a line.

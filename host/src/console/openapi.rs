@@ -8,7 +8,7 @@ use crate::model::Role::{self, Admin, Operator, Reader};
 use crate::model::{ActionState, TaskState};
 
 /// Method, path, operation's name, the role that it is for, summary, and whether it answers one JSON object a line.
-const PATHS: [(&str, &str, &str, Role, &str, bool); 34] = [
+const PATHS: [(&str, &str, &str, Role, &str, bool); 35] = [
     ("get", "/api/v1/status", "status", Reader, "The host: version, channels, analyzers, rules, teams, sinks", false),
     ("get", "/api/v1/channels", "listChannels", Reader, "Channels with their state and what waits", true),
     ("post", "/api/v1/channels/{name}/pause", "pauseChannel", Operator, "Hold a channel; webhooks are still made durable", false),
@@ -25,9 +25,17 @@ const PATHS: [(&str, &str, &str, Role, &str, bool); 34] = [
     ("get", "/api/v1/actions/{id}", "showAction", Reader, "One action", false),
     ("post", "/api/v1/actions/{id}/approve", "approveAction", Operator, "Let a draft go out", false),
     ("post", "/api/v1/actions/{id}/reject", "rejectAction", Operator, "Keep a draft from going out", false),
-    ("post", "/api/v1/actions/{id}/retry", "retryAction", Operator, "Try a dead or uncertain action again", false),
+    (
+        "post",
+        "/api/v1/actions/{id}/retry",
+        "retryAction",
+        Operator,
+        "Try a dead or uncertain action again, with another text where one is given",
+        false,
+    ),
     ("get", "/api/v1/dead", "listDead", Reader, "Dead letters", true),
     ("get", "/api/v1/dead/{id}", "showDead", Reader, "One dead letter", false),
+    ("get", "/api/v1/dead/{id}/raw", "fetchDead", Reader, "The bytes that a dead letter is about, as they were received", false),
     ("post", "/api/v1/dead/redrive", "redriveAll", Operator, "Put dead letters back on their way: all, or those of one channel or plugin", false),
     ("post", "/api/v1/dead/{id}/redrive", "redriveDead", Operator, "Put a dead letter back on its way", false),
     ("get", "/api/v1/plugins", "listPlugins", Reader, "What each section's plugin used since its build is in force", true),
@@ -67,7 +75,7 @@ pub(super) async fn document() -> Answer<Json> {
     let mut paths: Map<String, Json> = Map::new();
     for (method, path, name, role, summary, is_list) in PATHS {
         let media = match name {
-            "fetchAttachment" => "*/*",
+            "fetchAttachment" | "fetchDead" => "*/*",
             _ if is_list => "application/x-ndjson",
             _ => "application/json",
         };
@@ -118,15 +126,15 @@ fn queries_of(name: &str) -> Vec<Json> {
         "redriveAll" => &["channel", "plugin"],
         "beginRerun" => &["since"],
         "makeBackup" => &["folder", "by"],
-        "swapPlugin" => &["by", "reason", "stays"],
+        "swapPlugin" => &["by", "reason", "stays", "another"],
         "rollBackPlugin" => &["by", "reason"],
-        "beginShadow" => &["items", "seconds"],
+        "beginShadow" => &["items", "seconds", "another"],
         _ => &[],
     };
     let schema = |key: &str| match (name, key) {
         (_, "limit") => json!({ "type": "integer", "minimum": 0 }),
         (_, "items" | "seconds") => json!({ "type": "integer", "minimum": 1 }),
-        (_, "own" | "stays") => json!({ "type": "boolean" }),
+        (_, "own" | "stays" | "another") => json!({ "type": "boolean" }),
         (_, "since") => json!({ "type": "string", "format": "date-time" }),
         ("listTasks", "state") => json!({ "enum": TaskState::ALL.map(TaskState::word) }),
         ("listActions", "state") => json!({ "enum": ActionState::ALL.map(ActionState::word) }),
@@ -143,6 +151,7 @@ fn body_of(name: &str) -> Option<Json> {
     let keys: &[&str] = match name {
         "pauseChannel" | "rejectAction" => &["by", "reason"],
         "closeTask" => &["by"],
+        "retryAction" => &["by", "text"],
         "approveAction" => &["by", "text", "fingerprint"],
         _ => return None,
     };
@@ -159,7 +168,7 @@ fn answer_of(name: &str) -> Json {
         "listActions" | "showAction" | "approveAction" | "rejectAction" | "retryAction" => "Action",
         "listDead" | "showDead" => "DeadLetter",
         "swapPlugin" | "rollBackPlugin" | "listBuilds" => "Build",
-        "fetchAttachment" => return json!({ "type": "string", "format": "binary" }),
+        "fetchAttachment" | "fetchDead" => return json!({ "type": "string", "format": "binary" }),
         _ => return json!({ "type": "object" }),
     };
     json!({ "$ref": format!("#/components/schemas/{schema}") })
@@ -186,7 +195,7 @@ fn schemas() -> Json {
     let counts = |word: &str| json!({ "type": "array", "items": count(&[word]) });
     json!({
         "Channel": object(&["name", "state"], json!({
-            "plugin": maybe, "digest": maybe, "hook": maybe, "reason": maybe, "since": maybe, "budget": { "type": ["object", "null"] },
+            "plugin": maybe, "digest": maybe, "build": { "type": ["object", "null"] }, "hook": maybe, "reason": maybe, "since": maybe, "budget": { "type": ["object", "null"] },
             "entries": { "type": "integer" }, "media": { "type": "object" }, "behind": { "type": "object" }, "unknown": counts("kind"),
             "gaps": object(&[], json!({ "filled": { "anyOf": [count(&[]), { "type": "null" }] }, "lost": counts("reason") })),
         })),
@@ -204,6 +213,6 @@ fn schemas() -> Json {
             "due_at": moment, "native_id": maybe, "error": maybe,
         })),
         "Build": object(&["name", "act", "by", "from", "to", "outcome"], json!({ "at": moment, "reason": maybe, "stays": { "type": "boolean" }, "pause_us": { "type": ["integer", "null"] } })),
-        "DeadLetter": object(&["id", "channel", "stage", "reason"], json!({ "plugin": maybe, "at": moment })),
+        "DeadLetter": object(&["id", "channel", "stage", "reason"], json!({ "plugin": maybe, "at": moment, "received": { "type": ["object", "null"] } })),
     })
 }

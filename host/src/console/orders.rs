@@ -18,7 +18,7 @@ use crate::rules::timers_of;
 use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
 use super::lists::Narrow;
-use super::read::{find_action, find_dead, find_task};
+use super::read::{find_action, find_dead, find_raw, find_task, gone};
 use super::{Desk, Polled, Refusal};
 
 /// Who is recorded where the caller does not say.
@@ -37,7 +37,7 @@ type Done = Result<Answer<Json>, Refusal>;
 pub(super) struct Order {
     /// The team that orders.
     by: Option<String>,
-    /// An approval's edited text.
+    /// Another text than the one that waits, or that the network did not take.
     text: Option<String>,
     /// Of the text that was read: another one is not approved.
     fingerprint: Option<String>,
@@ -139,23 +139,47 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
         return seen(&desk, action).await;
     }
     waits(&action)?;
-    let by = order.by();
-    if !action.review.is_empty() && !action.review.contains(&by) {
-        let teams = action.review.join("`, `");
-        return Err(Refusal::conflict(
-            format!("this reply is to be reviewed by `{teams}`, not by `{by}`"),
-            format!("membrana outbox approve {id} --as {}", action.review.first().map_or("TEAM", String::as_str)),
-        ));
-    }
+    let by = reviewer(&action, &order, "approve")?;
     if order.fingerprint.as_ref().is_some_and(|read| *read != action.fingerprint()) {
         return Err(Refusal::conflict(format!("the text of action `{id}` is another by now"), "read it again, then approve"));
     }
+    is_taken(&desk, &action, order.text.as_ref(), "approve").await?;
     let mut commit = desk.journal.begin(&action.channel);
     let approved = action.approved(order.text, commit.at);
     commit.entries.push(NewEntry::about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
     commit.actions.push(approved.clone());
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&approved)))
+}
+
+/// Who orders: one of the reviewing teams, where the rule names some.
+fn reviewer(action: &Action, order: &Order, command: &str) -> Result<String, Refusal> {
+    let by = order.by();
+    if action.review.is_empty() || action.review.contains(&by) {
+        return Ok(by);
+    }
+    let (teams, first) = (action.review.join("`, `"), action.review.first().map_or("TEAM", String::as_str));
+    Err(Refusal::conflict(
+        format!("this reply is to be reviewed by `{teams}`, not by `{by}`"),
+        format!("membrana outbox {command} {} --as {first}", action.id),
+    ))
+}
+
+/// What the network would surely refuse is refused here, to whom can change it. Without a host its terms are not known, and the outbox asks
+/// for another text.
+async fn is_taken(desk: &Desk, action: &Action, text: Option<&String>, command: &str) -> Result<(), Refusal> {
+    let plugin = desk.sections.load().channels.iter().find(|section| section.name == action.channel.as_str()).map(|s| s.generation.upgrade());
+    let Some(plugin) = plugin.flatten() else { return Ok(()) };
+    let about = view::interaction(desk.journal.store.as_ref(), &action.channel, action.interaction).await?;
+    let Some(content) = about.as_ref().and_then(|about| about.entry.new.body.content()) else { return Ok(()) };
+    let judged = plugin.manifest().reply_terms().judge(content, text.unwrap_or(&action.text), false, desk.journal.clock.now());
+    judged.map_err(|unfit| {
+        let cure = match unfit.is_of_text() {
+            true => format!("membrana outbox {command} {} --text 'a shorter one'", action.id),
+            false => format!("membrana outbox reject {}, and answer in another way", action.id),
+        };
+        Refusal::conflict(unfit.to_string(), cure)
+    })
 }
 
 /// A person saw an uncertain one on the network: it went out.
@@ -175,8 +199,9 @@ pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>
     if action.state != ActionState::Human {
         waits(&action)?;
     }
+    let by = reviewer(&action, &order, "reject")?;
     let mut commit = desk.journal.begin(&action.channel);
-    let error = Some(order.reason.clone().unwrap_or_else(|| format!("rejected by {}", order.by())));
+    let error = Some(order.reason.map_or_else(|| format!("rejected by {by}"), |reason| format!("rejected by {by}: {reason}")));
     let rejected = Action { state: ActionState::Rejected, revision: action.revision + 1, error, ..action };
     commit.entries.push(NewEntry::about(&rejected, Fact::ActionSettled { action: rejected.id, state: ActionState::Rejected, native: None }));
     commit.actions.push(rejected.clone());
@@ -194,12 +219,18 @@ fn waits(action: &Action) -> Result<(), Refusal> {
     ))
 }
 
-/// Sends again what a person looked at: dead, or uncertain and surely not out.
-pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
-    let action = find_action(&desk, &id).await?;
+/// Sends again what a person looked at: dead, or uncertain and surely not out; with another text where the network did not take that one.
+pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    let mut action = find_action(&desk, &id).await?;
     may_be_tried_again(&action)?;
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
+    if order.text.is_some() {
+        let by = reviewer(&action, &order, "retry")?;
+        is_taken(&desk, &action, order.text.as_ref(), "retry").await?;
+        action = Action { revision: action.revision, ..action.approved(order.text, commit.at) };
+        commit.entries.push(NewEntry::about(&action, Fact::ActionApproved { action: action.id, by, fingerprint: action.fingerprint() }));
+    }
     let again = tried_again(action, &mut commit);
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&again)))
@@ -232,6 +263,7 @@ pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String
 /// As [`redrive`], of all letters that are meant.
 pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Done {
     narrow.has_only(&["channel", "plugin"])?;
+    narrow.knows_plugin(&desk).await?;
     if let Some(name) = narrow.channel() {
         desk.channel(name).await?;
     }
@@ -302,14 +334,9 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
 
 /// The bytes once more, at the end of the raw log.
 async fn raw_again(desk: &Desk, letter: &DeadLetter, place: u64) -> Result<NewRaw, Refusal> {
-    let raws = desk.journal.store.read_raw(&letter.channel, place, 1, 0).await?;
-    let raw = raws.into_iter().next().filter(|raw| raw.seq == place).ok_or_else(|| gone(letter))?;
+    let raw = find_raw(desk, letter, place).await?;
     let origin = raw.origin.again().ok_or_else(|| gone(letter))?;
     Ok(NewRaw { origin, body: raw.body, once: None })
-}
-
-fn gone(letter: &DeadLetter) -> Refusal {
-    Refusal::not_found(format!("what dead letter `{}` is about is no longer kept", letter.id), "raw items are kept for `raw_keep` of [host]")
 }
 
 /// A fact about an interaction, with whom and what thread it concerns.

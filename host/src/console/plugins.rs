@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
 
 use crate::plugin::{BreakerState, Generation, Usage};
 
+use super::lists::all_lines;
 use super::{Desk, Section, Sections};
 
 /// One section whose plugin is in force.
@@ -21,9 +23,9 @@ pub(super) fn in_use(sections: &Sections) -> Vec<InUse> {
     sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).filter_map(of).collect()
 }
 
-/// One JSON object a line.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> String {
-    in_use(&desk.sections.load()).iter().map(|one| format!("{}\n", one.json())).collect()
+/// In the file's order.
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+    all_lines(in_use(&desk.sections.load()).iter().map(InUse::json).collect())
 }
 
 impl InUse {

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Html;
+use axum::response::{Html, Response};
 use serde_json::{Value as Json, json};
 
 use crate::egress::{Budget, Spent};
-use crate::model::{Action, ActionId, ChannelName, Count, DeadId, DeadLetter, EntryBody, Fact, InteractionId, Task, TaskId, Timestamp, shown};
+use crate::model::{
+    Action, ActionId, ChannelName, Count, DeadId, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, RawItem, Task, TaskId, Timestamp, shown,
+};
 use crate::store::{ChannelRecord, OFF, Reader, Resolved, view};
 
-use super::lists::Narrow;
-use super::{Desk, Refusal};
+use super::lists::{Narrow, all_lines};
+use super::{Desk, Refusal, Section};
 
 /// How far back the story of one interaction is told.
 const STORY_MAX: usize = 64;
 /// Dead letters looked through for one id, a page.
 const PAGE: usize = 256;
+/// Events of one sink that wait to be told again: more are not counted.
+const REFUSED_MAX: usize = 1000;
 
 type Found = Result<Answer<Json>, Refusal>;
 
@@ -31,27 +35,53 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
         channels.push(channel_json(&desk, &name).await?);
     }
     let sections = desk.sections.load();
-    let plugin =
-        |section: &super::Section| json!({ "name": section.name, "plugin": section.plugin, "digest": section.digest.map(|d| d.to_string()) });
+    let plugin = |section: &Section| {
+        let (build, digest) = (build_json(&desk, section), section.digest.map(|digest| digest.to_string()));
+        json!({ "name": section.name, "plugin": section.plugin, "digest": digest, "build": build })
+    };
+    let mut sinks = Vec::new();
+    for sink in &sections.sinks {
+        sinks.push(sink_json(&desk, sink).await?);
+    }
     Ok(Answer(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "running": desk.poll.is_some(),
+        "refused": desk.refused.load().as_deref(),
         "channels": channels,
         "analyzers": sections.analyzers.iter().map(plugin).collect::<Vec<_>>(),
         "rules": sections.rules.iter().map(plugin).collect::<Vec<_>>(),
         "teams": sections.teams,
-        "sinks": sections.sinks,
+        "sinks": sinks,
     })))
 }
 
-/// One JSON object a line.
-pub(super) async fn channels(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<String, Refusal> {
-    let mut lines = String::new();
-    for name in desk.channels().await?.into_iter().take(narrow.limit()) {
-        lines.push_str(&channel_json(&desk, &name).await?.to_string());
-        lines.push('\n');
+/// What runs under a section's name; null where no host runs.
+fn build_json(desk: &Desk, section: &Section) -> Json {
+    let (Some(digest), Some(generation)) = (section.digest, section.generation.upgrade()) else { return Json::Null };
+    let manifest = generation.manifest();
+    let is_swapped = desk.builds.record(&section.name).is_ok_and(|record| record.is_in_force(digest));
+    json!({ "plugin": manifest.name, "version": manifest.version, "swapped": is_swapped })
+}
+
+/// What a sink was not told yet, over all channels.
+async fn sink_json(desk: &Desk, sink: &str) -> Result<Json, Refusal> {
+    let (mut n_behind, mut n_refused) = (0, 0);
+    for channel in desk.journal.store.channels().await? {
+        let record = desk.journal.store.channel(&channel).await?;
+        n_behind += record.last.0.saturating_sub(record.position(&Reader::Sink(sink.to_owned())));
+        let left = REFUSED_MAX - n_refused;
+        n_refused += desk.journal.store.sink_retries_due(&channel, sink, Timestamp(u64::MAX), left).await?.len();
     }
-    Ok(lines)
+    Ok(json!({ "name": sink, "behind": n_behind, "refused": n_refused }))
+}
+
+/// By name.
+pub(super) async fn channels(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    let mut channels = Vec::new();
+    for name in desk.channels().await?.into_iter().take(narrow.limit()) {
+        channels.push(channel_json(&desk, &name).await?);
+    }
+    Ok(all_lines(channels))
 }
 
 async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> {
@@ -67,6 +97,7 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "name": name.as_str(),
         "plugin": section.map(|section| section.plugin.as_str()),
         "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
+        "build": section.map(|section| build_json(desk, section)),
         "hook": section.and_then(|section| section.hook.as_deref()),
         "state": state,
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
@@ -205,9 +236,25 @@ pub(super) async fn find_action(desk: &Desk, id: &str) -> Result<Action, Refusal
     Err(Refusal::not_found(format!("there is no action `{id}`"), "`membrana outbox list` shows ids"))
 }
 
-/// One dead letter.
+/// One dead letter, with what was received where it is about that and that is still kept.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Found {
-    Ok(Answer(shown::dead_letter(&find_dead(&desk, &id).await?)))
+    let letter = find_dead(&desk, &id).await?;
+    let mut told = shown::dead_letter(&letter);
+    if let (DeadSubject::Raw(place), Some(told)) = (&letter.subject, told.as_object_mut()) {
+        let raw = find_raw(&desk, &letter, *place).await.ok();
+        told.insert("received".to_owned(), raw.as_ref().map_or(Json::Null, shown::raw_item));
+    }
+    Ok(Answer(told))
+}
+
+/// What a dead letter is about, as it was received. Errors: it is kept no longer.
+pub(super) async fn find_raw(desk: &Desk, letter: &DeadLetter, place: u64) -> Result<RawItem, Refusal> {
+    let raws = desk.journal.store.read_raw(&letter.channel, place, 1, 0).await?;
+    raws.into_iter().next().filter(|raw| raw.seq == place).ok_or_else(|| gone(letter))
+}
+
+pub(super) fn gone(letter: &DeadLetter) -> Refusal {
+    Refusal::not_found(format!("what dead letter `{}` is about is no longer kept", letter.id), "raw items are kept for `raw_keep` of [host]")
 }
 
 pub(super) async fn find_dead(desk: &Desk, id: &str) -> Result<DeadLetter, Refusal> {

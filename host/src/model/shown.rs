@@ -6,8 +6,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     Action, Annotated, Attachment, Author, ChannelName, DeadLetter, DeadSubject, Decision, Entry, EntryBody, IdentityId, Interaction, InteractionId,
-    MediaOutcome, MediaState, NativeId, Seq, Task, Timestamp, Value,
+    MediaOutcome, MediaState, NativeId, RawItem, RawOrigin, Seq, Task, Timestamp, Value,
 };
+
+/// Of bytes that are shown for a person to recognise. Units: characters.
+const BEGINNING_MAX: usize = 2000;
 
 /// An interaction with all that is known of it.
 #[derive(Debug, Clone)]
@@ -177,6 +180,20 @@ pub fn dead_letter(letter: &DeadLetter) -> Json {
         "reason": letter.reason,
         "at": rfc3339(letter.at),
     })
+}
+
+/// What was received, with its beginning as text.
+pub fn raw_item(raw: &RawItem) -> Json {
+    let from = match &raw.origin {
+        RawOrigin::Webhook { method, .. } => format!("webhook, {method}"),
+        RawOrigin::Frame => "stream".to_owned(),
+        RawOrigin::Item { native, .. } | RawOrigin::Unreadable { native, .. } => format!("poll, as `{}`", native.id),
+        RawOrigin::Lost { reason } => format!("lost: {reason}"),
+    };
+    // Four bytes make a character at most.
+    let beginning = raw.body.get(..raw.body.len().min(BEGINNING_MAX * 4)).unwrap_or_default();
+    let beginning: String = String::from_utf8_lossy(beginning).chars().take(BEGINNING_MAX).collect();
+    json!({ "received_at": rfc3339(raw.received), "from": from, "bytes": raw.body.len(), "beginning": beginning })
 }
 
 /// What kind of entry it is, in one word.

@@ -306,9 +306,14 @@ impl Record {
         self.steps.is_empty()
     }
 
-    /// This build was swapped in, and was not to stay whatever it does.
+    /// This build was swapped in.
+    pub fn is_in_force(&self, digest: Digest) -> bool {
+        self.steps.last().is_some_and(|step| step.digest == digest.to_string())
+    }
+
+    /// It was, and was not to stay whatever it does.
     pub fn is_on_trial(&self, digest: Digest) -> bool {
-        self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
+        self.is_in_force(digest) && self.steps.last().is_some_and(|step| !step.stays)
     }
 
     /// The steps were taken over this very build of the configuration.

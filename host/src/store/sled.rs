@@ -103,6 +103,16 @@ impl SledStore {
         Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, found_files, restored, reading }))
     }
 
+    /// Says whether a store was ever made in this folder, whatever is left of it. Errors: that cannot be seen.
+    pub fn is_begun(dir: &Path) -> std::io::Result<bool> {
+        for part in ["store", "head", "raw", "media"] {
+            if dir.join(part).try_exists()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Keeps other processes out of the store in this folder, if there is one, until what is returned is dropped. Errors:
     /// [`StoreError::InUse`].
     pub fn keep_others_out(dir: &Path) -> Result<Option<File>, StoreError> {
@@ -166,7 +176,7 @@ impl SledStore {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
         Err(if failure.is_panic() {
-            StoreError::Damaged("sled panicked at what it read".to_owned())
+            StoreError::damaged("sled panicked at what it read".to_owned())
         } else {
             StoreError::Closed("the host is stopping".to_owned())
         })
@@ -255,10 +265,10 @@ fn id_key(disk: &Disk, is_new: bool) -> Result<IdKey, StoreError> {
         return Ok(IdKey(bytes));
     }
     if !is_new {
-        return Err(StoreError::Damaged("the key that all ids are made with is lost".to_owned()));
+        return Err(StoreError::damaged("the key that all ids are made with is lost".to_owned()));
     }
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::damaged(format!("no random numbers: {error}")))?;
     let mut writes = Writes::default();
     writes.put(key, &bytes);
     disk.apply(writes)?;
@@ -533,7 +543,8 @@ impl Store for SledStore {
         self.db.flush_async().await.map_err(failed("sync"))?;
         File::open(self.sled_dir.join("db")).and_then(|file| file.sync_all()).map_err(raws::io("sync"))?;
         let tip = look::tip(&self.sled_dir).map_err(raws::io("read"))?;
-        self.keeper.write_last(durable, tip);
+        let length = look::length(&self.sled_dir).map_err(raws::io("read"))?;
+        self.keeper.write_last(durable, tip, length);
         Ok(())
     }
 }

@@ -15,6 +15,19 @@ const VOCABULARIES: [(&str, &[&str]); 4] = [
     ("kind", &["post", "reply", "comment", "mention", "direct", "mail", "review", "reaction", "share", "checkin", "status"]),
     ("side", &["outside", "inside"]),
 ];
+/// What people write in the place of a code: their own and English names of languages.
+const LANGUAGES: [(&[&str], &str); 10] = [
+    (&["english"], "en"),
+    (&["italian", "italiano"], "it"),
+    (&["german", "deutsch"], "de"),
+    (&["french", "français", "francais"], "fr"),
+    (&["spanish", "español", "espanol"], "es"),
+    (&["portuguese", "português", "portugues"], "pt"),
+    (&["dutch", "nederlands"], "nl"),
+    (&["polish", "polski"], "pl"),
+    (&["swedish", "svenska"], "sv"),
+    (&["turkish", "türkçe"], "tr"),
+];
 /// What a reply's text may have filled in.
 const PLACES: [&str; 3] = ["author", "subject", "channel"];
 /// Things said of one table; the host takes no more.
@@ -127,6 +140,9 @@ impl Lint<'_> {
                 self.say(Weight::Warning, (reply.line, reply.column), format!("`{{{word}}}` would be sent as it stands"), cure);
             }
         }
+        if let Some(reply) = &row.reply {
+            self.languages((reply.line, reply.column), reply.text.iter().map(|(language, _)| language.as_str()), "nobody is answered in it");
+        }
         self.duties(row, is_last);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));
         if let Some([_, (_, to)]) = too_late {
@@ -180,6 +196,16 @@ impl Lint<'_> {
         self.say(Weight::Error, (team.line, team.column), format!("there is no team \"{}\"", team.name), cure);
     }
 
+    /// Languages are told by their codes.
+    fn languages<'w>(&mut self, here: (u32, u32), words: impl Iterator<Item = &'w str>, then: &str) {
+        for word in words.filter(|word| !is_language(word)) {
+            let code = LANGUAGES.iter().find(|(names, _)| names.contains(&&*word.to_lowercase())).map(|(_, code)| (*code).to_owned());
+            let code = code.or_else(|| Some(word.replace('_', "-")).filter(|code| is_language(code)));
+            let cure = code.map_or_else(|| "write its code: en, it, pt-BR".to_owned(), |code| format!("did you mean \"{code}\"?"));
+            self.say(Weight::Warning, here, format!("no language is \"{word}\", so {then}"), cure);
+        }
+    }
+
     /// A word that is in no vocabulary: the row waits for what nobody says.
     fn vocabulary(&mut self, predicate: &Predicate, words: &[String]) {
         let Some((key, known)) = VOCABULARIES.iter().find(|(key, _)| *key == predicate.key) else { return };
@@ -195,6 +221,9 @@ impl Lint<'_> {
         let here = (predicate.line, predicate.column);
         if let Test::Any(words) = &predicate.test {
             self.vocabulary(predicate, words);
+            if predicate.key == "language" {
+                self.languages(here, words.iter().map(String::as_str), "that never matches");
+            }
         }
         if let (false, "channel", Test::Any(names)) = (predicate.is_annotation, predicate.key.as_str(), &predicate.test) {
             for name in names.iter().filter(|name| !self.around.channels.contains(name)) {
@@ -220,6 +249,15 @@ impl Lint<'_> {
             );
         }
     }
+}
+
+/// Shape of a language tag: `en`, `pt-BR`, `zh-Hant-TW`. Source: BCP 47.
+fn is_language(word: &str) -> bool {
+    let mut parts = word.split('-');
+    let main = parts.next().unwrap_or_default();
+    (2..=3).contains(&main.len())
+        && main.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// Two rows whose order matters, for they do not do the same.

@@ -94,7 +94,8 @@ fn what_is_no_backup_or_is_damaged_is_not_put_in_place() {
     assert!(std::process::Command::new("cp").args(["-r", "good", "good.part"]).current_dir(host.dir()).status().unwrap().success());
 
     for (folder, why) in [("nowhere", "holds no backup"), ("bad", "damaged"), ("good.part", "broken off")] {
-        assert!(refused(&host, &["restore", folder]).contains(why), "{folder}: {}", refused(&host, &["restore", folder]));
+        let told = refused(&host, &["restore", folder]);
+        assert!(told.contains(why) && told.contains(&format!("`{folder}`")) && !told.contains("data.restoring"), "{folder}: {told}");
     }
     assert_eq!(std::fs::read(host.dir().join("data/store/db")).unwrap(), before, "what is there stays");
     let names: Vec<String> = std::fs::read_dir(host.dir()).unwrap().flatten().map(|file| file.file_name().to_string_lossy().into_owned()).collect();

@@ -134,3 +134,25 @@ async fn a_spent_budget_is_warned_of_stops_the_channel_and_what_waits_goes_out_w
     assert!(host.list(&["channel", "list"])[0]["budget"]["resumes_at"].is_null());
     assert_eq!(host.stop(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_surely_too_long_is_refused_to_whoever_approves_it() {
+    let x = X::start("app", "user", now_ms()).await.unwrap();
+    let mut host = Host::new(&metered(&x, "calls = 10000"), &table().replace("mode = \"send\"", "mode = \"draft\""));
+    host.write("app", "app");
+    host.write("user", "user");
+    host.start().await;
+    host.until(&["channel", "list"], |all| text(&all[0], "/state") == "connected").await;
+    let mention = x.say("ann", &format!("@acme {COMPLAINT}"), None);
+    let drafts = host.until(&["outbox", "list"], |all| all.len() == 1).await;
+    let approve = |text_of_it: &str| host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--text", text_of_it]);
+
+    let refused = approve(&"so sorry ".repeat(40));
+
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("this network takes 280") && said.contains("--text"), "{said}");
+    assert_eq!(text(&host.list(&["outbox", "list"])[0], "/state"), "awaiting-approval", "it waits for a shorter one");
+    assert!(approve("So sorry!").status.success());
+    host.until(&["outbox", "list"], |all| text(&all[0], "/state") == "sent").await;
+    assert_eq!(x.answers(&mention).len(), 1);
+}

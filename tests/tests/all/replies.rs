@@ -51,6 +51,7 @@ async fn a_mention_is_drafted_approved_and_answered_once_where_it_stands() {
     let id = text(&drafts[0], "/id").to_owned();
     assert!(masto.own().is_empty(), "a draft waits");
     assert!(!host.cli(&["outbox", "approve", &id, "--as", "support"]).status.success(), "only the reviewing team may approve");
+    assert!(!host.cli(&["outbox", "reject", &id, "--as", "support"]).status.success(), "nor reject");
 
     assert!(host.cli(&["outbox", "approve", &id, "--as", "legal"]).status.success());
     let sent = host.until(&ACTIONS, is("sent")).await;
@@ -88,6 +89,44 @@ async fn an_answer_that_was_lost_leaves_one_post_and_never_two() {
     let told = host.cli(&["interaction", "explain", text(&sent[0], "/interaction"), "--json"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("unknown") && !told.contains("failed"), "its outcome was unknown, never failed: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_the_network_did_not_take_is_changed_and_goes_out() {
+    let masto = Mastodon::start(TOKEN).await.unwrap();
+    let host = host(&masto, DRAFT, "").await;
+    let post = masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
+    let drafts = host.until(&ACTIONS, is("awaiting-approval")).await;
+    let id = text(&drafts[0], "/id").to_owned();
+
+    // given one of which the instance alone knows that it is too long
+    assert!(host.cli(&["outbox", "approve", &id, "--as", "legal", "--text", &"Ciao. ".repeat(400)]).status.success());
+    host.until(&ACTIONS, is("dead")).await;
+    assert!(masto.own().is_empty());
+
+    // when somebody changes it
+    let changed = ["outbox", "retry", &id, "--text", "Ciao, ti rimborsiamo oggi."];
+    assert!(!host.cli(&changed).status.success(), "another text is the reviewing team's");
+    assert!(host.cli(&[&changed[..], &["--as", "legal"]].concat()).status.success());
+
+    // then it goes out
+    host.until(&ACTIONS, is("sent")).await;
+    assert_eq!(masto.answers(&post).len(), 1);
+    assert!(host.list(&["dead", "list"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_names_its_team_and_its_reason() {
+    let masto = Mastodon::start(TOKEN).await.unwrap();
+    let host = host(&masto, DRAFT, "").await;
+    masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "public", None);
+    let drafts = host.until(&ACTIONS, is("awaiting-approval")).await;
+    let id = text(&drafts[0], "/id").to_owned();
+
+    assert!(host.cli(&["outbox", "reject", &id, "--as", "legal", "--reason", "wrong tone"]).status.success());
+
+    let rejected = host.until(&ACTIONS, is("rejected")).await;
+    assert_eq!(text(&rejected[0], "/error"), "rejected by legal: wrong tone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! What an admin meets: the door is shut, mistakes are told together, a reload is all or nothing, commands take turns.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use membrana_world::call;
@@ -199,6 +200,46 @@ async fn commands_need_no_channel_s_secret_and_find_a_host_whose_file_was_edited
     assert_eq!(host.stop(), Some(0));
     let output = host.cli(&["status", "--json"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"running\":false"), "{:?}", told(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_was_refused_is_told_until_a_good_one_is_read() {
+    let mut host = Host::new(CONFIG, TABLE);
+    host.start().await;
+    let is_refused = async || call(host.address, "GET", "/metrics", &[], b"").await.unwrap().body.contains("\nmembrana_config_refused 1");
+    let status = || told(&host.cli(&["status"])).1;
+    assert!(!is_refused().await && !status().contains("was refused"), "{}", status());
+
+    host.configure(&CONFIG.replace("kind = \"checkin\"", "knd = \"checkin\""));
+    assert!(eventually(is_refused).await, "{}", host.log());
+    let said = status();
+    assert!(said.contains("was refused") && said.contains("membrana.toml:") && said.contains("no key `knd`"), "{said}");
+
+    host.configure(CONFIG);
+    assert!(eventually(async || !is_refused().await).await, "{}", host.log());
+    assert!(!status().contains("was refused"), "{}", status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_makes_nothing_and_finds_the_host_that_runs() {
+    let mut host = Host::new(CONFIG, TABLE);
+    let (code, said) = told(&host.cli(&["status"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no host ran on the data folder") && !host.dir().join("data").exists(), "{said}");
+    let (code, said) = told(&host.cli(&["verify"]));
+    assert!(code == Some(1) && said.contains("is `data` in [host] still the same?") && !host.dir().join("data").exists(), "{said}");
+
+    host.start().await;
+    let mode = std::fs::metadata(host.dir().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "nobody else reads what people said");
+    host.configure(&with_host("data = \"elsewhere\""));
+    let output = host.cli(&["status", "--json"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"running\":true"), "{:?}", told(&output));
+    assert!(!host.dir().join("elsewhere").join("store").exists());
+    host.configure(CONFIG);
+    assert_eq!(host.stop(), Some(0));
+    let (_, said) = told(&host.cli(&["channel", "list"]));
+    assert!(said.contains("no host runs; states are as the last one left them"), "{said}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ async fn another_build_is_in_force_at_once_survives_a_restart_and_has_a_way_back
 
     let history = host.list(&["history", "mood"]);
     let told: Vec<(&str, &str)> = history.iter().map(|act| (text(act, "/act"), text(act, "/outcome"))).collect();
-    assert_eq!(told, [("rollback", "in force"), ("swap", "in force")], "newest first");
+    assert_eq!(told, [("rollback", "in force"), ("swap", "was in force")], "newest first");
     host.stop();
     assert_eq!(host.list(&["history", "mood"]), history, "it can be read without a host");
     assert!(refused(&host, &["rollback", "mood"]).contains("no host runs"));
@@ -125,7 +125,7 @@ async fn a_build_that_does_not_fit_is_refused_and_nothing_changes() {
         ("broken.wasm", "its digest does not fit"),
         ("cut.wasm", "not a plugin"),
         ("impact-table", "the file given is of kind rule, not analyzer"),
-        ("language", "its `config` has no key `mode`"),
+        ("language", "this file is plugin `language`"),
         (start_trap.to_str().unwrap(), "could not check its section"),
     ];
     for (file, why) in cases {
@@ -224,4 +224,20 @@ async fn a_build_that_is_worse_goes_back_by_itself_and_what_it_spoiled_is_done_a
         host.until(&["interaction", "list"], is_mended).await;
         host.until(&["dead", "list"], |dead| dead.is_empty()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_plugin_is_taken_only_by_who_means_it_and_everybody_sees_what_runs() {
+    let mut host = Host::new(&format!("{CONFIG}[[analyzer]]\nname = \"mood\"\nplugin = \"language\"\n"), TABLE);
+    host.start().await;
+
+    let said = refused(&host, &["swap", "mood", "intent", "--reason", "a slip"]);
+    assert!(said.contains("runs plugin `language`, and this file is plugin `intent`") && said.contains("--another"), "{said}");
+
+    done(&host, &["swap", "mood", "intent", "--another"]);
+    let told = |arguments: &[&str]| String::from_utf8_lossy(&host.cli(arguments).stdout).into_owned();
+    assert!(told(&["status"]).contains("mood (runs intent 0.1.0 by `membrana swap`)"), "{}", told(&["status"]));
+    assert!(told(&["check"]).contains("`mood` runs the build that `membrana swap` put in force"), "{}", told(&["check"]));
+    done(&host, &["rollback", "mood"]);
+    assert!(!told(&["status"]).contains("by `membrana swap`"), "{}", told(&["status"]));
 }

@@ -112,9 +112,9 @@ impl Source {
         let mut damage = Vec::new();
         for live in self.channels.values() {
             let tell = |what: String| format!("channel {}: {what}", live.name);
-            let (found, head) = live.count(&self.disk, &mut |error| damage.push(tell(error.to_string())), Some(&mut copy))?;
+            let (found, head) = live.count(&self.disk, &mut |error| damage.push(tell(error.what())), Some(&mut copy))?;
             damage.extend(head.damage(&found).map(tell));
         }
-        if damage.is_empty() { Ok(()) } else { Err(StoreError::Damaged(damage.join("; "))) }
+        if damage.is_empty() { Ok(()) } else { Err(StoreError::damaged(damage.join("; "))) }
     }
 }

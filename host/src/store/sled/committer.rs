@@ -185,7 +185,7 @@ fn alike(error: &StoreError) -> StoreError {
         StoreError::Io { step, source } => StoreError::Io { step, source: std::io::Error::new(source.kind(), source.to_string()) },
         StoreError::Closed(why) => StoreError::Closed(why.clone()),
         StoreError::Full { free, least } => StoreError::Full { free: *free, least: *least },
-        other => StoreError::Damaged(other.to_string()),
+        other => StoreError::damaged(other.what()),
     }
 }
 

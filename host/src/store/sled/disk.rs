@@ -41,15 +41,19 @@ pub(super) struct Writes {
     bytes: usize,
 }
 
+fn damaged(what: String) -> StoreError {
+    StoreError::Damaged { what, cure: CURE.to_owned() }
+}
+
 /// sled's error in our words.
 pub(super) fn failed(step: &'static str) -> impl Fn(sled::Error) -> StoreError {
     move |error| match error {
         sled::Error::Io(source) => StoreError::Io { step, source },
         sled::Error::Corruption { at, .. } => {
             let place = at.map(|at| format!(" at {at:?}")).unwrap_or_default();
-            StoreError::Damaged(format!("sled found a damaged page{place} ({step}); {CURE}"))
+            damaged(format!("sled found a damaged page{place} ({step})"))
         }
-        other => StoreError::Damaged(other.to_string()),
+        other => StoreError::damaged(other.to_string()),
     }
 }
 
@@ -78,12 +82,12 @@ pub(super) fn checksum(value: &[u8]) -> u32 {
 
 /// The body of a value whose checksum is right.
 pub(super) fn opened<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    let damaged = || StoreError::Damaged(format!("{} has a wrong checksum; {CURE}", keys::words(key)));
-    let (crc, body) = value.split_at_checked(4).ok_or_else(damaged)?;
+    let wrong = || damaged(format!("{} has a wrong checksum", keys::words(key)));
+    let (crc, body) = value.split_at_checked(4).ok_or_else(wrong)?;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
     hasher.update(body);
-    if crc == hasher.finalize().to_le_bytes() { Ok(body) } else { Err(damaged()) }
+    if crc == hasher.finalize().to_le_bytes() { Ok(body) } else { Err(wrong()) }
 }
 
 impl Writes {
@@ -144,12 +148,12 @@ impl Writes {
 
 /// Encodes a record.
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_stdvec(record).map_err(|error| StoreError::Damaged(format!("a record cannot be written: {error}")))
+    postcard::to_stdvec(record).map_err(|error| StoreError::damaged(format!("a record cannot be written: {error}")))
 }
 
 /// Decodes a record; `key` is named where it cannot be.
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(body).map_err(|error| StoreError::Damaged(format!("{} cannot be read: {error}; {CURE}", keys::words(key))))
+    postcard::from_bytes(body).map_err(|error| damaged(format!("{} cannot be read: {error}", keys::words(key))))
 }
 
 /// A key, and the checksums of what was and of what will be under it.
@@ -331,7 +335,7 @@ impl Scan {
         let (n_parts, first) = head(opened(key, value)?);
         let mut body = first.to_vec();
         for index in 1..n_parts {
-            let missing = || StoreError::Damaged(format!("{} lacks part {index} of {n_parts}; {CURE}", keys::words(base(key))));
+            let missing = || damaged(format!("{} lacks part {index} of {n_parts}", keys::words(base(key))));
             let (next, value) = self.pair().ok_or_else(missing)??;
             if base(&next) != base(key) {
                 return Err(missing());

@@ -26,7 +26,8 @@ use crate::store::StoreError;
 
 use super::committer::Committer;
 use super::live::Live;
-use super::look::Odd;
+use super::look::{self, Odd, Seen};
+use super::opening::folder;
 
 /// In the data folder.
 const FILE: &str = "head";
@@ -75,6 +76,9 @@ pub(super) struct Durable {
     channels: BTreeMap<String, Standing>,
     /// Up to where sled's log could be read at the last start or stop; since then it has only grown.
     tip: u64,
+    /// Of its file: parts of the log that lie at the end of the file need not be the newest. Units: bytes; 0: not noted.
+    #[serde(default)]
+    length: u64,
 }
 
 /// Where a channel stands.
@@ -88,12 +92,12 @@ struct Standing {
 }
 
 impl Durable {
-    fn of(live: &Channels, tip: u64) -> Self {
+    fn of(live: &Channels, tip: u64, length: u64) -> Self {
         let standing = |live: &Live| {
             let inner = live.lock();
             Standing { commits: inner.head.n_commits, entries: inner.record.last.0, raws: inner.record.raw_last }
         };
-        Self { channels: live.iter().map(|(name, live)| (name.as_str().to_owned(), standing(live))).collect(), tip }
+        Self { channels: live.iter().map(|(name, live)| (name.as_str().to_owned(), standing(live))).collect(), tip, length }
     }
 
     /// What the file in this folder says; nothing where there is none. One that cannot be read is put aside and told of.
@@ -112,14 +116,18 @@ impl Durable {
         Ok(read)
     }
 
-    /// What is odd about a log that can be read up to this place.
-    pub(super) fn lacks(&self, tip: u64) -> Option<Odd> {
-        (tip < self.tip).then(|| Odd { why: format!("its log ends at place {tip} and reached to {}", self.tip), from: tip })
+    /// What is odd about a log that is seen so. sled gives back what it needs no more at the end of the file, so that after a crash a
+    /// shorter one may be whole.
+    pub(super) fn lacks(&self, seen: &Seen) -> Option<Odd> {
+        let (tip, length) = (seen.tip, seen.length);
+        let is_behind = || (tip < self.tip).then(|| Odd { why: format!("its log ends at place {tip} and reached to {}", self.tip), from: tip });
+        let is_short = || (length < self.length).then(|| Odd::anywhere(format!("its log has {length} bytes and had {}", self.length)));
+        is_behind().or_else(is_short)
     }
 
     /// What of it these channels lack, each by channel and range.
     pub(super) fn missing(&self, live: &Channels) -> Vec<String> {
-        let found = Self::of(live, self.tip);
+        let found = Self::of(live, self.tip, self.length);
         let lost = self.channels.iter().filter_map(|(name, wanted)| match found.channels.get(name) {
             None => Some(format!("channel {name} is lost, with {} entries and {} raw items", wanted.entries, wanted.raws)),
             Some(found) if found.commits < wanted.commits => Some(format!("channel {name}: {}", wanted.beyond(found))),
@@ -185,9 +193,9 @@ impl Keeper {
         self.books.lay_out()
     }
 
-    /// Writes it a last time: all of this is durable, and the log can be read up to `tip`.
-    pub(super) fn write_last(&self, durable: Durable, tip: u64) {
-        self.books.write_down(Durable { tip, ..durable });
+    /// Writes it a last time: all of this is durable, the log can be read up to `tip`, and its file has so many bytes.
+    pub(super) fn write_last(&self, durable: Durable, tip: u64, length: u64) {
+        self.books.write_down(Durable { tip, length, ..durable });
     }
 
     /// Writes no more by itself.
@@ -209,7 +217,9 @@ impl Drop for Keeper {
 
 impl Books {
     fn lay_out(&self) -> Durable {
-        Durable::of(&self.live.lock().unwrap_or_else(PoisonError::into_inner), self.tip)
+        // Not known: 0, which claims nothing.
+        let length = look::length(&folder(&self.dir)).unwrap_or_default();
+        Durable::of(&self.live.lock().unwrap_or_else(PoisonError::into_inner), self.tip, length)
     }
 
     /// Where something changed: laid out, then made durable, then written.

@@ -136,13 +136,13 @@ pub(super) fn check_all(disk: &Disk, channels: &Channels, damage: &mut Vec<Strin
         n_records += live.check(disk, damage);
         n_entries += live.verify(disk, damage);
     }
-    let numbers = disk.numbers().inspect_err(|error| damage.push(error.to_string())).unwrap_or_default();
+    let numbers = disk.numbers().inspect_err(|error| damage.push(error.what())).unwrap_or_default();
     for number in numbers.into_iter().filter(|number| channels.values().all(|live| live.number != *number)) {
         // A name may be newer than the list.
         match disk.get(&keys::all(Kind::Name, number)) {
             Ok(Some(_)) => {}
             Ok(None) => damage.push(format!("channel number {number} has records and has lost its name")),
-            Err(error) => damage.push(error.to_string()),
+            Err(error) => damage.push(error.what()),
         }
     }
     (n_entries, n_records)
@@ -337,7 +337,7 @@ impl Live {
         let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {error}", self.name)), None);
         let what = match &counted {
             Ok((found, wanted)) => wanted.damage(found),
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error.what()),
         };
         damage.extend(what.map(|what| format!("channel {}: {what}", self.name)));
         counted.map_or(0, |(found, _)| found.n_records)
@@ -485,7 +485,7 @@ fn segment_of(key: &[u8], body: &[u8]) -> Result<Vec<Entry>, StoreError> {
         .map(|envelope| match envelope {
             Envelope { format: 1, key_id: 0, entry } => decode(key, &entry),
             Envelope { format, key_id, .. } => {
-                Err(StoreError::Damaged(format!("an entry has encoding {format} and key {key_id}, unknown to this build")))
+                Err(StoreError::damaged(format!("an entry has encoding {format} and key {key_id}, unknown to this build")))
             }
         })
         .collect()

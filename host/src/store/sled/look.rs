@@ -28,6 +28,8 @@ const LAST_KIND: u8 = 11;
 /// What a look found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// Of the log's file. Units: bytes.
+    pub(super) length: u64,
     /// Up to where the log can be read: a place that only rises while a store is used.
     pub(super) tip: u64,
     /// What sled would pass over. A crash can leave it as well as damage.
@@ -56,6 +58,7 @@ pub(super) fn at(dir: &Path) -> io::Result<Seen> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),
         Err(error) => return Err(error),
     };
+    let length = file.metadata()?.len();
     let (from, mut odd) = match snapshots(dir)?.pop() {
         None => (0, None),
         Some(path) => match stable_of(&fs::read(&path)?) {
@@ -66,7 +69,12 @@ pub(super) fn at(dir: &Path) -> io::Result<Seen> {
     let mut log = Log { file, from: from - from % SEGMENT as u64, segments: BTreeMap::new(), stable: from };
     odd = odd.or(log.read_heads()?);
     let (tip, broken) = log.walk()?;
-    Ok(Seen { tip: tip.max(from), odd: odd.or(broken) })
+    Ok(Seen { length, tip: tip.max(from), odd: odd.or(broken) })
+}
+
+/// Of the log's file. Units: bytes.
+pub(super) fn length(dir: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(dir.join("db"))?.len())
 }
 
 /// Up to where the log can be read, by its newest segment alone.

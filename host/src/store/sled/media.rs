@@ -60,7 +60,7 @@ pub(super) fn lay(dir: &Path, channel: u32, all: Vec<(Media, Vec<u8>)>) -> Resul
     for (media, body) in all {
         let mut token = [0; 8];
         if matches!(media.outcome, MediaOutcome::Stored { .. }) {
-            getrandom::fill(&mut token).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
+            getrandom::fill(&mut token).map_err(|error| StoreError::damaged(format!("no random numbers: {error}")))?;
         }
         let stored = Stored { media, token: u64::from_le_bytes(token) };
         if let Some(name) = stored.name() {
@@ -144,7 +144,7 @@ pub(super) fn body(disk: &Disk, dir: &Path, channel: u32, about: InteractionId, 
     let Some(stored) = disk.get_as::<Stored>(&key)? else { return Ok(None) };
     match read(dir, channel, &stored) {
         // It was dropped or replaced meanwhile.
-        Err(StoreError::Damaged(_)) if disk.get_as::<Stored>(&key)?.is_none_or(|now| now.token != stored.token) => Ok(None),
+        Err(StoreError::Damaged { .. }) if disk.get_as::<Stored>(&key)?.is_none_or(|now| now.token != stored.token) => Ok(None),
         read => read,
     }
 }
@@ -154,9 +154,9 @@ fn read(dir: &Path, channel: u32, stored: &Stored) -> Result<Option<Vec<u8>>, St
     let path = folder(dir, channel).join(name);
     match fs::read(&path) {
         Ok(body) if Sha256::of(&body) == *sha256 => Ok(Some(body)),
-        Ok(_) => Err(StoreError::Damaged(format!("the file `{}` is not what was stored", path.display()))),
+        Ok(_) => Err(StoreError::damaged(format!("the file `{}` is not what was stored", path.display()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::Damaged(format!("the file `{}` is no longer there", path.display())))
+            Err(StoreError::damaged(format!("the file `{}` is no longer there", path.display())))
         }
         Err(error) => Err(io("read")(error)),
     }

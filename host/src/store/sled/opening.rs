@@ -15,7 +15,7 @@ use crate::store::{StoreError, copy_folder};
 use super::disk::{Disk, failed};
 use super::head::{Channels, Durable};
 use super::live;
-use super::look::{self, Odd, Seen};
+use super::look::{self, Odd};
 use super::raws::io;
 use super::space::Space;
 
@@ -48,9 +48,8 @@ pub(super) fn open(dir: &Path, head: Option<&Durable>) -> Result<sled::Db, Store
     // One that was cut off while it was written: sled would take it for the newest.
     let begun = look::snapshots(&store).map_err(io("open"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "generating"));
     begun.for_each(|path| drop(fs::remove_file(path)));
-    let Seen { tip, odd } = failpoint::across("open", "look", || look::at(&store)).map_err(io("read"))?;
-    let odd = odd.or_else(|| head.and_then(|head| head.lacks(tip)));
-    if let Some(odd) = odd {
+    let mut seen = failpoint::across("open", "look", || look::at(&store)).map_err(io("read"))?;
+    if let Some(odd) = seen.odd.take().or_else(|| head.and_then(|head| head.lacks(&seen))) {
         try_on_copy(dir, head, &odd)?;
     }
     drop(lock);
@@ -157,9 +156,8 @@ pub(super) fn damaged(dir: &Path, what: &[String], way_on: WayOn<'_>) -> StoreEr
         WayOn::Headless => go_on(&dir.join("head")),
         WayOn::Without(path) => go_on(path),
     };
-    StoreError::Damaged(format!(
-        "{told}{more}; it is not opened, and is as it was: `membrana restore BACKUP` puts a backup in its place and keeps it aside{go_on}"
-    ))
+    let cure = format!("it is not opened, and is as it was: `membrana restore BACKUP` puts a backup in its place and keeps it aside{go_on}");
+    StoreError::Damaged { what: format!("{told}{more}"), cure }
 }
 
 /// Keeps beside the store what sled may overwrite of its log from this place on; whoever knows more can look at it.

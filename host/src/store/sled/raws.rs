@@ -91,7 +91,7 @@ fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
         return Ok(Laid { once, origin, body: Body::Inline(body), path: None });
     }
     let mut token = [0; 8];
-    getrandom::fill(&mut token).map_err(|error| StoreError::Damaged(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut token).map_err(|error| StoreError::damaged(format!("no random numbers: {error}")))?;
     let (digest, token) = (Digest::of(&body), u64::from_le_bytes(token));
     let path = path_of(dir, channel, digest, token);
     write_file(&path, &body).map_err(io("write"))?;
@@ -124,7 +124,7 @@ pub(super) fn read(disk: &Disk, dir: &Path, channel: u32, from: u64, items_max: 
             Body::File { digest, token } => match read_file(&path_of(dir, channel, digest, token), digest) {
                 Ok(body) => (origin, body),
                 // One lost file must not hold what stands behind it.
-                Err(StoreError::Damaged(reason)) => (RawOrigin::Lost { reason }, Vec::new()),
+                Err(StoreError::Damaged { what: reason, .. }) => (RawOrigin::Lost { reason }, Vec::new()),
                 Err(error) => return Err(error),
             },
         };
@@ -140,9 +140,9 @@ pub(super) fn read(disk: &Disk, dir: &Path, channel: u32, from: u64, items_max: 
 fn read_file(path: &Path, digest: Digest) -> Result<Vec<u8>, StoreError> {
     match fs::read(path) {
         Ok(body) if Digest::of(&body) == digest => Ok(body),
-        Ok(_) => Err(StoreError::Damaged(format!("raw body `{}` is not what was stored", path.display()))),
+        Ok(_) => Err(StoreError::damaged(format!("raw body `{}` is not what was stored", path.display()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::Damaged(format!("raw body `{}` is no longer there", path.display())))
+            Err(StoreError::damaged(format!("raw body `{}` is no longer there", path.display())))
         }
         Err(error) => Err(io("read")(error)),
     }

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const COMMITS: u64 = 50;
 /// Units: bytes.
 const PAGE: usize = 4096;
+/// Of sled's log. Units: bytes.
+const SEGMENT: usize = 512 << 10;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -123,7 +125,7 @@ async fn judge_damaged(damaged: &Files, whole: &Contents, is_killed: bool) -> Re
     lay_out(damaged, dir.path());
     let store = match SledStore::open(dir.path()) {
         Ok(store) => store,
-        Err(StoreError::Damaged(_) | StoreError::Io { .. }) => {
+        Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => {
             return is_evidence_left(damaged, &files(dir.path()), is_killed).map(|()| Verdict::Refused);
         }
         Err(other) => return Err(format!("it is refused for another reason: {other}")),
@@ -183,6 +185,24 @@ fn whatever_is_damaged_is_refused_or_named_or_costs_nothing() {
         let ended = many(1..n_cases / 2 + 1, is_killed);
         println!("{} damages to a store {}: {ended:?}", n_cases / 2, if is_killed { "that was killed" } else { "at rest" });
         assert!(ended.contains_key(&Verdict::Harmless) && ended.len() > 1, "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_is_refused_as_it_is() {
+    let log = Path::new("store/db");
+    for is_killed in [false, true] {
+        let (template, whole) = used(is_killed).await;
+        let length = template[log].len();
+        for at in (SEGMENT / 2..length).step_by(SEGMENT / 2).flat_map(|half| [half - 9, half, half + 9]) {
+            let mut damaged = template.clone();
+            damaged.get_mut(log).unwrap().truncate(at);
+
+            let verdict = judge_damaged(&damaged, &whole, is_killed).await;
+
+            let told = if is_killed { " (killed)" } else { "" };
+            verdict.unwrap_or_else(|wrong| panic!("cut off at byte {at} of {length}{told}: {wrong}"));
+        }
     }
 }
 

@@ -124,7 +124,7 @@ async fn a_file_that_is_not_what_was_stored_is_never_given_and_is_named() {
 
     std::fs::write(dir.path().join("media/1").join(&names(dir.path())[0]), b"two").unwrap();
 
-    assert!(matches!(store.media_body(&channel(), ABOUT, 0).await, Err(StoreError::Damaged(_))));
+    assert!(matches!(store.media_body(&channel(), ABOUT, 0).await, Err(StoreError::Damaged { .. })));
     let verified = store.verify().await.unwrap();
     assert!(verified.damage.is_empty() && verified.lost.len() == 1 && verified.lost[0].contains("not what was stored"), "{verified:?}");
 }

@@ -17,11 +17,14 @@ fn a_good_table_only_says_which_rows_before_the_last_count() {
 }
 
 /// A change of the good table, a part of what is said, and its line.
-const MISTAKES: [(&str, &str, &str, u32); 34] = [
+const MISTAKES: [(&str, &str, &str, u32); 37] = [
     ("intent = [\"complaint\"]", "intent = [\"complain\"]", "no intent is \"complain\"", 5),
     ("visibility = [\"public\"]", "visibility = [\"pubic\"]", "no visibility is \"pubic\"", 5),
     ("visibility = [\"public\"]", "kind = [\"coment\"]", "no kind is \"coment\"", 5),
     ("visibility = [\"public\"]", "side = [\"indoors\"]", "no side is \"indoors\"", 5),
+    ("language = [\"it\", \"en\"]", "language = [\"english\", \"it\"]", "no language is \"english\"", 5),
+    ("language = [\"it\", \"en\"]", "language = [\"pt_BR\"]", "no language is \"pt_BR\"", 5),
+    ("it = \"Ciao", "italiano = \"Ciao", "\"italiano\", so nobody is answered", 10),
     ("max = -0.2", "max = -2", "no `sentiment` lies there", 5),
     ("max = -0.2", "min = 1.5", "no `sentiment` lies there", 5),
     ("intent = [\"complaint\"]", "intent = [\"complaint\"], annotation = { intent = [\"thanks\"] }", "never matches: what it asks of `intent`", 5),
