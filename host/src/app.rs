@@ -103,8 +103,9 @@ impl Kit {
     pub fn new(config: &Config, clock: Clock) -> Result<Self, AppError> {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
         let cache_dir = config.host.data.join("compiled");
-        // Without a cache it is only slower; that the folder cannot be written is told by `data_folder`.
-        let cache_dir = std::fs::create_dir_all(&cache_dir).is_ok().then_some(cache_dir);
+        // Without a cache it is only slower; that the folder cannot be written, or is to be made, is told by `data_folder`.
+        drop(std::fs::create_dir(&cache_dir));
+        let cache_dir = cache_dir.is_dir().then_some(cache_dir);
         let engine = Engine::new(EngineConfig { cache_dir, compiler: Some(THIS_BINARY.into()), clock: clock.clone(), workers })?;
         let egress = Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))?;
         Ok(Self { engine, egress, clock })
@@ -407,7 +408,7 @@ impl House {
 
     fn put_in_force(self: &Arc<Self>, running: &mut Running, prepared: Prepared) {
         let in_force = self.in_force.load();
-        self.end_builds(&in_force.config);
+        self.end_builds(&in_force.config, &prepared);
         self.desk.sections.store(Arc::new(sections_of(&in_force.config, Some(&prepared))));
         *running = Running::begin(self.journal.clone(), prepared, in_force.config.teams.clone().into());
         self.show(running);

@@ -402,7 +402,7 @@ enum DeadCommand {
         /// Its id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
-        /// Write the bytes that it is about instead, as they were received: `--raw > FILE`.
+        /// Write what is kept of the bytes that it is about instead, as they were received: `--raw > FILE`.
         #[arg(long)]
         raw: bool,
     },

@@ -45,6 +45,7 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 const REFUSED_HOLDS_MAX: u32 = 6;
 /// A receiver that says "at once" is not asked at once. Units: milliseconds.
 const RETRY_AFTER_MIN_MS: u64 = 1_000;
+/// Nothing waits for longer, by the schedule neither.
 const RETRY_AFTER_MAX_MS: u64 = 86_400_000;
 /// Source: the retry schedule of the Standard Webhooks specification.
 const SCHEDULE_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -180,8 +181,7 @@ impl Sink {
     }
 
     async fn retry_due(&self) -> Result<Turn, StageError> {
-        let now = self.journal.clock.now();
-        let retries = self.journal.store.sink_retries_due(&self.channel, &self.target.name, now, IN_FLIGHT_MAX).await?;
+        let retries = self.due(self.journal.clock.now()).await?;
         if retries.is_empty() {
             return Ok(Turn::Idle);
         }
@@ -206,6 +206,17 @@ impl Sink {
         }
         self.journal.commit_unheard(commit).await?;
         Ok(Turn::Worked)
+    }
+
+    async fn due(&self, now: Timestamp) -> Result<Vec<SinkRetry>, StoreError> {
+        let until = async |until| self.journal.store.sink_retries_due(&self.channel, &self.target.name, until, IN_FLIGHT_MAX).await;
+        let due = until(now).await?;
+        if !due.is_empty() {
+            return Ok(due);
+        }
+        // What is put off for longer than anything is was dated by a clock that ran ahead.
+        let longest = now.plus(Duration::from_millis(RETRY_AFTER_MAX_MS));
+        Ok(until(Timestamp(u64::MAX)).await?.into_iter().filter(|retry| retry.due > longest).collect())
     }
 
     /// What the entry is about was taken back since.

@@ -1,5 +1,6 @@
 //! A configuration and the manifests of its plugins, put together and proved: what `check` shows and `run` puts in force.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -30,6 +31,17 @@ pub struct Prepared {
     pub rules: Vec<Rule>,
     /// In file order.
     pub sinks: Vec<Arc<Target>>,
+    /// Sections whose build `membrana swap` put in force.
+    pub swapped: HashSet<String>,
+}
+
+impl Prepared {
+    /// The build of this section.
+    pub fn generation(&self, name: &str) -> Option<&Arc<Generation>> {
+        let channel = self.channels.iter().find(|one| one.name == name).map(|one| &one.plugin);
+        let analyzer = || self.analyzers.iter().find(|one| one.name == name).map(|one| &one.plugin);
+        channel.or_else(analyzer).or_else(|| self.rules.iter().find(|one| one.name == name).map(|one| &one.plugin))
+    }
 }
 
 /// One channel, loaded.
@@ -71,9 +83,9 @@ pub async fn prepare(config: &Config, kit: &Kit) -> (Option<Prepared>, Report) {
         rules.extend(preparing.rule(rule).await);
     }
     let sinks: Vec<Arc<Target>> = config.sinks.iter().filter_map(|sink| preparing.target(sink)).collect();
-    let mut report = preparing.report;
+    let (mut report, swapped) = (preparing.report, preparing.swapped);
     report.sort();
-    let prepared = (!report.has_errors()).then_some(Prepared { channels, analyzers, rules, sinks });
+    let prepared = (!report.has_errors()).then_some(Prepared { channels, analyzers, rules, sinks, swapped });
     (prepared, report)
 }
 
@@ -149,11 +161,12 @@ struct Preparing<'a> {
     around: Surroundings,
     report: Report,
     choice: Choice,
+    swapped: HashSet<String>,
 }
 
 impl<'a> Preparing<'a> {
     fn new(config: &'a Config, kit: &'a Kit) -> Self {
-        Self { config, kit, around: around(config), report: Report::default(), choice: Choice::InForce }
+        Self { config, kit, around: around(config), report: Report::default(), choice: Choice::InForce, swapped: HashSet::new() }
     }
 
     async fn channel(&mut self, channel: &Channel) -> Option<PreparedChannel> {
@@ -197,7 +210,12 @@ impl<'a> Preparing<'a> {
             return Some(configured);
         }
         match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, &configured.bytes) {
+            Ok(Some(bytes)) if *bytes == *configured.bytes => {
+                self.swapped.insert(section.name.clone());
+                Some(configured)
+            }
             Ok(Some(bytes)) => {
+                self.swapped.insert(section.name.clone());
                 let message = format!("`{}` runs the build that `membrana swap` put in force, not the one that `plugin` names", section.name);
                 let cure = format!("`membrana history {0}` tells when and why; `membrana rollback {0}` goes back", section.name);
                 self.report.add(Severity::Info, section.places.section(), message, cure);
@@ -415,14 +433,8 @@ fn network_of(manifest: &Manifest, channel: &str) -> String {
 
 /// What surfaces show of a configuration; with builds where it is loaded.
 pub fn sections_of(config: &Config, prepared: Option<&Prepared>) -> Sections {
-    let loaded = |name: &str| {
-        let prepared = prepared?;
-        let channel = prepared.channels.iter().find(|one| one.name == name).map(|one| &one.plugin);
-        let analyzer = || prepared.analyzers.iter().find(|one| one.name == name).map(|one| &one.plugin);
-        channel.or_else(analyzer).or_else(|| prepared.rules.iter().find(|one| one.name == name).map(|one| &one.plugin))
-    };
     let section = |plugin: &Plugin| {
-        let generation = loaded(&plugin.name);
+        let generation = prepared.and_then(|prepared| prepared.generation(&plugin.name));
         Section {
             name: plugin.name.clone(),
             plugin: plugin.plugin.clone(),

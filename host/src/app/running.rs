@@ -66,7 +66,7 @@ impl Running {
 
     /// Begins everything.
     pub(super) fn begin(journal: Journal, prepared: Prepared, teams: Arc<[String]>) -> Self {
-        let Prepared { channels, analyzers, rules, sinks } = prepared;
+        let Prepared { channels, analyzers, rules, sinks, .. } = prepared;
         let around = Around { analyzers: Arc::new(Analyzers::new(analyzers)), rules: Arc::new(ArcSwap::from_pointee(rules)), sinks, teams };
         let channels = channels.into_iter().map(|channel| around.begin(&journal, channel)).collect();
         Self { journal, around, channels }

@@ -21,7 +21,7 @@ use crate::rules::Rule;
 use crate::store::{Reader, StoreError};
 use crate::telemetry::chain;
 
-use super::prepare::{Choice, One, prepare_one, section_named, sections};
+use super::prepare::{Choice, One, Prepared, prepare_one, section_named, sections};
 use super::{Found, House, InForce, PreparedChannel, Running, find};
 
 /// Between two looks at a build on trial; four times as long after each way back that failed.
@@ -127,10 +127,15 @@ impl House {
     /// Builds that were swapped in before a restart or a reload; what the builds before them did is forgotten.
     pub(super) fn go_on_with_trials(self: &Arc<Self>, running: &Running) {
         for section in sections(&self.in_force.load().config) {
-            let Some(generation) = running.generation(&section.name) else { continue };
-            if self.desk.builds.record(&section.name).is_ok_and(|record| record.is_on_trial(generation.digest())) {
+            let (Some(generation), Ok(record)) = (running.generation(&section.name), self.desk.builds.record(&section.name)) else { continue };
+            if record.is_on_trial(generation.digest()) {
                 generation.put_on_trial(None);
                 self.begin_trial(section.name.clone(), generation);
+            }
+            // The host may have ended between the way back and this.
+            if let Some(condemned) = record.went_back_from() {
+                let (house, name, condemned) = (Arc::clone(self), section.name.clone(), condemned.to_owned());
+                self.spawn(async move { house.redrive_all_of(&name, &condemned).await });
             }
         }
     }
@@ -149,7 +154,7 @@ impl House {
                 warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
                 let ordered = Ordered { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false, is_another: false };
                 let Err(refusal) = house.roll_back(&name, ordered, Some(generation.digest())).await else {
-                    return house.redrive_all_of(&name, generation.digest()).await;
+                    return house.redrive_all_of(&name, &generation.digest().to_string()).await;
                 };
                 n_failures += 1;
                 error!(plugin = name, error = %refusal, n_failures, "The build before cannot be put in force.");
@@ -163,10 +168,11 @@ impl House {
         });
     }
 
-    /// What a build set aside under this name, to be tried by the one in force.
-    async fn redrive_all_of(&self, name: &str, digest: Digest) {
-        let is_its = |letter: &DeadLetter| letter.digest == Some(digest) && letter.plugin.as_deref() == Some(name);
+    /// What a build (hex) set aside under this name, to be tried by the one in force.
+    async fn redrive_all_of(&self, name: &str, digest: &str) {
+        let is_its = |letter: &DeadLetter| letter.plugin.as_deref() == Some(name) && letter.digest.is_some_and(|its| its.to_string() == digest);
         match console::redrive_all(&self.desk, is_its).await {
+            Ok(Redriven { n_redriven: 0, n_left: 0 }) => {}
             Ok(Redriven { n_redriven, n_left }) => info!(n_redriven, n_left, "What the worse build set aside is tried again."),
             Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
         }
@@ -396,14 +402,15 @@ impl House {
         });
     }
 
-    /// Where the configuration names another build than what was swapped over, it is in force, and the history says so.
-    pub(super) fn end_builds(&self, config: &Config) {
-        for section in sections(config) {
+    /// Where the configuration names another build than what was swapped over, it is in force, and the history says so. What was loaded
+    /// decides, not what lies there by now.
+    pub(super) fn end_builds(&self, config: &Config, prepared: &Prepared) {
+        for section in sections(config).filter(|section| !prepared.swapped.contains(&section.name)) {
             if self.desk.builds.record(&section.name).is_ok_and(|record| record.is_as_configured()) {
                 continue;
             }
-            let Ok(found) = find(&section.plugin, &config.host.plugins) else { continue };
-            let ended = self.desk.builds.end(&section.name, &section.plugin, Digest::of(&found.bytes), self.journal.clock.now());
+            let Some(loaded) = prepared.generation(&section.name) else { continue };
+            let ended = self.desk.builds.end(&section.name, &section.plugin, loaded.digest(), self.journal.clock.now());
             if let Err(error) = ended {
                 error!(plugin = section.name, error = %chain(&error), "The history of builds cannot be written.");
             }

@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::app::{address_of_host, process_env, sections_of};
+use crate::app::{address_of_host, data_folder, process_env, sections_of};
 use crate::clock::Clock;
-use crate::config::{self, Config, Secret, Severity};
+use crate::config::{self, Config, Report, Secret, Severity};
 use crate::console::{Audit, Backups, Desk, Guesses, api};
 use crate::model::IdKey;
 use crate::plugin::Builds;
@@ -59,6 +59,8 @@ pub(super) enum Purpose {
 /// Who answers calls.
 pub(super) enum Caller {
     InProcess(Router, Arc<dyn Store>),
+    /// There is none, and no store.
+    Nobody(Router),
     Host(SocketAddr, Option<Secret>),
 }
 
@@ -75,19 +77,27 @@ impl Caller {
         };
         for _ in 0..TURNS {
             let opened = match SledStore::is_begun(data) {
-                Ok(is_begun) if is_begun || purpose == Purpose::Order => SledStore::open(data),
-                Ok(_) => match host().await {
-                    Some(host) => return Ok(host),
-                    None if purpose == Purpose::Judge => return Err(not_begun(data)),
-                    None => {
+                Ok(true) => SledStore::open(data),
+                Ok(false) => match (host().await, purpose) {
+                    (Some(host), _) => return Ok(host),
+                    (None, Purpose::Judge) => return Err(not_begun(data)),
+                    (None, Purpose::Look) => {
                         aside(format_args!("no host ran on the data folder `{}` yet, and none answers on {}", data.display(), address()));
-                        return Ok(Self::in_process(&config, Arc::new(MemoryStore::new(IdKey([0; 32])))));
+                        return Ok(Self::Nobody(router_on(&config, Arc::new(MemoryStore::new(IdKey([0; 32]))))));
+                    }
+                    (None, Purpose::Order) => {
+                        let mut report = Report::default();
+                        data_folder(&config, &mut report);
+                        if report.has_errors() {
+                            return Err(Failure::Config(report));
+                        }
+                        SledStore::open(data)
                     }
                 },
                 Err(source) => Err(StoreError::Io { step: "open", source }),
             };
             match opened {
-                Ok(store) => return Ok(Self::in_process(&config, store)),
+                Ok(store) => return Ok(Self::InProcess(router_on(&config, Arc::clone(&store) as Arc<dyn Store>), store)),
                 Err(StoreError::InUse(_)) => {}
                 Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
                     return host().await.ok_or_else(|| not_ours(data));
@@ -107,7 +117,7 @@ impl Caller {
         ))
     }
 
-    /// No host runs.
+    /// No host runs on a store that is there.
     pub(super) fn is_in_process(&self) -> bool {
         matches!(self, Self::InProcess(..))
     }
@@ -117,27 +127,6 @@ impl Caller {
         let address = reachable(address_of_host(&config.host.data)?);
         timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
         Some(Self::Host(address, token_of(config)))
-    }
-
-    fn in_process(config: &Config, store: Arc<dyn Store>) -> Self {
-        let journal = Journal::new(Arc::clone(&store), Clock::system());
-        let sections = ArcSwap::from_pointee(sections_of(config, None));
-        Self::InProcess(
-            api(Arc::new(Desk {
-                journal,
-                sections,
-                poll: None,
-                refused: ArcSwapOption::empty(),
-                builds: Builds::new(&config.host.data),
-                audit: Audit::new(&config.host.data),
-                backups: Backups::of(&config.host.data),
-                redriving: tokio::sync::Mutex::default(),
-                swaps: None,
-                tokens: ArcSwap::default(),
-                guesses: Guesses::default(),
-            })),
-            store,
-        )
     }
 
     /// One call; `each` gets every line of the answer as it comes, and ends it by an error.
@@ -189,7 +178,7 @@ impl Caller {
         }
         let request = request.body(Body::from(body.unwrap_or_default())).map_err(|error| wrong(error.to_string()))?;
         Ok(match self {
-            Self::InProcess(router, _) => router.clone().oneshot(request).await.unwrap_or_default().into_parts(),
+            Self::InProcess(router, _) | Self::Nobody(router) => router.clone().oneshot(request).await.unwrap_or_default().into_parts(),
             Self::Host(address, _) => {
                 let (head, body) = send(*address, request).await?.into_parts();
                 (head, Body::new(body))
@@ -212,9 +201,26 @@ impl Caller {
     pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
             Self::InProcess(_, store) => store.close().await.map_err(|error| Failure::failed(chain(&error).to_string(), "")),
-            Self::Host(..) => Ok(()),
+            Self::Nobody(_) | Self::Host(..) => Ok(()),
         }
     }
+}
+
+/// The API on this store, as the configuration names it.
+fn router_on(config: &Config, store: Arc<dyn Store>) -> Router {
+    api(Arc::new(Desk {
+        journal: Journal::new(store, Clock::system()),
+        sections: ArcSwap::from_pointee(sections_of(config, None)),
+        poll: None,
+        refused: ArcSwapOption::empty(),
+        builds: Builds::new(&config.host.data),
+        audit: Audit::new(&config.host.data),
+        backups: Backups::of(&config.host.data),
+        redriving: tokio::sync::Mutex::default(),
+        swaps: None,
+        tokens: ArcSwap::default(),
+        guesses: Guesses::default(),
+    }))
 }
 
 /// The lines of an answer.

@@ -108,8 +108,7 @@ fn nested(value: &Json, depth: usize) -> Shown {
 /// The host at a glance.
 pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
     let is_running = status.get("running") == Some(&Json::Bool(true));
-    let how = if is_running { "running" } else { "no host runs; what follows is as the last one left it" };
-    put(format_args!("membrana {}, {how}", at(status, "/version")))?;
+    put(format_args!("membrana {}, {}", at(status, "/version"), if is_running { "running" } else { "no host runs" }))?;
     if let Some(refused) = status.get("refused").filter(|refused| !refused.is_null()) {
         put(format_args!("the configuration read at {} was refused, and the one before stays in force:", at(refused, "/at")))?;
         for mistake in items(refused, "/mistakes") {
@@ -142,11 +141,17 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
 fn at_a_glance(item: &Json) -> String {
     let name = item.get("name").map_or_else(|| word(item), word);
     let n = |key: &str| item.get(key).and_then(Json::as_u64).unwrap_or_default();
-    match (n("behind"), n("refused")) {
-        _ if item.pointer("/build/swapped") == Some(&Json::Bool(true)) => format!("{name} (runs {})", swapped(item)),
-        (0, 0) => name,
-        (behind, refused) => format!("{name} (not told of {behind} entries yet; {refused} events refused, which wait to be told again)"),
+    let mut told = Vec::new();
+    if item.pointer("/build/swapped") == Some(&Json::Bool(true)) {
+        told.push(format!("runs {}", swapped(item)));
     }
+    if n("behind") > 0 {
+        told.push(format!("not told yet of {} entries", n("behind")));
+    }
+    if n("refused") > 0 {
+        told.push(format!("{} events refused, which wait to be told again", at(item, "/refused")));
+    }
+    if told.is_empty() { name } else { format!("{name} ({})", told.join("; ")) }
 }
 
 fn swapped(section: &Json) -> String {

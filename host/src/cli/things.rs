@@ -63,6 +63,9 @@ const DEAD: Columns = &[("ID", "/id"), ("CHANNEL", "/channel"), ("STAGE", "/stag
 const HISTORY: Columns =
     &[("AT", "/at"), ("ACT", "/act"), ("BY", "/by"), ("FROM", "/from"), ("TO", "/to"), ("OUTCOME", "/outcome"), ("REASON", "/reason")];
 
+/// Of interactions, as bundled connectors bring them; the vocabulary is open.
+const KINDS: [&str; 11] = ["post", "reply", "comment", "mention", "direct", "mail", "review", "reaction", "share", "checkin", "status"];
+
 enum Wish {
     List(String, Columns),
     /// Always one JSON object a line.
@@ -79,7 +82,7 @@ enum Wish {
 
 /// Carries out a command on the store.
 pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result<(), Failure> {
-    let is_of_states = matches!(command, Command::Channel(ChannelCommand::List { .. }));
+    let is_of_states = matches!(command, Command::Channel(ChannelCommand::List { .. }) | Command::Status);
     let is_verify = matches!(command, Command::Verify);
     let wish = wish_of(command, is_json)?;
     let purpose = match &wish {
@@ -162,12 +165,19 @@ async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Fai
     caller.lines("GET", path, None, &mut row).await?;
     match (rows.is_empty(), n_told) {
         (true, 0) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
-        (true, 0) if path.contains("&kind=") => {
-            put("nothing of this kind; kinds are, for example: post, reply, comment, mention, direct, mail, review, checkin")
+        (true, 0) if unusual_kind(path).is_some() => {
+            put(format_args!("nothing of kind `{}`; usual ones: {}", unusual_kind(path).unwrap_or_default(), KINDS.join(", ")))
         }
         (true, 1..) => Ok(()),
         _ => show::table(&rows, columns),
     }
+}
+
+/// A kind that the path asks for and no bundled connector brings: it may be another's, or a slip.
+fn unusual_kind(path: &str) -> Option<String> {
+    let (_, query) = path.split_once('?')?;
+    let (_, kind) = url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "kind")?;
+    Some(kind.into_owned()).filter(|kind| !KINDS.contains(&kind.as_str()))
 }
 
 /// Reasons stand below the table, which has no room for them.

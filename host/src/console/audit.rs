@@ -254,7 +254,8 @@ impl Audit {
         let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         let [reads, orders] = &mut *denied;
         let denied = if is_order { orders } else { reads };
-        if denied.told != Timestamp::default() && now.since_ms(denied.told) < DENIALS_MS {
+        // A clock that was put back tells nothing.
+        if denied.told != Timestamp::default() && denied.told <= now && now.since_ms(denied.told) < DENIALS_MS {
             denied.n_untold += 1;
             return None;
         }
@@ -463,5 +464,6 @@ mod tests {
         let told = [1_000, 1_200, 60_900, 61_000].map(|at| audit.may_tell(false, Timestamp(at)));
         assert_eq!(told, [Some(0), None, None, Some(2)]);
         assert_eq!(audit.may_tell(true, Timestamp(1_300)), Some(0), "an order is told all the same");
+        assert_eq!(audit.may_tell(false, Timestamp(900)), Some(0), "a clock that was put back tells nothing");
     }
 }

@@ -1,5 +1,5 @@
-//! Bytes as they came, for whoever may call the API: of an attachment, of what became a dead letter. They come from strangers: nothing that a browser would run is called
-//! by its name, and all of it is to be saved rather than shown.
+//! Bytes as they came, for whoever may call the API: of an attachment, of what became a dead letter. They come from strangers: nothing that
+//! a browser would run is called by its name, and all of it is to be saved rather than shown.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_T
 use axum::response::{IntoResponse, Response};
 
 use crate::egress::percent_encoded;
-use crate::model::{DeadSubject, MediaOutcome, MediaState};
+use crate::model::{DeadSubject, MediaOutcome, MediaState, RawOrigin};
 
 use super::read::{find_dead, find_interaction, find_raw};
 use super::{Desk, Refusal};
@@ -57,14 +57,18 @@ pub(super) async fn attachment(State(desk): State<Arc<Desk>>, Path((id, n)): Pat
     Ok(saved(content_type(&attachment.media_type), attachment.name.as_deref(), body))
 }
 
-/// `/api/v1/dead/{id}/raw`: what a dead letter is about, as it was received.
+/// `/api/v1/dead/{id}/raw`: what is kept of what a dead letter is about, as it was received.
 pub(super) async fn raw(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let letter = find_dead(&desk, &id).await?;
     let DeadSubject::Raw(place) = letter.subject else {
         let message = format!("dead letter `{id}` is about nothing that was received: it is of stage `{}`", letter.stage);
         return Err(Refusal::not_found(message, format!("`membrana dead show {id}` tells what it is about")));
     };
-    Ok(saved(ANY_TYPE, None, find_raw(&desk, &letter, place).await?.body))
+    let raw = find_raw(&desk, &letter, place).await?;
+    if let RawOrigin::Lost { reason } = raw.origin {
+        return Err(Refusal::not_found(reason, "`membrana verify` names all that is lost"));
+    }
+    Ok(saved(ANY_TYPE, None, raw.body))
 }
 
 fn saved(content_type: &str, name: Option<&str>, body: Vec<u8>) -> Response {

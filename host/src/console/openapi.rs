@@ -35,7 +35,7 @@ const PATHS: [(&str, &str, &str, Role, &str, bool); 35] = [
     ),
     ("get", "/api/v1/dead", "listDead", Reader, "Dead letters", true),
     ("get", "/api/v1/dead/{id}", "showDead", Reader, "One dead letter", false),
-    ("get", "/api/v1/dead/{id}/raw", "fetchDead", Reader, "The bytes that a dead letter is about, as they were received", false),
+    ("get", "/api/v1/dead/{id}/raw", "fetchDead", Reader, "What is kept of the bytes that a dead letter is about, as they were received", false),
     ("post", "/api/v1/dead/redrive", "redriveAll", Operator, "Put dead letters back on their way: all, or those of one channel or plugin", false),
     ("post", "/api/v1/dead/{id}/redrive", "redriveDead", Operator, "Put a dead letter back on its way", false),
     ("get", "/api/v1/plugins", "listPlugins", Reader, "What each section's plugin used since its build is in force", true),

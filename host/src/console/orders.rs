@@ -139,11 +139,11 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
         return seen(&desk, action).await;
     }
     waits(&action)?;
-    let by = reviewer(&action, &order, "approve")?;
+    let by = reviewer(&desk, &action, &order, "approve")?;
     if order.fingerprint.as_ref().is_some_and(|read| *read != action.fingerprint()) {
         return Err(Refusal::conflict(format!("the text of action `{id}` is another by now"), "read it again, then approve"));
     }
-    is_taken(&desk, &action, order.text.as_ref(), "approve").await?;
+    is_taken(&desk, &action, &order, "approve").await?;
     let mut commit = desk.journal.begin(&action.channel);
     let approved = action.approved(order.text, commit.at);
     commit.entries.push(NewEntry::about(&approved, Fact::ActionApproved { action: approved.id, by, fingerprint: approved.fingerprint() }));
@@ -152,31 +152,33 @@ pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String
     Ok(Answer(shown::action(&approved)))
 }
 
-/// Who orders: one of the reviewing teams, where the rule names some.
-fn reviewer(action: &Action, order: &Order, command: &str) -> Result<String, Refusal> {
-    let by = order.by();
-    if action.review.is_empty() || action.review.contains(&by) {
-        return Ok(by);
+/// Who orders: one of the reviewing teams, where the rule names some that there still are.
+fn reviewer(desk: &Desk, action: &Action, order: &Order, command: &str) -> Result<String, Refusal> {
+    let (by, sections) = (order.by(), desk.sections.load());
+    let teams: Vec<&str> = action.review.iter().filter(|team| sections.teams.contains(team)).map(String::as_str).collect();
+    match teams.first() {
+        Some(first) if !teams.contains(&by.as_str()) => Err(Refusal::conflict(
+            format!("this reply is to be reviewed by `{}`, not by `{by}`", teams.join("`, `")),
+            format!("membrana outbox {command} {} --as {first}", action.id),
+        )),
+        _ => Ok(by),
     }
-    let (teams, first) = (action.review.join("`, `"), action.review.first().map_or("TEAM", String::as_str));
-    Err(Refusal::conflict(
-        format!("this reply is to be reviewed by `{teams}`, not by `{by}`"),
-        format!("membrana outbox {command} {} --as {first}", action.id),
-    ))
 }
 
 /// What the network would surely refuse is refused here, to whom can change it. Without a host its terms are not known, and the outbox asks
 /// for another text.
-async fn is_taken(desk: &Desk, action: &Action, text: Option<&String>, command: &str) -> Result<(), Refusal> {
+async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) -> Result<(), Refusal> {
     let plugin = desk.sections.load().channels.iter().find(|section| section.name == action.channel.as_str()).map(|s| s.generation.upgrade());
     let Some(plugin) = plugin.flatten() else { return Ok(()) };
     let about = view::interaction(desk.journal.store.as_ref(), &action.channel, action.interaction).await?;
     let Some(content) = about.as_ref().and_then(|about| about.entry.new.body.content()) else { return Ok(()) };
-    let judged = plugin.manifest().reply_terms().judge(content, text.unwrap_or(&action.text), false, desk.journal.clock.now());
+    let judged = plugin.manifest().reply_terms().judge(content, order.text.as_ref().unwrap_or(&action.text), false, desk.journal.clock.now());
     judged.map_err(|unfit| {
-        let cure = match unfit.is_of_text() {
-            true => format!("membrana outbox {command} {} --text 'a shorter one'", action.id),
-            false => format!("membrana outbox reject {}, and answer in another way", action.id),
+        let (id, by) = (action.id, order.by.as_ref().map(|by| format!(" --as {by}")).unwrap_or_default());
+        let cure = match action.state {
+            _ if unfit.is_of_text() => format!("membrana outbox {command} {id}{by} --text 'a shorter one'"),
+            ActionState::AwaitingApproval => format!("membrana outbox reject {id}{by}, and answer in another way"),
+            _ => "leave it as it is, and answer in another way".to_owned(),
         };
         Refusal::conflict(unfit.to_string(), cure)
     })
@@ -196,10 +198,13 @@ async fn seen(desk: &Desk, action: Action) -> Done {
 /// Keeps a draft from going out, or says of an uncertain one that it is settled without: its exchange goes on.
 pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
-    if action.state != ActionState::Human {
+    // Whether an uncertain one is out there is nothing that is reviewed.
+    let by = if action.state == ActionState::Human {
+        order.by()
+    } else {
         waits(&action)?;
-    }
-    let by = reviewer(&action, &order, "reject")?;
+        reviewer(&desk, &action, &order, "reject")?
+    };
     let mut commit = desk.journal.begin(&action.channel);
     let error = Some(order.reason.map_or_else(|| format!("rejected by {by}"), |reason| format!("rejected by {by}: {reason}")));
     let rejected = Action { state: ActionState::Rejected, revision: action.revision + 1, error, ..action };
@@ -226,8 +231,12 @@ pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>,
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
     if order.text.is_some() {
-        let by = reviewer(&action, &order, "retry")?;
-        is_taken(&desk, &action, order.text.as_ref(), "retry").await?;
+        if action.state == ActionState::Human {
+            let message = format!("action `{id}` may be out there with the text that it has");
+            return Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"));
+        }
+        let by = reviewer(&desk, &action, &order, "retry")?;
+        is_taken(&desk, &action, &order, "retry").await?;
         action = Action { revision: action.revision, ..action.approved(order.text, commit.at) };
         commit.entries.push(NewEntry::about(&action, Fact::ActionApproved { action: action.id, by, fingerprint: action.fingerprint() }));
     }

@@ -59,14 +59,15 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
 fn build_json(desk: &Desk, section: &Section) -> Json {
     let (Some(digest), Some(generation)) = (section.digest, section.generation.upgrade()) else { return Json::Null };
     let manifest = generation.manifest();
-    let is_swapped = desk.builds.record(&section.name).is_ok_and(|record| record.is_in_force(digest));
+    let is_swapped = desk.builds.record(&section.name).is_ok_and(|record| record.is_swapped(digest));
     json!({ "plugin": manifest.name, "version": manifest.version, "swapped": is_swapped })
 }
 
-/// What a sink was not told yet, over all channels.
+/// What a sink was not told yet, over all channels that are enabled.
 async fn sink_json(desk: &Desk, sink: &str) -> Result<Json, Refusal> {
     let (mut n_behind, mut n_refused) = (0, 0);
-    for channel in desk.journal.store.channels().await? {
+    for section in &desk.sections.load().channels {
+        let channel = ChannelName::from(section.name.as_str());
         let record = desk.journal.store.channel(&channel).await?;
         n_behind += record.last.0.saturating_sub(record.position(&Reader::Sink(sink.to_owned())));
         let left = REFUSED_MAX - n_refused;

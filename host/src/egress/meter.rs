@@ -90,8 +90,10 @@ pub struct Meter {
     tariff: Tariff,
     zone: TimeZone,
     clock: Clock,
-    file: PathBuf,
-    spent: Mutex<Spent>,
+    /// Of what each channel spent.
+    dir: PathBuf,
+    /// None until the first call.
+    spent: Mutex<Option<Spent>>,
 }
 
 impl Tariff {
@@ -122,9 +124,8 @@ impl Budget {
 impl Meter {
     /// `dir` holds what each channel spent.
     pub fn new(channel: &str, budget: Budget, tariff: Tariff, clock: Clock, dir: &Path) -> Self {
-        let (file, spent) = (file_of(dir, channel), Spent::read(dir, channel, clock.now()));
         let zone = TimeZone::posix(tariff.day.as_deref().unwrap_or(UTC)).unwrap_or(TimeZone::UTC);
-        Self { channel: channel.to_owned(), budget, tariff, zone, clock, file, spent: Mutex::new(spent) }
+        Self { channel: channel.to_owned(), budget, tariff, zone, clock, dir: dir.to_owned(), spent: Mutex::default() }
     }
 
     /// Counts a call before it is made. Errors: it would go over the budget; how long until the next day.
@@ -132,7 +133,9 @@ impl Meter {
         let (ends, left) = self.today();
         let (units, money) = self.tariff.price(method, path);
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = if spent.ends == ends { *spent } else { Spent { ends, ..Spent::default() } };
+        // As late as this: until its first call the meter before it, of the configuration before, may still count.
+        let known = spent.unwrap_or_else(|| Spent::read(&self.dir, &self.channel, self.clock.now()));
+        let before = if known.ends == ends { known } else { Spent { ends, ..Spent::default() } };
         let after = Spent { calls: before.calls + 1, units: before.units.saturating_add(units), money: before.money + money, ends };
         let (was, is) = (self.budget.share(&before), self.budget.share(&after));
         // A sum of prices is off by less than a millionth of any bill.
@@ -143,7 +146,7 @@ impl Meter {
             warn!(channel = self.channel, calls = after.calls, units = after.units, money = after.money, "80 % of the day's budget is spent.");
         }
         self.keep(&after);
-        *spent = after;
+        *spent = Some(after);
         Ok(())
     }
 
@@ -159,10 +162,10 @@ impl Meter {
 
     /// Written aside and renamed, so that it is whole; a power cut may cost the last few calls.
     fn keep(&self, spent: &Spent) {
-        let aside = self.file.with_extension("json.new");
-        let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let written = written.and_then(|()| std::fs::write(&aside, serde_json::to_vec(spent).unwrap_or_default()));
-        if let Err(error) = written.and_then(|()| std::fs::rename(&aside, &self.file)) {
+        let file = file_of(&self.dir, &self.channel);
+        let aside = file.with_extension("json.new");
+        let written = std::fs::create_dir_all(&self.dir).and_then(|()| std::fs::write(&aside, serde_json::to_vec(spent).unwrap_or_default()));
+        if let Err(error) = written.and_then(|()| std::fs::rename(&aside, &file)) {
             warn!(channel = self.channel, %error, "What was spent cannot be kept; after a restart it would count from nothing.");
         }
     }
@@ -205,6 +208,16 @@ mod tests {
         assert_eq!(Spent::read(dir.path(), "x", clock.now()), Spent::default(), "another day");
         assert_eq!(second.charge("POST", "/2/tweets"), Ok(()));
         assert_eq!(Spent::read(dir.path(), "x", clock.now()).calls, 1);
+    }
+
+    #[test]
+    fn what_the_meter_before_counted_until_the_first_call_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let meter = || Meter::new("x", Budget { calls: Some(3), ..Budget::default() }, tariff(), Clock::simulated(NOW), dir.path());
+        // A reload prepares the next one while this one's channel still runs.
+        let (before, after) = (meter(), meter());
+        assert_eq!((before.charge("GET", "/"), before.charge("GET", "/")), (Ok(()), Ok(())));
+        assert!(after.charge("GET", "/").is_ok() && after.charge("GET", "/").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Wait};
 use crate::model::Timestamp;
 use crate::telemetry::chain;
 
@@ -150,10 +150,10 @@ struct Live {
     held: Option<Held>,
     /// Given by the network, and not durable yet: nobody may use it.
     unsealed: Option<Held>,
-    /// No refresh is tried before; 0 for ever.
-    dead: Option<(Timestamp, String)>,
-    /// The last refresh failed: not again before.
-    failed: Option<(Timestamp, String)>,
+    /// No refresh is tried before that is over; none: for ever.
+    dead: Option<(Option<Wait>, String)>,
+    /// The last refresh failed: not again before that is over.
+    failed: Option<(Wait, String)>,
 }
 
 /// Tokens as the network gave them.
@@ -311,9 +311,9 @@ impl Tokens {
     /// Asks the token endpoint, and notes how it refuses.
     async fn refreshed(&self, live: &mut Live, held: &Held, now: Timestamp) -> Result<Held, Refused> {
         let Some(refresh) = &held.refresh else {
-            return Err(self.bury(live, Timestamp::default(), "the network refused it, and there is no refresh token"));
+            return Err(self.bury(live, None, "the network refused it, and there is no refresh token"));
         };
-        if let Some((_, why)) = live.failed.as_ref().filter(|(until, _)| now < *until) {
+        if let Some((_, why)) = live.failed.as_ref().filter(|(wait, _)| wait.left(now).is_some()) {
             return Err(Refused::Later(why.clone()));
         }
         match self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh.expose())]).await {
@@ -323,30 +323,30 @@ impl Tokens {
                 self.remember(&fresh);
                 Ok(fresh)
             }
-            Err(answer::No::Grant(code)) => Err(self.bury(live, Timestamp::default(), &format!("its refresh was refused ({code})"))),
+            Err(answer::No::Grant(code)) => Err(self.bury(live, None, &format!("its refresh was refused ({code})"))),
             Err(answer::No::Other(code)) => {
-                let until = Timestamp(self.clock.now().0 + REFUSED_MS);
-                Err(self.bury(live, until, &format!("its refresh was refused ({code})")))
+                let wait = Wait::of(Duration::from_millis(REFUSED_MS), self.clock.now());
+                Err(self.bury(live, Some(wait), &format!("its refresh was refused ({code})")))
             }
             Err(answer::No::Denied(why)) => Err(Refused::Denied(why)),
             Err(answer::No::Later(why)) => {
                 let why = self.words(&why);
-                live.failed = Some((Timestamp(self.clock.now().0 + PAUSE_MS), why.clone()));
+                live.failed = Some((Wait::of(Duration::from_millis(PAUSE_MS), self.clock.now()), why.clone()));
                 Err(Refused::Later(why))
             }
         }
     }
 
-    fn bury(&self, live: &mut Live, until: Timestamp, why: &str) -> Refused {
+    fn bury(&self, live: &mut Live, wait: Option<Wait>, why: &str) -> Refused {
         let why = self.login_words(why);
-        live.dead = Some((until, why.clone()));
+        live.dead = Some((wait, why.clone()));
         Refused::Dead(why)
     }
 
     /// What is held, where it may still be good.
     fn alive<'l>(&self, live: &'l Live, now: Timestamp) -> Result<&'l Held, Refused> {
         match (&live.held, &live.dead) {
-            (_, Some((until, why))) if *until == Timestamp::default() || now < *until => Err(Refused::Dead(why.clone())),
+            (_, Some((wait, why))) if wait.is_none_or(|wait| wait.left(now).is_some()) => Err(Refused::Dead(why.clone())),
             (None, _) => Err(Refused::Dead(self.login_words("nobody logged in yet"))),
             (Some(held), _) => Ok(held),
         }

@@ -75,10 +75,11 @@ impl Streaming {
             Ok(stream) => {
                 memory.open = Some(stream);
                 info!(channel = %self.channel, "Stream opened.");
+                // Before anything that may fail: the stream stays open then.
+                (self.catch_up)();
                 if record.status.as_ref().is_some_and(ChannelStatus::is_of_stream) {
                     self.leave(ChannelStatus { state: "connected".to_owned(), reason: None, since: self.journal.clock.now() }).await?;
                 }
-                (self.catch_up)();
                 Ok(Turn::Worked)
             }
             Err(Fault::Unsupported(_)) => {

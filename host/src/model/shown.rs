@@ -187,7 +187,8 @@ pub fn raw_item(raw: &RawItem) -> Json {
     let from = match &raw.origin {
         RawOrigin::Webhook { method, .. } => format!("webhook, {method}"),
         RawOrigin::Frame => "stream".to_owned(),
-        RawOrigin::Item { native, .. } | RawOrigin::Unreadable { native, .. } => format!("poll, as `{}`", native.id),
+        RawOrigin::Item { native, .. } => format!("poll, as `{}`", native.id),
+        RawOrigin::Unreadable { native, .. } => format!("poll, as `{}`, of which the first bytes are kept", native.id),
         RawOrigin::Lost { reason } => format!("lost: {reason}"),
     };
     // Four bytes make a character at most.

@@ -306,14 +306,20 @@ impl Record {
         self.steps.is_empty()
     }
 
-    /// This build was swapped in.
-    pub fn is_in_force(&self, digest: Digest) -> bool {
-        self.steps.last().is_some_and(|step| step.digest == digest.to_string())
+    /// This build was swapped in, and is not the one that the configuration names.
+    pub fn is_swapped(&self, digest: Digest) -> bool {
+        let digest = digest.to_string();
+        self.steps.last().is_some_and(|step| step.digest == digest) && self.configured.as_ref().is_none_or(|before| before.digest != digest)
     }
 
-    /// It was, and was not to stay whatever it does.
+    /// This build was swapped in, and was not to stay whatever it does.
     pub fn is_on_trial(&self, digest: Digest) -> bool {
-        self.is_in_force(digest) && self.steps.last().is_some_and(|step| !step.stays)
+        self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
+    }
+
+    /// The build that the host itself went back from last (hex), where nothing was done since.
+    pub fn went_back_from(&self) -> Option<&str> {
+        self.history.last().filter(|act| act.act == "rollback" && act.by == ITSELF && act.outcome == IN_FORCE).map(|act| act.from.as_str())
     }
 
     /// The steps were taken over this very build of the configuration.
@@ -367,6 +373,8 @@ mod tests {
         assert!(builds.in_force("mood", "other", b"one").unwrap().is_none(), "another line");
         assert!(builds.in_force("mood", "sentiment", b"three").unwrap().is_none(), "another file at the same line");
 
+        let record = builds.record("mood").unwrap();
+        assert!(record.is_swapped(Digest::of(b"two")) && !record.is_swapped(configured));
         builds.end("mood", "sentiment", configured, Timestamp(2)).unwrap();
         assert!(builds.in_force("mood", "sentiment", b"one").unwrap().is_some(), "nothing changed: nothing ends");
         builds.end("mood", "other", configured, Timestamp(2)).unwrap();

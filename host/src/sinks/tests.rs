@@ -201,6 +201,25 @@ async fn a_receiver_that_says_when_may_say_so_often_and_the_schedule_begins_afte
 }
 
 #[tokio::test]
+async fn what_a_clock_that_ran_ahead_put_off_is_told_once_it_is_set_right() {
+    // given one that is to be told again in five seconds, by a clock that is ten years ahead
+    let (stand, years) = (Stand::new("blog"), Duration::from_secs(10 * 365 * 86_400));
+    let receiver = Receiver::start(|n| if n == 0 { (500, "") } else { (204, "") }).await;
+    let sink = sink(&stand, &receiver.url);
+    arrived(&stand, 1).await;
+    stand.advance(years);
+    stand.run(&sink).await;
+    assert_eq!((receiver.n_requests(), n_retries(&stand).await), (1, 1));
+
+    // when
+    stand.journal.clock.put_back(years);
+    stand.run(&sink).await;
+
+    // then
+    assert_eq!((receiver.n_requests(), n_retries(&stand).await), (2, 0));
+}
+
+#[tokio::test]
 async fn a_410_stops_the_sink_and_loses_nothing() {
     let stand = Stand::new("blog");
     let receiver = Receiver::start(|_| (410, "")).await;

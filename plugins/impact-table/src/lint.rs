@@ -141,7 +141,7 @@ impl Lint<'_> {
             }
         }
         if let Some(reply) = &row.reply {
-            self.languages((reply.line, reply.column), reply.text.iter().map(|(language, _)| language.as_str()), "nobody is answered in it");
+            self.languages((reply.line, reply.column), reply.text.iter().map(|(language, _)| language.as_str()), "no answer is chosen by it");
         }
         self.duties(row, is_last);
         let too_late = row.escalate.windows(2).find(|pair| matches!(pair, [(a, _), (b, _)] if a >= b));

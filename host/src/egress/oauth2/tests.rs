@@ -86,6 +86,10 @@ impl Scene {
     fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+
+    fn put_back(&self, seconds: u64) {
+        self.clock.put_back(Duration::from_secs(seconds));
+    }
 }
 
 async fn get(scene: &Scene, door: &Door) -> Result<HttpResponse, HttpError> {
@@ -265,6 +269,21 @@ async fn a_token_endpoint_in_trouble_is_no_bad_credential() {
     assert!(matches!(get(&scene, &door).await, Err(HttpError::Connect(_))));
     scene.advance(6);
     assert!(is_own(&get(&scene, &door).await.unwrap()), "it was used up");
+}
+
+#[tokio::test]
+async fn a_clock_that_ran_ahead_and_is_set_right_keeps_no_refresh_waiting() {
+    for answer in [Next::status(503), Next::Answer { status: 401, headers: Vec::new(), body: "{\"error\":\"invalid_client\"}".to_owned() }] {
+        let scene = Scene::logged_in().await;
+        let door = scene.door(&scene.tokens(), &[]);
+        scene.advance(30 * 86_400);
+        scene.server.next(REFRESH, answer);
+        assert_ne!(get(&scene, &door).await.map(|answer| answer.status).unwrap_or_default(), 200, "it is refused for now");
+
+        scene.put_back(29 * 86_400);
+
+        assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    }
 }
 
 #[tokio::test]

@@ -76,8 +76,9 @@ impl Frames {
             let (event, is_cut) = (std::mem::take(&mut self.event), std::mem::take(&mut self.is_cut));
             return self.finish(event, is_cut);
         }
-        // A line that begins with a colon is a sign of life.
-        if line.first() != Some(&b':') {
+        // A line that begins with a colon is a sign of life. Of an event that is cut nothing more is kept: it may never end.
+        let is_full = self.is_cut && self.event.len() >= HEAD_BYTES_MAX;
+        if line.first() != Some(&b':') && !is_full {
             if !self.event.is_empty() {
                 self.event.push(b'\n');
             }
@@ -129,6 +130,18 @@ mod tests {
     fn an_event_is_its_lines_without_comments() {
         let said = ":thump\n\nevent: update\ndata: {\"id\":1}\n\n:thump\nevent: delete\r\ndata: 7\r\n\r\ndata: a\rdata: b\r\rdata: half\n";
         assert_eq!(all(true, said), ["event: update\ndata: {\"id\":1}", "event: delete\ndata: 7", "data: a\ndata: b"]);
+    }
+
+    #[test]
+    fn an_event_that_never_ends_takes_no_more_room() {
+        let mut frames = Frames::new(true);
+        for _ in 0..64 {
+            frames.arrived(&b"x\n".repeat(FRAME_BYTES_MAX / 16));
+            assert!(frames.event.len() <= FRAME_BYTES_MAX + 1, "{}: the end of a line is not counted", frames.event.len());
+        }
+        frames.arrived(b"\ndata: next\n\n");
+        assert!(matches!(frames.take(), Some(Frame::Cut(_))));
+        assert_eq!(frames.take(), Some(Frame::Whole(b"data: next".to_vec())));
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Live {
 
     /// Reads every record once, beside commits that go on, and compares them with the head. Gives how many there are.
     pub(super) fn check(&self, disk: &Disk, damage: &mut Vec<String>) -> u64 {
-        let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {error}", self.name)), None);
+        let counted = self.count(disk, &mut |error| damage.push(format!("channel {}: {}", self.name, error.what())), None);
         let what = match &counted {
             Ok((found, wanted)) => wanted.damage(found),
             Err(error) => Some(error.what()),
@@ -424,7 +424,7 @@ impl Live {
             let entries = match segment.and_then(|(key, body)| segment_of(&key, &body)) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    damage.push(format!("channel {}: after sequence {}: {error}", self.name, expected.0 - 1));
+                    damage.push(format!("channel {}: after sequence {}: {}", self.name, expected.0 - 1, error.what()));
                     continue;
                 }
             };

@@ -206,7 +206,7 @@ pub(super) fn take_stock(disk: &Disk, dir: &Path, live: &Live) -> Result<(), Sto
 
 /// Reads every file once.
 pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, found: &mut Verified) {
-    let tell = |error: StoreError| format!("channel {}: attachments: {error}", live.name);
+    let tell = |error: StoreError| format!("channel {}: attachments: {}", live.name, error.what());
     match stored(disk, &keys::all(Kind::Media, live.number)) {
         Ok(all) => found.lost.extend(all.iter().filter_map(|stored| read(dir, live.number, stored).err()).map(tell)),
         Err(error) => found.damage.push(tell(error)),

@@ -243,7 +243,7 @@ fn tell_sound(head: Option<&Durable>) {
 fn damage_of(store: &Path, head: Option<&Durable>) -> Result<Vec<String>, String> {
     let db = open_sled(store).map_err(Unopened::words)?;
     let disk = Disk::new((*db).clone(), Arc::new(Space::of(store)));
-    let live = live::all(&disk).map_err(|error| error.to_string())?;
+    let live = live::all(&disk).map_err(|error| error.what())?;
     let Some(head) = head else { return Ok(Vec::new()) };
     let mut damage = head.missing(&live);
     live::check_all(&disk, &live, &mut damage);

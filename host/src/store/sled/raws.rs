@@ -218,7 +218,7 @@ pub(super) fn unnamed(disk: &Disk, dir: &Path, channel: u32, mut files: HashSet<
 
 /// Reads every body once.
 pub(super) fn verify(disk: &Disk, dir: &Path, live: &Live, found: &mut Verified) {
-    let tell = |error: StoreError| format!("channel {}: raw log: {error}", live.name);
+    let tell = |error: StoreError| format!("channel {}: raw log: {}", live.name, error.what());
     for item in disk.scan_prefix(&keys::all(Kind::Raw, live.number), None) {
         match item.and_then(|(key, body)| decode::<Stored>(&key, &body)) {
             Ok(Stored { body: Body::Inline(_), .. }) => {}

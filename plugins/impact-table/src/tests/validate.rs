@@ -24,7 +24,7 @@ const MISTAKES: [(&str, &str, &str, u32); 37] = [
     ("visibility = [\"public\"]", "side = [\"indoors\"]", "no side is \"indoors\"", 5),
     ("language = [\"it\", \"en\"]", "language = [\"english\", \"it\"]", "no language is \"english\"", 5),
     ("language = [\"it\", \"en\"]", "language = [\"pt_BR\"]", "no language is \"pt_BR\"", 5),
-    ("it = \"Ciao", "italiano = \"Ciao", "\"italiano\", so nobody is answered", 10),
+    ("it = \"Ciao", "italiano = \"Ciao", "\"italiano\", so no answer is chosen", 10),
     ("max = -0.2", "max = -2", "no `sentiment` lies there", 5),
     ("max = -0.2", "min = 1.5", "no `sentiment` lies there", 5),
     ("intent = [\"complaint\"]", "intent = [\"complaint\"], annotation = { intent = [\"thanks\"] }", "never matches: what it asks of `intent`", 5),
