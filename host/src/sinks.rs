@@ -33,6 +33,10 @@ pub use sign::{Secret, SecretError};
 const ENTRIES_MAX: usize = 256;
 /// Events on their way at once, per channel and sink.
 const IN_FLIGHT_MAX: usize = 6;
+/// Retries looked through for those that a clock dated which ran ahead.
+const RETRIES_MAX: usize = 1000;
+/// Between two such looks that find none; a clock that is put back ends it.
+const LOOK_AHEAD_PAUSE: Duration = Duration::from_secs(60);
 /// A turn is about this long, so that a stop and a reload need not wait for a slow receiver.
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// A receiver has so long to answer.
@@ -84,6 +88,7 @@ pub struct Sink {
 #[derive(Default)]
 struct Memory {
     rest: Wait,
+    looked_ahead: Wait,
     n_holds: u32,
     is_readers_turn: bool,
 }
@@ -120,11 +125,11 @@ impl Work for Sink {
         memory.is_readers_turn = !memory.is_readers_turn;
         if memory.is_readers_turn {
             match self.read_on(&mut memory).await? {
-                Turn::Idle => self.retry_due().await,
+                Turn::Idle => self.retry_due(&mut memory).await,
                 other => Ok(other),
             }
         } else {
-            match self.retry_due().await? {
+            match self.retry_due(&mut memory).await? {
                 Turn::Idle => self.read_on(&mut memory).await,
                 other => Ok(other),
             }
@@ -180,8 +185,8 @@ impl Sink {
         self.journal.rest(&mut memory.rest, wait)
     }
 
-    async fn retry_due(&self) -> Result<Turn, StageError> {
-        let retries = self.due(self.journal.clock.now()).await?;
+    async fn retry_due(&self, memory: &mut Memory) -> Result<Turn, StageError> {
+        let retries = self.due(memory, self.journal.clock.now()).await?;
         if retries.is_empty() {
             return Ok(Turn::Idle);
         }
@@ -208,15 +213,20 @@ impl Sink {
         Ok(Turn::Worked)
     }
 
-    async fn due(&self, now: Timestamp) -> Result<Vec<SinkRetry>, StoreError> {
-        let until = async |until| self.journal.store.sink_retries_due(&self.channel, &self.target.name, until, IN_FLIGHT_MAX).await;
-        let due = until(now).await?;
-        if !due.is_empty() {
+    async fn due(&self, memory: &mut Memory, now: Timestamp) -> Result<Vec<SinkRetry>, StoreError> {
+        let until = async |until, n| self.journal.store.sink_retries_due(&self.channel, &self.target.name, until, n).await;
+        let due = until(now, IN_FLIGHT_MAX).await?;
+        if !due.is_empty() || memory.looked_ahead.left(now).is_some() {
             return Ok(due);
         }
         // What is put off for longer than anything is was dated by a clock that ran ahead.
         let longest = now.plus(Duration::from_millis(RETRY_AFTER_MAX_MS));
-        Ok(until(Timestamp(u64::MAX)).await?.into_iter().filter(|retry| retry.due > longest).collect())
+        let all = until(Timestamp(u64::MAX), RETRIES_MAX).await?.into_iter();
+        let ahead: Vec<SinkRetry> = all.filter(|retry| retry.due > longest).take(IN_FLIGHT_MAX).collect();
+        if ahead.is_empty() {
+            memory.looked_ahead = Wait::of(LOOK_AHEAD_PAUSE, now);
+        }
+        Ok(ahead)
     }
 
     /// What the entry is about was taken back since.
@@ -300,7 +310,7 @@ impl Sink {
 
     fn note_outcome(&self, commit: &mut Commit, event: &Event, outcome: Outcome, retry: Option<&SinkRetry>) {
         let (sink, now) = (&self.target.name, commit.at);
-        let (before, first) = retry.map_or((0, now), |r| (r.attempts, r.first));
+        let (before, first) = retry.map_or((0, now), |r| (r.attempts, r.first.min(now)));
         let (why, wait_ms) = match outcome {
             Outcome::Delivered => {
                 commit.sink_retries_gone.extend(retry.map(|r| (sink.clone(), r.id.clone())));

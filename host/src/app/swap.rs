@@ -130,10 +130,10 @@ impl House {
             let (Some(generation), Ok(record)) = (running.generation(&section.name), self.desk.builds.record(&section.name)) else { continue };
             if record.is_on_trial(generation.digest()) {
                 generation.put_on_trial(None);
-                self.begin_trial(section.name.clone(), generation);
+                self.begin_trial(section.name.clone(), Arc::clone(&generation));
             }
             // The host may have ended between the way back and this.
-            if let Some(condemned) = record.went_back_from() {
+            if let Some(condemned) = record.went_back_from().filter(|condemned| *condemned != generation.digest().to_string()) {
                 let (house, name, condemned) = (Arc::clone(self), section.name.clone(), condemned.to_owned());
                 self.spawn(async move { house.redrive_all_of(&name, &condemned).await });
             }

@@ -79,7 +79,12 @@ impl Caller {
             let opened = match SledStore::is_begun(data) {
                 Ok(true) => SledStore::open(data),
                 Ok(false) => match (host().await, purpose) {
-                    (Some(host), _) => return Ok(host),
+                    (Some(host), _) if address_of_host(data).is_some() => return Ok(host),
+                    (Some(host), Purpose::Look) => {
+                        aside(format_args!("no host ran on the data folder `{}` yet; this is told by the one on {}", data.display(), address()));
+                        return Ok(host);
+                    }
+                    (Some(_), _) => return Err(another_host(data, address())),
                     (None, Purpose::Judge) => return Err(not_begun(data)),
                     (None, Purpose::Look) => {
                         aside(format_args!("no host ran on the data folder `{}` yet, and none answers on {}", data.display(), address()));
@@ -266,6 +271,11 @@ pub(super) fn what_is_needed(file: &Path) -> Result<Config, Failure> {
         aside(format_args!("warning: {}: {}{more}; `membrana check` tells all", first.place, first.message));
     }
     Ok(config)
+}
+
+fn another_host(data: &Path, address: SocketAddr) -> Failure {
+    let message = format!("no host ran on the data folder `{}` yet, and one that runs on another answers on {address}", data.display());
+    Failure::failed(message, "set `data` in [host] as it was when that one started; or give this one a `listen` of its own")
 }
 
 fn not_begun(data: &Path) -> Failure {

@@ -317,9 +317,10 @@ impl Record {
         self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
     }
 
-    /// The build that the host itself went back from last (hex), where nothing was done since.
+    /// The build that the host itself went back from last (hex), where nothing was put in force since.
     pub fn went_back_from(&self) -> Option<&str> {
-        self.history.last().filter(|act| act.act == "rollback" && act.by == ITSELF && act.outcome == IN_FORCE).map(|act| act.from.as_str())
+        let last = self.history.iter().rfind(|act| act.outcome == IN_FORCE)?;
+        (last.act == "rollback" && last.by == ITSELF).then_some(last.from.as_str())
     }
 
     /// The steps were taken over this very build of the configuration.

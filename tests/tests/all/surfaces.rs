@@ -235,6 +235,8 @@ async fn whoever_only_looks_makes_nothing_and_finds_the_host_that_runs() {
     host.configure(&with_host("data = \"elsewhere\""));
     let output = host.cli(&["status", "--json"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"running\":true"), "{:?}", told(&output));
+    let (code, said) = told(&host.cli(&["channel", "pause", "shop"]));
+    assert!(code == Some(1) && said.contains("one that runs on another answers on"), "an order is for the host that is meant: {said}");
     assert!(!host.dir().join("elsewhere").join("store").exists());
     host.configure(CONFIG);
     assert_eq!(host.stop(), Some(0));
