@@ -57,7 +57,7 @@ async fn a_compile_bomb_ends_the_process_that_compiles_it() {
     let engine = engine(None, COMPILER);
     let second = Duration::from_secs(1);
     let little_time = CompileLimits { memory_bytes: 4 << 30, cpu: second };
-    let refused = load(&engine, bomb(1000, 1000), little_time).await.err();
+    let refused = load(&engine, bomb(1000, 3000), little_time).await.err();
     assert!(matches!(&refused, Some(PluginError::Compile(CompileStop::Cpu(cpu))) if *cpu == second), "{refused:?}");
 
     let little_memory = CompileLimits { memory_bytes: 200 << 20, cpu: Duration::from_secs(600) };
