@@ -540,7 +540,9 @@ impl Store for SledStore {
         let durable = self.keeper.lay_out();
         self.committer.sync().await?;
         self.committer.stop();
-        self.db.flush_async().await.map_err(failed("sync"))?;
+        // Not by sled's own threads: one of them could still hold the store, and its lock, when this returns.
+        let db = self.db.clone();
+        blocking(move || db.flush().map(drop).map_err(failed("sync"))).await?;
         File::open(self.sled_dir.join("db")).and_then(|file| file.sync_all()).map_err(raws::io("sync"))?;
         let tip = look::tip(&self.sled_dir).map_err(raws::io("read"))?;
         let length = look::length(&self.sled_dir).map_err(raws::io("read"))?;
