@@ -294,19 +294,21 @@ pub struct Redriven {
 /// Puts all letters that this is true of back on their way; those that are written meanwhile are not meant.
 pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<Redriven, Refusal> {
     let _turn = desk.redriving.lock().await;
-    let (store, begun, mut done) = (&desk.journal.store, desk.journal.clock.now(), Redriven::default());
+    let (store, mut done) = (&desk.journal.store, Redriven::default());
     for channel in store.channels().await? {
-        let mut after = None;
+        // All of them before the first is driven: one that fails again at once is a new one.
+        let (mut letters, mut after) = (Vec::new(), None);
         loop {
-            let letters = store.dead_letters(&channel, after, PAGE).await?;
-            let Some(last) = letters.last() else { break };
+            let page = store.dead_letters(&channel, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
             after = Some(last.id);
-            for letter in letters.iter().filter(|letter| letter.at <= begun && is_wanted(letter)) {
-                match redrive_one(desk, letter).await {
-                    Ok(()) => done.n_redriven += 1,
-                    Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => done.n_left += 1,
-                    Err(refusal) => return Err(refusal),
-                }
+            letters.extend(page.into_iter().filter(&is_wanted));
+        }
+        for letter in &letters {
+            match redrive_one(desk, letter).await {
+                Ok(()) => done.n_redriven += 1,
+                Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => done.n_left += 1,
+                Err(refusal) => return Err(refusal),
             }
         }
     }
