@@ -105,9 +105,14 @@ pub struct Sections {
 }
 
 impl Sections {
-    /// Of channels, analyzers and rules, which share one space of names.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.channels.iter().chain(&self.analyzers).chain(&self.rules).map(|section| section.name.as_str())
+    /// Channels, analyzers and rules, in file order each.
+    fn all(&self) -> impl Iterator<Item = &Section> {
+        self.channels.iter().chain(&self.analyzers).chain(&self.rules)
+    }
+
+    /// Of all of them, which share one space of names.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.all().map(|section| section.name.as_str())
     }
 }
 

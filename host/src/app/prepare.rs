@@ -210,12 +210,11 @@ impl<'a> Preparing<'a> {
             return Some(configured);
         }
         match Builds::new(&self.config.host.data).in_force(&section.name, &section.plugin, &configured.bytes) {
-            Ok(Some(bytes)) if *bytes == *configured.bytes => {
-                self.swapped.insert(section.name.clone());
-                Some(configured)
-            }
             Ok(Some(bytes)) => {
                 self.swapped.insert(section.name.clone());
+                if *bytes == *configured.bytes {
+                    return Some(configured);
+                }
                 let message = format!("`{}` runs the build that `membrana swap` put in force, not the one that `plugin` names", section.name);
                 let cure = format!("`membrana history {0}` tells when and why; `membrana rollback {0}` goes back", section.name);
                 self.report.add(Severity::Info, section.places.section(), message, cure);

@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::app::{data_folder, process_env};
+use crate::app::process_env;
 use crate::clock::Clock;
-use crate::config::Report;
 use crate::console::Audit;
 use crate::model::{Action, ActionState, ChannelName, Timestamp, shown};
 use crate::store::{Commit, SledStore, Store, StoreError, Verified, copy_folder, sync_folder};
 use crate::telemetry::chain;
 
-use super::call::{Caller, Purpose, what_is_needed};
+use super::call::{Caller, Purpose, make_data_folder, what_is_needed};
 use super::outcome::{Failure, aside, put};
 use super::things::with_query;
 
@@ -74,11 +73,7 @@ async fn watched(caller: &Caller, folder: &Path) -> Result<Json, Failure> {
 /// Puts a backup in the place of the data folder.
 pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Clock) -> Result<(), Failure> {
     let config = what_is_needed(file)?;
-    let mut report = Report::default();
-    data_folder(&config, &mut report);
-    if report.has_errors() {
-        return Err(Failure::Config(report));
-    }
+    make_data_folder(&config)?;
     let data = fs::canonicalize(&config.host.data).or_else(|_| std::path::absolute(&config.host.data));
     let data = data.map_err(|error| Failure::failed(error.to_string(), ""))?;
     if !folder.join("store").join("db").is_file() {

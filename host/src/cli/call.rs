@@ -91,11 +91,7 @@ impl Caller {
                         return Ok(Self::Nobody(router_on(&config, Arc::new(MemoryStore::new(IdKey([0; 32]))))));
                     }
                     (None, Purpose::Order) => {
-                        let mut report = Report::default();
-                        data_folder(&config, &mut report);
-                        if report.has_errors() {
-                            return Err(Failure::Config(report));
-                        }
+                        make_data_folder(&config)?;
                         SledStore::open(data)
                     }
                 },
@@ -271,6 +267,13 @@ pub(super) fn what_is_needed(file: &Path) -> Result<Config, Failure> {
         aside(format_args!("warning: {}: {}{more}; `membrana check` tells all", first.place, first.message));
     }
     Ok(config)
+}
+
+/// As a host would at its start.
+pub(super) fn make_data_folder(config: &Config) -> Result<(), Failure> {
+    let mut report = Report::default();
+    data_folder(config, &mut report);
+    if report.has_errors() { Err(Failure::Config(report)) } else { Ok(()) }
 }
 
 fn another_host(data: &Path, address: SocketAddr) -> Failure {

@@ -15,7 +15,7 @@ use crate::plugin::Length;
 use super::call::{Caller, Purpose};
 use super::outcome::{Failure, aside, put};
 use super::show;
-use super::things::{another, build_path, one, with_query};
+use super::things::{build_path, flag, one, with_query};
 
 pub(super) use condition::Condition;
 
@@ -62,7 +62,7 @@ pub(super) async fn run(file: &Path, is_json: bool, wish: Wish) -> Result<(), Fa
 
 async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Failure> {
     let path = one("plugins", &wish.name, "/shadow");
-    let begun = caller.thing("POST", &with_query(&path, [pair(wish.length), another(wish.another)]), Some(wish.file.clone())).await?;
+    let begun = caller.thing("POST", &with_query(&path, [pair(wish.length), flag("another", wish.another)]), Some(wish.file.clone())).await?;
     aside("asked beside the build in force; Ctrl-C ends it and tells what was heard");
     let report = to_its_end(caller, &path, begun.get("number")).await?;
     let Some(condition) = &wish.promote_if else { return told(&wish.name, &report, is_json) };
@@ -79,7 +79,7 @@ async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Fail
         ));
     }
     let reason = wish.reason.clone().unwrap_or_else(|| format!("shadow: {condition}"));
-    let order = build_path(&wish.name, "/swap", Some(reason.chars().take(REASON_MAX).collect()), [another(wish.another)]);
+    let order = build_path(&wish.name, "/swap", Some(reason.chars().take(REASON_MAX).collect()), [flag("another", wish.another)]);
     let act = match caller.thing("POST", &order, Some(wish.file.clone())).await {
         Ok(act) => act,
         Err(refused) => {

@@ -163,12 +163,10 @@ async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Fai
         Ok(())
     };
     caller.lines("GET", path, None, &mut row).await?;
-    match (rows.is_empty(), n_told) {
-        (true, 0) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
-        (true, 0) if unusual_kind(path).is_some() => {
-            put(format_args!("nothing of kind `{}`; usual ones: {}", unusual_kind(path).unwrap_or_default(), KINDS.join(", ")))
-        }
-        (true, 1..) => Ok(()),
+    match (rows.is_empty(), n_told, unusual_kind(path)) {
+        (true, 0, _) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
+        (true, 0, Some(kind)) => put(format_args!("nothing of kind `{kind}`; usual ones: {}", KINDS.join(", "))),
+        (true, 1.., _) => Ok(()),
         _ => show::table(&rows, columns),
     }
 }
@@ -242,8 +240,8 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Dead(DeadCommand::Redrive { id: None, plugin, channel, .. }) => {
             post(with_query("/api/v1/dead/redrive", [("plugin", plugin), ("channel", channel)]), json!({}))
         }
-        Command::Swap { name, file, reason, stays, another: is_another, .. } => {
-            let path = build_path(&name, "/swap", reason, [("stays", stays.then(|| "true".to_owned())), another(is_another)]);
+        Command::Swap { name, file, reason, stays, another, .. } => {
+            let path = build_path(&name, "/swap", reason, [flag("stays", stays), flag("another", another)]);
             Wish::Act(path, Bytes::from_owner(build(&file)?))
         }
         Command::Rollback { name, reason } => Wish::Act(build_path(&name, "/rollback", reason, []), Bytes::new()),
@@ -265,14 +263,14 @@ pub(super) fn build(file: &str) -> Result<Arc<[u8]>, Failure> {
 }
 
 /// The path of an order about a build, with who gives it.
-pub(super) fn build_path<const N: usize>(name: &str, order: &str, reason: Option<String>, more: [(&'static str, Option<String>); N]) -> String {
+pub(super) fn build_path(name: &str, order: &str, reason: Option<String>, more: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
     let by = [("by", process_env()("USER")), ("reason", reason)];
     with_query(&one("plugins", name, order), by.into_iter().chain(more))
 }
 
-/// That a build of another plugin is meant.
-pub(super) fn another(is_meant: bool) -> (&'static str, Option<String>) {
-    ("another", is_meant.then(|| "true".to_owned()))
+/// A key of a query that is there or not.
+pub(super) fn flag(key: &'static str, is_set: bool) -> (&'static str, Option<String>) {
+    (key, is_set.then(|| "true".to_owned()))
 }
 
 /// A path with what of these there is.

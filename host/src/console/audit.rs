@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tracing::{error, warn};
 
+use crate::clock::Wait;
 use crate::failpoint;
 use crate::model::{Digest, Role, Timestamp, shown};
 
@@ -28,7 +30,7 @@ const BODY_MAX: usize = 64 << 10;
 /// Of a name or a path that is kept. Units: bytes.
 const WORDS_MAX: usize = 300;
 /// Callers who were not let in are told at most once in so long, with how many they were, so that they fill no disk. Units: milliseconds.
-const DENIALS_MS: u64 = 60_000;
+const DENIALS_PAUSE: Duration = Duration::from_secs(60);
 /// No line is longer. Units: bytes.
 const LINE_MAX: u64 = 8 << 10;
 
@@ -56,7 +58,7 @@ struct Head {
 
 #[derive(Default)]
 struct Denied {
-    told: Timestamp,
+    told: Wait,
     n_untold: u64,
 }
 
@@ -254,12 +256,11 @@ impl Audit {
         let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         let [reads, orders] = &mut *denied;
         let denied = if is_order { orders } else { reads };
-        // A clock that was put back tells nothing.
-        if denied.told != Timestamp::default() && denied.told <= now && now.since_ms(denied.told) < DENIALS_MS {
+        if denied.told.left(now).is_some() {
             denied.n_untold += 1;
             return None;
         }
-        Some(std::mem::replace(denied, Denied { told: now, n_untold: 0 }).n_untold)
+        Some(std::mem::replace(denied, Denied { told: Wait::of(DENIALS_PAUSE, now), n_untold: 0 }).n_untold)
     }
 
     /// The log, to go on behind its last whole line; where the head knows of later ones, behind those, so that the hole stays seen.

@@ -20,7 +20,7 @@ pub(super) struct InUse {
 /// In the file's order: channels, analyzers, rules. Nothing where no host runs.
 pub(super) fn in_use(sections: &Sections) -> Vec<InUse> {
     let of = |section: &Section| Some(InUse { section: section.clone(), generation: section.generation.upgrade()? });
-    sections.channels.iter().chain(&sections.analyzers).chain(&sections.rules).filter_map(of).collect()
+    sections.all().filter_map(of).collect()
 }
 
 /// In the file's order.

@@ -176,7 +176,7 @@ impl SledStore {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
         Err(if failure.is_panic() {
-            StoreError::damaged("sled panicked at what it read".to_owned())
+            StoreError::damaged("sled panicked at what it read")
         } else {
             StoreError::Closed("the host is stopping".to_owned())
         })
@@ -265,7 +265,7 @@ fn id_key(disk: &Disk, is_new: bool) -> Result<IdKey, StoreError> {
         return Ok(IdKey(bytes));
     }
     if !is_new {
-        return Err(StoreError::damaged("the key that all ids are made with is lost".to_owned()));
+        return Err(StoreError::damaged("the key that all ids are made with is lost"));
     }
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::damaged(format!("no random numbers: {error}")))?;

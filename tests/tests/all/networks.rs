@@ -100,23 +100,29 @@ fn metered(x: &X, budget: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_spent_budget_is_warned_of_stops_the_channel_and_what_waits_goes_out_when_it_is_raised() {
-    // given
-    let x = X::start("app", "user", now_ms()).await.unwrap();
-    let table = table().replace("mode = \"send\"", "mode = \"draft\", review = [\"support\"]");
-    let mut host = Host::new(&metered(&x, "calls = 10"), &table);
+/// A host on X with this budget, a mention that came in, and the id of the draft that answers it.
+async fn drafted(x: &X, budget: &str, reply: &str) -> (Host, String, String) {
+    let mut host = Host::new(&metered(x, budget), &table().replace("mode = \"send\"", reply));
     host.write("app", "app");
     host.write("user", "user");
     host.start().await;
     host.until(&["channel", "list"], |all| text(&all[0], "/state") == "connected").await;
     let mention = x.say("ann", &format!("@acme {COMPLAINT}"), None);
     let drafts = host.until(&["outbox", "list"], |all| all.len() == 1).await;
+    let draft = text(&drafts[0], "/id").to_owned();
+    (host, mention, draft)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_budget_is_warned_of_stops_the_channel_and_what_waits_goes_out_when_it_is_raised() {
+    // given
+    let x = X::start("app", "user", now_ms()).await.unwrap();
+    let (mut host, mention, draft) = drafted(&x, "calls = 10", "mode = \"draft\", review = [\"support\"]").await;
 
     // when: the polls spend it
     let spent = host.until(&["channel", "list"], |all| !text(&all[0], "/budget/resumes_at").is_empty()).await;
     let n_calls = x.ledger().calls().len();
-    assert!(host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--as", "support"]).status.success());
+    assert!(host.cli(&["outbox", "approve", &draft, "--as", "support"]).status.success());
     host.until(&["outbox", "list"], |all| text(&all[0], "/state") == "retry").await;
 
     // then: no call goes out, and it says until when
@@ -138,14 +144,8 @@ async fn a_spent_budget_is_warned_of_stops_the_channel_and_what_waits_goes_out_w
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_that_is_surely_too_long_is_refused_to_whoever_approves_it() {
     let x = X::start("app", "user", now_ms()).await.unwrap();
-    let mut host = Host::new(&metered(&x, "calls = 10000"), &table().replace("mode = \"send\"", "mode = \"draft\""));
-    host.write("app", "app");
-    host.write("user", "user");
-    host.start().await;
-    host.until(&["channel", "list"], |all| text(&all[0], "/state") == "connected").await;
-    let mention = x.say("ann", &format!("@acme {COMPLAINT}"), None);
-    let drafts = host.until(&["outbox", "list"], |all| all.len() == 1).await;
-    let approve = |text_of_it: &str| host.cli(&["outbox", "approve", text(&drafts[0], "/id"), "--text", text_of_it]);
+    let (host, mention, draft) = drafted(&x, "calls = 10000", "mode = \"draft\"").await;
+    let approve = |text_of_it: &str| host.cli(&["outbox", "approve", &draft, "--text", text_of_it]);
 
     let refused = approve(&"so sorry ".repeat(40));
 
