@@ -27,3 +27,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
+
+/// Of every binary that runs a host, so that what is tested is what is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

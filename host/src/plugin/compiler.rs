@@ -23,8 +23,8 @@ pub const THIS_BINARY: &str = "/proc/self/exe";
 /// The hidden command of the other process.
 const COMMAND: &str = "compile-component";
 
-/// On a machine of many cores their stacks and heaps alone would fill the bound.
-const FEW_THREADS: [(&str, &str); 2] = [("RAYON_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2")];
+/// On a machine of many cores their stacks and heaps alone would fill the bound, as would what the allocator reserves ahead.
+const SMALL: [(&str, &str); 3] = [("RAYON_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2"), ("MIMALLOC_ARENA_RESERVE", "0")];
 
 /// What the other process exits with where the component is none; a panic exits with 101.
 pub const NO_COMPONENT: u8 = 1;
@@ -93,7 +93,7 @@ pub(super) fn compile(program: &Path, component: &[u8], limits: CompileLimits) -
     let mut child = Command::new(program)
         .args([COMMAND, &limits.memory_bytes.to_string(), &limits.cpu_s().to_string()])
         .env_clear()
-        .envs(FEW_THREADS)
+        .envs(SMALL)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

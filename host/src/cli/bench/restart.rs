@@ -7,12 +7,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cli::outcome::{Failure, aside};
 use crate::clock::Clock;
 use crate::model::Seq;
 use crate::plugin::{Engine, EngineConfig};
-use crate::store::{SledStore, Store};
+use crate::store::{SledStore, Store, StoreError};
 
 use super::figure::{Bar, median, spread};
 use super::line::{Judges, Line, Portions};
@@ -42,6 +43,9 @@ const PAGE: u64 = 256;
 const N_CHANNELS: u64 = 4;
 /// Progress is told each time so many are through.
 const STEP: u64 = 500_000;
+/// A store that was closed is free after so many looks at the latest.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Newest entries that a start reads before it counts as done.
 const FIRST_READ: usize = 20;
 const MB: f64 = 1_048_576.0;
@@ -97,8 +101,16 @@ pub(super) async fn measure(size: &Size, dir: &Path) -> Result<Vec<Figure>, Fail
 
 /// Until the store answers. Units: seconds.
 async fn open(dir: &Path) -> Result<(f64, Arc<SledStore>), Failure> {
-    let watch = Clock::system().stopwatch();
-    let store = SledStore::open(dir).map_err(failed)?;
+    // What sled's own threads still hold of a store that was closed is no part of a start.
+    let mut tries = 0;
+    let (watch, store) = loop {
+        let watch = Clock::system().stopwatch();
+        match SledStore::open(dir) {
+            Err(StoreError::InUse(_)) if tries < LOCK_TRIES => tokio::time::sleep(LOCK_PAUSE).await,
+            opened => break (watch, opened.map_err(failed)?),
+        }
+        tries += 1;
+    };
     for channel in store.channels().await.map_err(failed)? {
         if store.read_log_back(&channel, Seq(u64::MAX), FIRST_READ).await.map_err(failed)?.is_empty() {
             return Err(failed(format!("{channel} is empty")));
