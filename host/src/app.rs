@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{self, Config, Finding, Report, Severity};
 use crate::console::{self, Audit, Desk, Polled, RefusedConfig, Token};
-use crate::egress::{Egress, EgressError, SystemResolver};
+use crate::egress::{Egress, EgressError, Renewals, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::{ChannelName, shown};
@@ -96,6 +96,8 @@ pub struct Kit {
     pub egress: Arc<Egress>,
     /// The time.
     pub clock: Clock,
+    /// Of the tokens of all logins.
+    pub renewals: Arc<Renewals>,
 }
 
 impl Kit {
@@ -108,7 +110,7 @@ impl Kit {
         let cache_dir = cache_dir.is_dir().then_some(cache_dir);
         let engine = Engine::new(EngineConfig { cache_dir, compiler: Some(THIS_BINARY.into()), clock: clock.clone(), workers })?;
         let egress = Egress::new(&config.host.ca_pem, Arc::new(SystemResolver))?;
-        Ok(Self { engine, egress, clock })
+        Ok(Self { engine, egress, clock, renewals: Arc::default() })
     }
 }
 
@@ -264,6 +266,9 @@ impl App {
         let tasks = std::mem::take(&mut *self.house.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         running::end(tasks, HashMap::new()).await;
         self.house.running.lock().await.halt().await;
+        let kit = self.house.in_force.load().kit.clone();
+        kit.renewals.end().await;
+        console::keep_denials(&self.house.desk, kit.engine.denied()).await;
         if let Err(failure) = self.house.journal.store.close().await {
             error!(error = %chain(&failure), "The store did not close well.");
         }
@@ -280,15 +285,13 @@ impl App {
     }
 
     fn keep_denials(&mut self) {
-        let (desk, stop) = (Arc::clone(&self.house.desk), self.stop.clone());
+        let (desk, engine, stop) = (Arc::clone(&self.house.desk), Arc::clone(&self.house.in_force.load().kit.engine), self.stop.clone());
         let work = async move {
-            let mut denials = console::Denials::default();
             while !stop.is_cancelled() {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = tokio::time::sleep(console::DENIALS_PAUSE) => {}
+                    () = tokio::time::sleep(console::DENIALS_PAUSE) => console::keep_denials(&desk, engine.denied()).await,
                 }
-                denials.keep(&desk).await;
             }
         };
         self.servers.spawn(work);

@@ -85,7 +85,7 @@ pub use audit::Audit;
 pub use auth::Token;
 pub use backup::Backups;
 pub use builds::{Ordered, Swaps};
-pub use denials::{DENIALS_PAUSE, Denials};
+pub use denials::{DENIALS_PAUSE, keep_denials};
 pub use guesses::Guesses;
 pub use orders::{Redriven, redrive_all};
 

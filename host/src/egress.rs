@@ -39,7 +39,7 @@ pub use http::{HttpError, HttpRequest, HttpResponse};
 pub use meter::{Budget, Meter, Price, Spent, Tariff};
 pub use net::{Connection, NetError, Security};
 pub use oauth1::{Signer, encoded as percent_encoded};
-pub use oauth2::{Client, ClientAuth, LoggedIn, Login, LoginError, Tokens};
+pub use oauth2::{Client, ClientAuth, LoggedIn, Login, LoginError, Renewals, Tokens};
 pub use stream::{Frame, Stream, StreamEnd, StreamError, StreamProtocol, StreamRequest};
 pub use tls::check_roots;
 

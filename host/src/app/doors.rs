@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{Grant, Plugin, Secret};
 use crate::egress::{
-    self, Budget, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Meter, Signer, Tokens,
+    self, Budget, Cidr, Client, ClientAuth, Credential, Door, DoorConfig, Egress, HostPort, HttpGrant, Inject, Meter, Renewals, Signer, Tokens,
 };
 use crate::plugin::{Manifest, WantsCredential, WantsOauth1, WantsOauth2, Wished};
 
@@ -15,6 +15,8 @@ pub(super) struct Doors<'a> {
     pub(super) egress: &'a Arc<Egress>,
     /// Signatures and tokens carry times.
     pub(super) clock: &'a Clock,
+    /// Of tokens, over all configurations.
+    pub(super) renewals: &'a Arc<Renewals>,
     /// Where tokens are sealed.
     pub(super) credentials: PathBuf,
     /// Where it is kept what channels spent.
@@ -28,8 +30,8 @@ pub(super) fn budgets(data: &Path) -> PathBuf {
 
 impl<'a> Doors<'a> {
     /// `data`: the folder of the store.
-    pub(super) fn new(egress: &'a Arc<Egress>, clock: &'a Clock, data: &Path) -> Self {
-        Self { egress, clock, credentials: data.join("credentials"), budgets: budgets(data) }
+    pub(super) fn new(egress: &'a Arc<Egress>, clock: &'a Clock, renewals: &'a Arc<Renewals>, data: &Path) -> Self {
+        Self { egress, clock, renewals, credentials: data.join("credentials"), budgets: budgets(data) }
     }
 
     /// The way out of one plugin: what its manifest wants and the admin grants, both. `None` where it wants none. The grants'
@@ -114,7 +116,8 @@ impl<'a> Doors<'a> {
             private: ranges(&section.grant.private),
             ..DoorConfig::default()
         };
-        Some(Tokens::new(client, &section.name, name, &self.credentials, self.egress.door(config), self.clock.clone()))
+        let (whose, door) = ((section.name.as_str(), name), self.egress.door(config));
+        Some(Tokens::new(client, whose, &self.credentials, door, self.clock.clone(), Arc::clone(self.renewals)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::egress::{Egress, SystemResolver, Tokens};
+use crate::egress::{Egress, Renewals, SystemResolver, Tokens};
 use crate::plugin::{Manifest, WantsOauth2, inspect};
 use crate::telemetry::chain;
 
@@ -47,7 +47,8 @@ pub fn login_place(config: &Config, channel: &str, credential: Option<&str>) -> 
     }
     let clock = Clock::system();
     let egress = Egress::new(&config.host.ca_pem, Arc::new(SystemResolver)).map_err(|error| (error.to_string(), String::new()))?;
-    let tokens = Doors::new(&egress, &clock, &config.host.data).tokens(manifest, section, &credential);
+    let renewals = Arc::new(Renewals::default());
+    let tokens = Doors::new(&egress, &clock, &renewals, &config.host.data).tokens(manifest, section, &credential);
     let tokens = tokens.ok_or_else(|| no_address("token", &token))?;
     Ok(LoginPlace { credential, authorize, scopes: want.scopes.clone(), tokens })
 }

@@ -345,7 +345,7 @@ impl<'a> Preparing<'a> {
     }
 
     fn doors(&self) -> Doors<'_> {
-        Doors::new(&self.kit.egress, &self.kit.clock, &self.config.host.data)
+        Doors::new(&self.kit.egress, &self.kit.clock, &self.kit.renewals, &self.config.host.data)
     }
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.

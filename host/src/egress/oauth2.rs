@@ -6,6 +6,7 @@
 
 mod answer;
 mod login;
+mod renewals;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use super::sealed::{SealError, Stamp, Vault};
 use super::{Door, HttpError, HttpRequest, Secret};
 
 pub use login::{LoggedIn, Login, LoginError};
+pub use renewals::Renewals;
 
 /// A call of the token endpoint.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -107,6 +109,7 @@ pub struct Tokens {
     /// Opens to the token endpoint alone; its answers are not scrubbed and go nowhere but here.
     door: Door,
     clock: Clock,
+    renewals: Arc<Renewals>,
     live: tokio::sync::Mutex<Live>,
     /// Tokens that were in use lately, newest last.
     seen: Mutex<VecDeque<Secret>>,
@@ -148,8 +151,6 @@ struct Live {
     /// Of the file that it was read from.
     stamp: Option<Stamp>,
     held: Option<Held>,
-    /// Given by the network, and not durable yet: nobody may use it.
-    unsealed: Option<Held>,
     /// No refresh is tried before that is over; none: for ever.
     dead: Option<(Option<Wait>, String)>,
     /// The last refresh failed: not again before that is over.
@@ -219,7 +220,7 @@ impl Held {
 impl Tokens {
     /// The tokens of a section's credential, sealed in this folder. Nothing is read before the first use. `door` must open to the
     /// token endpoint and to nothing else.
-    pub fn new(client: Client, section: &str, credential: &str, folder: &Path, door: Door, clock: Clock) -> Arc<Self> {
+    pub fn new(client: Client, (section, credential): (&str, &str), folder: &Path, door: Door, clock: Clock, renewals: Arc<Renewals>) -> Arc<Self> {
         Arc::new(Self {
             client,
             section: section.to_owned(),
@@ -227,6 +228,7 @@ impl Tokens {
             vault: Vault::new(folder, &format!("{section}\n{credential}")),
             door,
             clock,
+            renewals,
             live: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             is_unproved: AtomicBool::new(false),
@@ -254,9 +256,8 @@ impl Tokens {
     /// Another token than `used`. Cancel: safe; what began goes on, so that a new refresh token is never lost with its caller.
     pub(super) async fn renew(self: &Arc<Self>, used: &Secret, cause: Cause) -> Result<Secret, Refused> {
         let (this, used) = (Arc::clone(self), used.clone());
-        #[expect(clippy::disallowed_methods, reason = "it must outlive its caller, and has a bound of its own")]
-        let task = tokio::spawn(async move { this.renewed(&used, cause).await });
-        task.await.unwrap_or_else(|_| Err(Refused::Later(self.words("the refresh ended badly"))))
+        let ended = self.renewals.run(async move { this.renewed(&used, cause).await }).await;
+        ended.unwrap_or_else(|| Err(Refused::Later(self.words("the refresh ended badly"))))
     }
 
     /// The network accepted the token.
@@ -296,14 +297,15 @@ impl Tokens {
         if cause == Cause::Refused && is_fresh && self.is_unproved.load(Ordering::Acquire) {
             return Err(Refused::Useless);
         }
-        let fresh = match live.unsealed.clone() {
+        let fresh = match self.renewals.unkept(&self.vault, live.stamp) {
             Some(fresh) => fresh,
             None => self.refreshed(&mut live, &held, now).await?,
         };
-        live.unsealed = Some(fresh.clone());
+        self.renewals.note_unkept(&self.vault, live.stamp, fresh.clone());
         let sealed = self.seal(&fresh).await;
         live.stamp = Some(sealed.map_err(|why| Refused::Later(self.words(&format!("the new tokens cannot be kept: {why}"))))?);
-        (live.unsealed, live.failed, live.held) = (None, None, Some(fresh.clone()));
+        self.renewals.kept(&self.vault);
+        (live.failed, live.held) = (None, Some(fresh.clone()));
         self.is_unproved.store(true, Ordering::Release);
         Ok(fresh.access)
     }

@@ -56,13 +56,19 @@ impl Stamp {
 }
 
 /// One sealed file. All calls block.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Vault {
     folder: PathBuf,
     /// Of the file, without a suffix.
     name: String,
     /// What it is sealed to: a file put in another's place is not opened.
     label: String,
+}
+
+impl std::fmt::Display for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.label.replace('\n', "/"))
+    }
 }
 
 impl Vault {

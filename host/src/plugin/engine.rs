@@ -16,6 +16,7 @@ use crate::model::Digest;
 use super::bindings::host::Everything;
 use super::cache::{self, Cache};
 use super::compiler::{self, CompileLimits};
+use super::denied::Denied;
 use super::generation::Generation;
 use super::host::{HostState, LogQuota, Who};
 use super::lanes::Lanes;
@@ -51,6 +52,7 @@ pub struct Engine {
     hash: u64,
     memory: Account,
     lanes: Lanes,
+    denied: Arc<Denied>,
 }
 
 /// What is loaded, and with what.
@@ -79,7 +81,17 @@ impl Engine {
         let lanes = Lanes::new(config.workers).map_err(|error| PluginError::Engine(error.to_string()))?;
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(inner.precompile_compatibility_hash());
         tick(&inner)?;
-        Ok(Arc::new(Self { inner, linker, cache, compiler: config.compiler, clock: config.clock, hash, memory: Account::default(), lanes }))
+        Ok(Arc::new(Self {
+            inner,
+            linker,
+            cache,
+            compiler: config.compiler,
+            clock: config.clock,
+            hash,
+            memory: Account::default(),
+            lanes,
+            denied: Arc::default(),
+        }))
     }
 
     /// Reads, compiles, links and starts a plugin once. It is proved to work, not yet in force.
@@ -92,7 +104,7 @@ impl Engine {
             name: load.name.clone(),
             kind: manifest.kind,
             version: manifest.version.clone(),
-            digest: inspection.digest.to_string(),
+            digest: inspection.digest,
             config: load.config,
             door: load.door,
             clock: self.clock.clone(),
@@ -100,6 +112,7 @@ impl Engine {
             memory: Arc::clone(&self.memory),
             log: LogQuota::default(),
             meter: Arc::new(Meter::new(load.name.clone(), manifest.kind)),
+            refused: Arc::clone(&self.denied),
         });
         let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;
         drop(component);
@@ -112,6 +125,11 @@ impl Engine {
     /// What the memories of all guests hold together, idle instances included. Units: bytes.
     pub fn guest_memory_bytes(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Ways out that were refused to its guests.
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     async fn compile(

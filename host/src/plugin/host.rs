@@ -14,9 +14,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::clock::Clock;
 use crate::egress::Door;
+use crate::model::Digest;
 
 use super::bindings::api;
 use super::bindings::take::shown;
+use super::denied::Denied;
 use super::limits::{Account, Limiter, Limits, Stop};
 use super::manifest::Kind;
 use super::meter::Meter;
@@ -40,7 +42,7 @@ pub(super) struct Who {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) version: String,
-    pub(super) digest: String,
+    pub(super) digest: Digest,
     pub(super) config: String,
     pub(super) door: Option<Arc<Door>>,
     pub(super) clock: Clock,
@@ -48,6 +50,15 @@ pub(super) struct Who {
     pub(super) memory: Account,
     pub(super) log: LogQuota,
     pub(super) meter: Arc<Meter>,
+    pub(super) refused: Arc<Denied>,
+}
+
+impl Who {
+    /// A way out was refused.
+    pub(super) fn denied(&self) {
+        self.meter.denied();
+        self.refused.add((self.name.clone(), self.digest), 1);
+    }
 }
 
 /// One instance's side of the host.
@@ -202,7 +213,8 @@ impl api::log::Host for HostState {
             return Ok(());
         }
         let message = shown(&message, LOG_LINE_MAX);
-        let (plugin, plugin_version, digest, call) = (who.name.as_str(), &who.version, who.digest.get(..12).unwrap_or_default(), self.call);
+        let digest = who.digest.to_string();
+        let (plugin, plugin_version, digest, call) = (who.name.as_str(), &who.version, digest.get(..12).unwrap_or_default(), self.call);
         // A connector has the name of its channel.
         let channel = (who.kind == Kind::Connector).then_some(plugin);
         match level {

@@ -99,7 +99,12 @@ async fn a_way_out_that_was_refused_to_a_plugin_is_kept_in_the_chain() {
     let mut host = Host::new(&format!("{CONFIG}{blog}"), TABLE);
     host.start().await;
     host.until(&["plugin", "list"], |all| all.iter().any(|one| one["in_use"].to_string().contains("\"denied\":1"))).await;
+    host.configure(CONFIG);
+    host.signal("HUP");
+    host.until(&["plugin", "list"], |all| all.iter().all(|one| !one["in_use"].to_string().contains("\"blog\""))).await;
     assert_eq!(host.stop(), Some(0));
+
+    // then it is kept although what asked for it was gone before anybody looked
 
     let log = host.read("data/audit.log");
     assert!(log.contains("\"denied\"") && log.contains("ways out of the plugin of blog, build "), "{log}");

@@ -19,13 +19,14 @@ struct Scene {
     server: OauthServer,
     clock: Clock,
     dir: TempDir,
+    renewals: Arc<Renewals>,
 }
 
 impl Scene {
     async fn new() -> Self {
         let oauth = Oauth::new("app one", Some("client-s3cret"));
         let server = OauthServer::start(&oauth).await.unwrap();
-        Self { oauth, server, clock: Clock::simulated(Timestamp(1_790_000_000_000)), dir: tempfile::tempdir().unwrap() }
+        Self { oauth, server, clock: Clock::simulated(Timestamp(1_790_000_000_000)), dir: tempfile::tempdir().unwrap(), renewals: Arc::default() }
     }
 
     async fn logged_in() -> Self {
@@ -48,7 +49,7 @@ impl Scene {
         };
         let http = vec![HttpGrant::parse(&self.server.url()).unwrap()];
         let door = self.egress().door(DoorConfig { http, ..DoorConfig::default() });
-        Tokens::new(client, "masto", "token", self.folder(), door, self.clock.clone())
+        Tokens::new(client, ("masto", "token"), self.folder(), door, self.clock.clone(), Arc::clone(&self.renewals))
     }
 
     fn folder(&self) -> &Path {
@@ -209,6 +210,22 @@ async fn a_refresh_whose_caller_gave_up_is_brought_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_host_that_stops_waits_for_a_refresh_whose_caller_gave_up() {
+    let scene = Scene::logged_in().await;
+    let tokens = scene.tokens();
+    let used = tokens.access().await.unwrap();
+    scene.server.next(REFRESH, Next::Delay(Duration::from_millis(200)));
+    let gone = tokio::time::timeout(Duration::from_millis(50), tokens.renew(&used, Cause::Refused)).await;
+    assert!(gone.is_err());
+
+    scene.renewals.end().await;
+
+    let kept = scene.tokens().access().await.unwrap();
+    assert!(kept != used && scene.oauth.admits(kept.expose()), "what it brought is there at the next start");
+    assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0));
+}
+
+#[tokio::test]
 async fn tokens_that_cannot_be_kept_are_not_used_and_not_asked_for_again() {
     let scene = Scene::logged_in().await;
     let tokens = scene.tokens();
@@ -224,7 +241,8 @@ async fn tokens_that_cannot_be_kept_are_not_used_and_not_asked_for_again() {
     assert_eq!((scene.n_api(), scene.n_refreshes()), (1, 1));
 
     std::fs::remove_dir(&taken).unwrap();
-    assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    let after_a_reload = scene.door(&scene.tokens(), &[]);
+    assert_eq!(get(&scene, &after_a_reload).await.unwrap().status, 200);
     assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0), "the same tokens, kept late");
 }
 

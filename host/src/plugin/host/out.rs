@@ -25,7 +25,7 @@ impl api::http::Host for HostState {
             return Err(wasmtime::Error::msg("`http` is not for rules"));
         }
         let Some(door) = self.who.door.clone() else {
-            self.who.meter.denied();
+            self.who.denied();
             return Ok(Err(api::http::HttpError::Denied("no http is granted to this plugin".to_owned())));
         };
         let remaining = self.remaining();
@@ -40,7 +40,7 @@ impl api::http::Host for HostState {
         };
         let answer = self.waits.during(door.http(request)).await;
         if matches!(answer, Err(HttpError::Denied(_))) {
-            self.who.meter.denied();
+            self.who.denied();
         }
         Ok(match answer {
             Ok(answer) => Ok(api::http::Response { status: answer.status, headers: answer.headers, body: answer.body }),
@@ -83,7 +83,7 @@ impl api::net::HostConnection for HostState {
     ) -> wasmtime::Result<Result<Resource<Conn>, api::net::NetError>> {
         self.only_connectors("net")?;
         let Some(door) = self.who.door.clone() else {
-            self.who.meter.denied();
+            self.who.denied();
             return Ok(Err(api::net::NetError::Denied("no net is granted to this plugin".to_owned())));
         };
         let security = match security {
@@ -93,7 +93,7 @@ impl api::net::HostConnection for HostState {
         };
         let connected = self.waits.during(door.connect(&host, port, security, self.wait(timeout_ms))).await;
         if matches!(connected, Err(NetError::Denied(_))) {
-            self.who.meter.denied();
+            self.who.denied();
         }
         Ok(match connected {
             Ok(connection) => {
