@@ -96,7 +96,7 @@ pub struct Kit {
     pub egress: Arc<Egress>,
     /// The time.
     pub clock: Clock,
-    /// Of the tokens of all logins.
+    /// Renewals of the tokens of all logins, which outlive the configuration.
     pub renewals: Arc<Renewals>,
 }
 
@@ -138,6 +138,8 @@ pub async fn examine(file: &Path, env: &Env, clock: Clock) -> Result<(Option<(Co
     data_folder(&config, &mut report);
     let kit = Kit::new(&config, clock)?;
     let (prepared, findings) = prepare(&config, &kit).await;
+    // A plugin may have been asked about its section in a way that took a token; whoever only checks ends now.
+    kit.renewals.settle().await;
     report.extend(findings);
     report.sort();
     let prepared = prepared.filter(|_| !report.has_errors());
@@ -267,9 +269,9 @@ impl App {
         running::end(tasks, HashMap::new()).await;
         self.house.running.lock().await.halt().await;
         let kit = self.house.in_force.load().kit.clone();
-        kit.renewals.end().await;
         console::keep_denials(&self.house.desk, kit.engine.denied()).await;
-        if let Err(failure) = self.house.journal.store.close().await {
+        let ((), closed) = tokio::join!(kit.renewals.end(), self.house.journal.store.close());
+        if let Err(failure) = closed {
             error!(error = %chain(&failure), "The store did not close well.");
         }
         forget_address(&self.house.in_force.load().config.host.data);

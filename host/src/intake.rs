@@ -45,6 +45,8 @@ const LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
 const HELD_WAIT: Duration = Duration::from_secs(60);
 /// What was unreadable and is met again inside this window makes no second letter. Units: milliseconds.
 const UNREADABLE_ONCE_MS: u64 = 72 * 3_600_000;
+/// With [`WAIT_MAX`] between them, about a day.
+const PUT_OFF_MAX: u32 = 150;
 /// `more` that brings nothing new, or does not move on, so many times in a row is a lie.
 const VAIN_MORE_MAX: u32 = 3;
 /// Cursors that are remembered while pages say `more`: a longer circle is not seen.
@@ -97,6 +99,8 @@ struct Memory {
     poll_rest: Wait,
     raw_rest: Wait,
     n_faults: u32,
+    /// The raw item that could not be understood for now, and how often that was so.
+    put_off: (u64, u32),
     /// That what came in by itself is understood mends nothing then.
     has_poll_failed: bool,
     n_vain_more: u32,
@@ -131,7 +135,7 @@ impl Work for Intake {
             (memory.is_refused, memory.poll_rest, memory.raw_rest) = (false, Wait::default(), Wait::default());
         }
         let asked = self.asked.swap(0, Ordering::AcqRel);
-        if asked == ORDERED || (asked == CATCH_UP && memory.n_faults == 0) {
+        if asked == ORDERED || (asked == CATCH_UP && !memory.has_poll_failed) {
             memory.poll_rest = Wait::default();
         }
         let has_raw = record.position(&Reader::Raw) < record.raw_last;
@@ -161,7 +165,7 @@ impl Intake {
         self.ask(ORDERED);
     }
 
-    /// Polls at the next turn, unless the channel waits after a fault: then that poll will do.
+    /// Polls at the next turn, unless the channel waits after a poll that failed: then the next will do.
     pub fn catch_up(&self) {
         self.ask(CATCH_UP);
     }
@@ -267,7 +271,7 @@ impl Intake {
         let mut answers = generation.receive(self.state(memory).await?, Arc::clone(&raws), is_late).await.into_iter();
         for raw in raws.iter() {
             let Some(received) = received(raw, &mut answers) else { break };
-            match received {
+            match memory.patient(raw.seq, received) {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
                     batch.received = Some(raw.received);
@@ -285,6 +289,7 @@ impl Intake {
                     batch.other(EntryBody::Unreadable { native: native_of(raw), reason }, is_backfill);
                 }
                 Received::Held(fault) => {
+                    memory.put_off(raw.seq, &fault);
                     held = Some(fault);
                     break;
                 }
@@ -328,6 +333,12 @@ impl Intake {
             match change {
                 Change::Upsert(interaction) => batch.upsert(interaction, is_backfill).await?,
                 Change::Gone(native) => batch.gone(&native).await?,
+                // It was handed over once: once more, and it would be for ever.
+                Change::Raw(native, _) if batch.received.is_some() && !batch.is_pushed => {
+                    let reason = "what was handed over as `raw` is `raw` again".to_owned();
+                    unreadable.push(reason.clone());
+                    batch.other(EntryBody::Unreadable { native, reason }, is_backfill);
+                }
                 Change::Raw(native, body) => {
                     let origin = RawOrigin::Item { native, is_backfill };
                     batch.commit.raws.push(NewRaw { origin, body, once: None });
@@ -409,6 +420,25 @@ impl Intake {
 }
 
 impl Memory {
+    /// What time was to mend, and did not.
+    fn put_off(&mut self, seq: u64, fault: &Fault) {
+        // The network's own word, or something that an admin can mend, is waited for.
+        if matches!(fault, Fault::Transient(_)) {
+            let n_times = if self.put_off.0 == seq { self.put_off.1 } else { 0 };
+            self.put_off = (seq, n_times.saturating_add(1));
+        }
+    }
+
+    /// One item that is put off on and on must not hold all that comes after it.
+    fn patient(&self, seq: u64, received: Received) -> Received {
+        match received {
+            Received::Held(fault @ Fault::Transient(_)) if self.put_off == (seq, PUT_OFF_MAX) => {
+                Received::Dead(format!("{fault}; so it was {PUT_OFF_MAX} times, for about a day"))
+            }
+            received => received,
+        }
+    }
+
     /// Says whether these writes leave another state: some connectors keep there, and not in the cursor, how far they came.
     fn is_changed_by(&self, writes: &[(String, Option<Vec<u8>>)]) -> bool {
         let held = |key| self.state.as_ref().and_then(|state| state.get(key));

@@ -28,6 +28,6 @@ pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
 
-/// Of every binary that runs a host, so that what is tested is what is shipped.
+/// Of every binary that links this crate: what is tested is what is shipped.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -70,6 +70,13 @@ struct Memory {
     rest: Wait,
 }
 
+impl Memory {
+    /// All but what the network asked for: the log is looked at again from what is committed.
+    fn forget(&mut self) {
+        *self = Self { rest: self.rest, ..Self::default() };
+    }
+}
+
 /// An attachment that is to be fetched.
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -100,7 +107,11 @@ impl Media {
         }
         let mut commit = self.journal.begin(&self.channel);
         for entry in entries {
-            self.note(&entry, memory, &mut commit).await?;
+            if let Err(failure) = self.note(&entry, memory, &mut commit).await {
+                // What was found in the entries before it is not committed: they are looked at again.
+                memory.forget();
+                return Err(failure);
+            }
             memory.read = entry.seq.0;
             if memory.waiting.len() >= WAITING_MAX {
                 break;
@@ -232,7 +243,7 @@ impl Media {
         let done = self.journal.commit(commit).await;
         match &done {
             Ok(_) => memory.waiting.retain(|wanted| !is_settled(wanted)),
-            Err(_) => *memory = Memory { rest: memory.rest, ..Memory::default() },
+            Err(_) => memory.forget(),
         }
         done.map(|_| ())
     }

@@ -173,7 +173,10 @@ impl Call<'_, '_> {
         match self.pass.clock.within(TURN_WAIT, self.generation.turn()).await {
             Some(Ok(turn)) => self.ask(turn, members, &self.pass.clock.stopwatch()).await,
             Some(Err(fault)) => members.into_iter().map(|n| (n, Err(fault.clone()))).collect(),
-            None => members.into_iter().map(|n| (n, Err(late()))).collect(),
+            None => {
+                self.n_late.fetch_add(1, Ordering::Relaxed);
+                members.into_iter().map(|n| (n, Err(late()))).collect()
+            }
         }
     }
 

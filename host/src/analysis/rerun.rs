@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::model::{Annotated, ChannelName, Entry, Seq};
 use crate::stage::{Journal, StageError, Turn, Work};
@@ -67,6 +67,10 @@ impl Work for Rerun {
         }
         if held.n_times < HOLDS_MAX && pass.failed.iter().any(|failed| !failed.fault.is_final()) {
             return Ok(held.again(&self.journal));
+        }
+        if let Some(failed) = pass.failed.first() {
+            let (plugin, n_failed, reason) = (analyzer.name.as_str(), pass.failed.len(), failed.fault.to_string());
+            warn!(channel = %self.channel, plugin, n_failed, reason, "What was asked again was not answered; what was said before stays.");
         }
         let (mut commit, lineup) = (self.moved(analyzer, position, last.0), lineup_of(&analyzers));
         let results = answered(pass.into_results(lineup.id));

@@ -15,7 +15,7 @@ pub(super) struct Doors<'a> {
     pub(super) egress: &'a Arc<Egress>,
     /// Signatures and tokens carry times.
     pub(super) clock: &'a Clock,
-    /// Of tokens, over all configurations.
+    /// Renewals of tokens, which outlive the configuration.
     pub(super) renewals: &'a Arc<Renewals>,
     /// Where tokens are sealed.
     pub(super) credentials: PathBuf,

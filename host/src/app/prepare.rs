@@ -268,12 +268,14 @@ impl<'a> Preparing<'a> {
         let granted = &section.limits;
         let mut limits = Limits::of(kind).with_manifest(manifest.limits).with(granted.memory_bytes, granted.cpu_ms, granted.wall_ms);
         limits.compile = limits.compile.with(granted.compile_memory_bytes, granted.compile_cpu_ms);
+        let is_apart = matches!(self.choice, Choice::Apart(_));
         let load = Load {
             name: section.name.clone(),
             bytes: found.bytes,
             config: section.config.to_string(),
-            door: if matches!(self.choice, Choice::Apart(_)) { None } else { self.doors().of_plugin(manifest, section) },
+            door: if is_apart { None } else { self.doors().of_plugin(manifest, section) },
             limits,
+            is_apart,
         };
         match self.kit.engine.load(load).await {
             Ok(generation) => self.validate(section, generation).await.filter(|_| is_granted),

@@ -494,12 +494,19 @@ impl Checker<'_> {
                 }
             }
         }
+        if let Some(first) = analyzers.get(ANALYZERS_MAX) {
+            let message = format!("there are {} analyzers, of at most {ANALYZERS_MAX}", analyzers.len());
+            self.reading.report.error(first.plugin.places.section(), message, "leave out those that no rule needs");
+        }
         if let Some(name) = cycle(analyzers) {
             let place = self.names.get(&name).cloned().unwrap_or_else(|| self.reading.lines.place(&(0..0)));
             self.reading.report.error(place, format!("analyzer `{name}` comes `after` itself"), "break the circle of `after`");
         }
     }
 }
+
+/// Their places in the store are single bytes.
+const ANALYZERS_MAX: usize = 255;
 
 /// An analyzer that waits for itself, if there is one.
 fn cycle(analyzers: &[Analyzer]) -> Option<String> {

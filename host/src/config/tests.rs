@@ -78,6 +78,13 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn more_analyzers_than_the_store_can_number_are_refused() {
+    let all: String = (0..256).map(|n| format!("[[analyzer]]\nname = \"a{n}\"\nplugin = \"language\"\n")).collect();
+    let report = check(&all).unwrap_err();
+    assert!(report.findings.iter().any(|f| f.message.contains("256 analyzers, of at most 255") && f.place.line == 255 * 3 + 1), "{report}");
+}
+
+#[test]
 fn a_secret_is_never_shown() {
     let (config, _) = check("[host]\nadmin_token = { env = \"SET\" }\n").unwrap();
     assert!(!format!("{config:?}").contains("whsec_"));

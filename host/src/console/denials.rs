@@ -11,7 +11,7 @@ use super::Desk;
 /// Between two looks.
 pub const DENIALS_PAUSE: Duration = Duration::from_secs(60);
 
-/// Keeps what was refused since the last look; what cannot be kept is left for the next.
+/// Keeps what was refused since the last look. What cannot be kept is left for the next, which may tell it twice: better than not at all.
 pub async fn keep_denials(desk: &Desk, denied: &Denied) {
     for ((section, digest), n) in denied.take() {
         if let Err(failure) = desk.audit.refused(desk.journal.clock.now(), &section, digest, n).await {

@@ -297,14 +297,15 @@ impl Tokens {
         if cause == Cause::Refused && is_fresh && self.is_unproved.load(Ordering::Acquire) {
             return Err(Refused::Useless);
         }
-        let fresh = match self.renewals.unkept(&self.vault, live.stamp) {
+        let fresh = match self.renewals.unsealed(&self.vault, live.stamp) {
             Some(fresh) => fresh,
             None => self.refreshed(&mut live, &held, now).await?,
         };
-        self.renewals.note_unkept(&self.vault, live.stamp, fresh.clone());
+        self.remember(&fresh);
+        self.renewals.note_unsealed(&self.vault, live.stamp, fresh.clone());
         let sealed = self.seal(&fresh).await;
         live.stamp = Some(sealed.map_err(|why| Refused::Later(self.words(&format!("the new tokens cannot be kept: {why}"))))?);
-        self.renewals.kept(&self.vault);
+        self.renewals.sealed(&self.vault);
         (live.failed, live.held) = (None, Some(fresh.clone()));
         self.is_unproved.store(true, Ordering::Release);
         Ok(fresh.access)
@@ -318,12 +319,12 @@ impl Tokens {
         if let Some((_, why)) = live.failed.as_ref().filter(|(wait, _)| wait.left(now).is_some()) {
             return Err(Refused::Later(why.clone()));
         }
+        if self.renewals.is_ending() {
+            return Err(Refused::Later(self.words("the host is stopping")));
+        }
         match self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh.expose())]).await {
             Ok(fresh) => {
-                let fresh =
-                    Held { refresh: fresh.refresh.or_else(|| held.refresh.clone()), scope: fresh.scope.or_else(|| held.scope.clone()), ..fresh };
-                self.remember(&fresh);
-                Ok(fresh)
+                Ok(Held { refresh: fresh.refresh.or_else(|| held.refresh.clone()), scope: fresh.scope.or_else(|| held.scope.clone()), ..fresh })
             }
             Err(answer::No::Grant(code)) => Err(self.bury(live, None, &format!("its refresh was refused ({code})"))),
             Err(answer::No::Other(code)) => {

@@ -192,7 +192,8 @@ impl<'a> Batch<'a> {
         self.rename_known(&known, &interaction);
         let fingerprint = interaction.fingerprint();
         let is_later = interaction.edited > known.edited;
-        let is_older = interaction.edited.is_some() && interaction.edited < known.edited;
+        // What is pushed may be pushed again, after the edit that overtook it: without a date it is taken for what it was at first.
+        let is_older = interaction.edited < known.edited && (interaction.edited.is_some() || self.is_pushed);
         let is_whole = is_later && !self.counted.1.has_pushed(&interaction.kind);
         let is_same = if is_whole { fingerprint == known.fingerprint } else { fingerprint.is_repeat_of(known.fingerprint) };
         let is_repeat = is_same && !known.is_gone;

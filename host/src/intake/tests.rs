@@ -12,6 +12,8 @@ use crate::testing::{START, Scripted, Stand, detail, native, page, said, upsert}
 
 use super::Intake;
 
+mod raws;
+
 fn intake(stand: &Stand, plugin: Arc<Generation>, pace: Option<Duration>) -> Intake {
     Intake::new(stand.journal.clone(), stand.channel.clone(), "test".to_owned(), plugin, pace, 1 << 20)
 }

@@ -23,8 +23,9 @@ pub const THIS_BINARY: &str = "/proc/self/exe";
 /// The hidden command of the other process.
 const COMMAND: &str = "compile-component";
 
-/// On a machine of many cores their stacks and heaps alone would fill the bound, as would what the allocator reserves ahead.
-const SMALL: [(&str, &str); 3] = [("RAYON_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2"), ("MIMALLOC_ARENA_RESERVE", "0")];
+/// On a machine of many cores the stacks and heaps of its threads alone would fill the bound, as would a gibibyte that the allocator
+/// reserves ahead of use; with 0 it reserves none.
+const CHILD_ENV: [(&str, &str); 3] = [("RAYON_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2"), ("MIMALLOC_ARENA_RESERVE", "0")];
 
 /// What the other process exits with where the component is none; a panic exits with 101.
 pub const NO_COMPONENT: u8 = 1;
@@ -93,7 +94,7 @@ pub(super) fn compile(program: &Path, component: &[u8], limits: CompileLimits) -
     let mut child = Command::new(program)
         .args([COMMAND, &limits.memory_bytes.to_string(), &limits.cpu_s().to_string()])
         .env_clear()
-        .envs(SMALL)
+        .envs(CHILD_ENV)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

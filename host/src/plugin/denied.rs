@@ -8,7 +8,7 @@ use crate::model::Digest;
 /// A section's name and the build that it ran.
 pub type Build = (String, Digest);
 
-/// See the module. One an engine.
+/// See the module. One for each engine.
 #[derive(Debug, Default)]
 pub struct Denied(Mutex<HashMap<Build, u64>>);
 

@@ -67,6 +67,8 @@ pub struct Load {
     pub door: Option<Arc<Door>>,
     /// What it may use; the manifest's own limits are applied before an admin's.
     pub limits: Limits,
+    /// Tried beside the build in force and given no way out: that it was refused one is no news.
+    pub is_apart: bool,
 }
 
 impl Engine {
@@ -112,7 +114,7 @@ impl Engine {
             memory: Arc::clone(&self.memory),
             log: LogQuota::default(),
             meter: Arc::new(Meter::new(load.name.clone(), manifest.kind)),
-            refused: Arc::clone(&self.denied),
+            denied: (!load.is_apart).then(|| Arc::clone(&self.denied)),
         });
         let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;
         drop(component);

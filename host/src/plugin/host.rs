@@ -50,14 +50,17 @@ pub(super) struct Who {
     pub(super) memory: Account,
     pub(super) log: LogQuota,
     pub(super) meter: Arc<Meter>,
-    pub(super) refused: Arc<Denied>,
+    /// Where it is told; none: nowhere.
+    pub(super) denied: Option<Arc<Denied>>,
 }
 
 impl Who {
     /// A way out was refused.
     pub(super) fn denied(&self) {
         self.meter.denied();
-        self.refused.add((self.name.clone(), self.digest), 1);
+        if let Some(denied) = &self.denied {
+            denied.add((self.name.clone(), self.digest), 1);
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Yard {
     async fn new() -> Self {
         let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers: 2 }).unwrap();
         let bytes = std::fs::read(built()).unwrap().into();
-        let load = Load { name: "good".to_owned(), bytes, config: mode("well"), door: None, limits: LIMITS };
+        let load = Load { name: "good".to_owned(), bytes, config: mode("well"), door: None, limits: LIMITS, is_apart: false };
         let good = engine.load(load).await.unwrap();
         let alone = ask(&good, "fine").await;
         assert!(alone.is_ok(), "{alone:?}");
@@ -70,7 +70,7 @@ impl Yard {
 
     async fn try_load(&self, bytes: Vec<u8>, config: String, limits: Limits, door: Option<Door>) -> Result<Arc<Generation>, PluginError> {
         let door = door.map(Arc::new);
-        self.engine.load(Load { name: "mad".to_owned(), bytes: bytes.into(), config, door, limits }).await
+        self.engine.load(Load { name: "mad".to_owned(), bytes: bytes.into(), config, door, limits, is_apart: false }).await
     }
 
     /// Asks the hostile one once, and the good one meanwhile.

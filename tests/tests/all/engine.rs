@@ -20,7 +20,7 @@ fn engine(cache_dir: Option<&Path>) -> Arc<Engine> {
 async fn load(engine: &Arc<Engine>, mode: &str) -> Result<Arc<Generation>, PluginError> {
     let limits = Limits { wall: WALL, ..Limits::of(Kind::Analyzer) };
     let bytes = std::fs::read(built()).unwrap().into();
-    engine.load(Load { name: "mad".to_owned(), bytes, config: format!("{{\"mode\":\"{mode}\"}}"), door: None, limits }).await
+    engine.load(Load { name: "mad".to_owned(), bytes, config: format!("{{\"mode\":\"{mode}\"}}"), door: None, limits, is_apart: false }).await
 }
 
 /// Which call of its instance answered.

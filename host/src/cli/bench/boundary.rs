@@ -88,7 +88,14 @@ pub(super) async fn measure() -> Result<Vec<Figure>, Failure> {
     let clock = Clock::system();
     let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: clock.clone(), workers: 1 }).map_err(failed)?;
     let found = find("sentiment", std::path::Path::new("")).map_err(|(error, _)| failed(error))?;
-    let load = Load { name: "sentiment".to_owned(), bytes: found.bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer) };
+    let load = Load {
+        name: "sentiment".to_owned(),
+        bytes: found.bytes,
+        config: "{}".to_owned(),
+        door: None,
+        limits: Limits::of(Kind::Analyzer),
+        is_apart: false,
+    };
     let wasm = engine.load(load).await.map_err(failed)?;
     let native = Generation::native("sentiment", wasm.manifest().clone(), NativeAnalyzer(Which::Sentiment));
     let items = items();

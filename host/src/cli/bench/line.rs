@@ -66,7 +66,10 @@ impl Judges {
     pub(super) async fn wasm(engine: &Arc<Engine>) -> Result<Self, Failure> {
         let load = async |name: &str, kind: Kind, config: String| {
             let found = find(name, Path::new("")).map_err(|(error, _)| failed(error))?;
-            engine.load(Load { name: name.to_owned(), bytes: found.bytes, config, door: None, limits: Limits::of(kind) }).await.map_err(failed)
+            engine
+                .load(Load { name: name.to_owned(), bytes: found.bytes, config, door: None, limits: Limits::of(kind), is_apart: false })
+                .await
+                .map_err(failed)
         };
         Ok(Self {
             language: load("language", Kind::Analyzer, "{}".to_owned()).await?,

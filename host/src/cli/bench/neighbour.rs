@@ -53,7 +53,7 @@ fn items() -> AnalyzeBatch<'static> {
 }
 
 async fn load(engine: &Arc<Engine>, name: String, bytes: Arc<[u8]>) -> Result<Arc<Generation>, Failure> {
-    engine.load(Load { name, bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer) }).await.map_err(failed)
+    engine.load(Load { name, bytes, config: "{}".to_owned(), door: None, limits: Limits::of(Kind::Analyzer), is_apart: false }).await.map_err(failed)
 }
 
 /// Asks until it is told to stop; how long each call took. Units: milliseconds.

@@ -44,7 +44,7 @@ const N_CHANNELS: u64 = 4;
 /// Progress is told each time so many are through.
 const STEP: u64 = 500_000;
 /// A store that was closed is free after so many looks at the latest.
-const LOCK_TRIES: u32 = 200;
+const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Newest entries that a start reads before it counts as done.
 const FIRST_READ: usize = 20;

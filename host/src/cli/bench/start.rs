@@ -36,7 +36,7 @@ async fn load_all(cache: &Path) -> Result<Vec<Arc<Generation>>, Failure> {
     for (n, (name, found)) in (0..PLUGINS).zip(all.iter().cycle()) {
         let kind = inspect(&found.bytes).map_err(failed)?.manifest.kind;
         let bytes = Arc::clone(&found.bytes);
-        let load = Load { name: format!("{name}-{n}"), bytes, config: "{}".to_owned(), door: None, limits: Limits::of(kind) };
+        let load = Load { name: format!("{name}-{n}"), bytes, config: "{}".to_owned(), door: None, limits: Limits::of(kind), is_apart: false };
         loaded.push(engine.load(load).await.map_err(failed)?);
     }
     Ok(loaded)

@@ -225,24 +225,48 @@ async fn a_host_that_stops_waits_for_a_refresh_whose_caller_gave_up() {
     assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0));
 }
 
+/// The name of the next sealed file is taken by a folder, which is given back: until it is removed nothing can be sealed.
+fn take_name(scene: &Scene) -> std::path::PathBuf {
+    let name: String = blake3::hash(b"masto\ntoken").to_hex().chars().take(32).collect();
+    let taken = scene.folder().join(format!("{name}.{}.tmp", std::process::id()));
+    std::fs::create_dir(&taken).unwrap();
+    taken
+}
+
+#[tokio::test]
+async fn a_host_that_stops_seals_what_the_disk_did_not_take_before() {
+    let scene = Scene::logged_in().await;
+    let tokens = scene.tokens();
+    let used = tokens.access().await.unwrap();
+    let taken = take_name(&scene);
+    assert!(tokens.renew(&used, Cause::Refused).await.is_err());
+    std::fs::remove_dir(&taken).unwrap();
+
+    scene.renewals.end().await;
+
+    let kept = scene.tokens().access().await.unwrap();
+    assert!(kept != used && scene.oauth.admits(kept.expose()));
+    assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0));
+}
+
 #[tokio::test]
 async fn tokens_that_cannot_be_kept_are_not_used_and_not_asked_for_again() {
     let scene = Scene::logged_in().await;
     let tokens = scene.tokens();
     let door = scene.door(&tokens, &[]);
     scene.oauth.expire();
-    // The name of the next file is taken by a folder.
-    let name: String = blake3::hash(b"masto\ntoken").to_hex().chars().take(32).collect();
-    let taken = scene.folder().join(format!("{name}.{}.tmp", std::process::id()));
-    std::fs::create_dir(&taken).unwrap();
+    let taken = take_name(&scene);
 
     let refused = get(&scene, &door).await;
     assert!(matches!(&refused, Err(HttpError::Connect(why)) if why.contains("cannot be kept")), "{refused:?}");
     assert_eq!((scene.n_api(), scene.n_refreshes()), (1, 1));
 
     std::fs::remove_dir(&taken).unwrap();
-    let after_a_reload = scene.door(&scene.tokens(), &[]);
+    let tokens = scene.tokens();
+    let after_a_reload = scene.door(&tokens, &[]);
     assert_eq!(get(&scene, &after_a_reload).await.unwrap().status, 200);
+    let access = tokens.access().await.unwrap();
+    assert!(tokens.seen().contains(&access), "answers are scrubbed of it");
     assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0), "the same tokens, kept late");
 }
 

@@ -138,7 +138,7 @@ impl Apart {
         let egress = Egress::new(&[], Arc::clone(&names) as Arc<dyn Resolver>).unwrap();
         let engine = Engine::new(EngineConfig { cache_dir: None, compiler: None, clock: Clock::system(), workers: 2 }).unwrap();
         let (bytes, door) = (std::fs::read(guest).unwrap().into(), Some(Arc::new(egress.door(opened()))));
-        let load = Load { name: "mad".to_owned(), bytes, config: mode("out"), door, limits: LIMITS };
+        let load = Load { name: "mad".to_owned(), bytes, config: mode("out"), door, limits: LIMITS, is_apart: false };
         Self { seen, names, guest: engine.load(load).await.unwrap(), _engine: engine }
     }
 

@@ -17,7 +17,16 @@ fn engine(cache: Option<&Path>, compiler: impl Into<PathBuf>) -> Arc<Engine> {
 }
 
 async fn load(engine: &Arc<Engine>, bytes: Vec<u8>, compile: CompileLimits) -> Result<Arc<Generation>, PluginError> {
-    engine.load(Load { name: "mad".to_owned(), bytes: bytes.into(), config: mode("well"), door: None, limits: Limits { compile, ..LIMITS } }).await
+    engine
+        .load(Load {
+            name: "mad".to_owned(),
+            bytes: bytes.into(),
+            config: mode("well"),
+            door: None,
+            limits: Limits { compile, ..LIMITS },
+            is_apart: false,
+        })
+        .await
 }
 
 /// A plugin with so many functions at its end, each of so many steps: small to read, and long to compile.

@@ -1,0 +1,99 @@
+//! What was handed over once and is understood later: put off, handed over again, told twice, caught up with.
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_put_off_on_and_on_is_set_aside_at_last_and_what_comes_after_it_arrives() {
+    // given a webhook that never can be understood, and does not say so
+    let (stand, n_asked) = (Stand::new("forum"), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&n_asked);
+    let plugin = Scripted::default().receive(move |raw| match raw.body.as_slice() {
+        b"never" => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Err(Fault::Transient(detail("timeout")))
+        }
+        _ => Ok((vec![upsert(said("2", "b"))], Vec::new())),
+    });
+    let intake = intake(&stand, plugin.generation("forum", "connector"), None);
+    stand.push_raw(&["never", "later"]).await;
+
+    // when
+    while stand.dead().await.is_empty() {
+        stand.run(&intake).await;
+        assert!(n_asked.load(Ordering::Relaxed) <= 151, "it is held for ever");
+        stand.advance(Duration::from_secs(600));
+    }
+    stand.run(&intake).await;
+
+    // then
+    assert!(stand.dead().await[0].reason.contains("150 times"), "{:?}", stand.dead().await);
+    assert!(stand.journal.clock.now().since_ms(START) > 86_400_000, "an outage of hours costs nothing");
+    assert!(stand.log().await.iter().any(|entry| entry.new.body.content().is_some()), "what came after it");
+    assert_eq!(stand.state().await, "connected");
+}
+
+#[tokio::test]
+async fn what_is_handed_over_as_raw_may_not_be_handed_over_again() {
+    // given a connector that parses nothing and hands everything on
+    let (stand, n_asked) = (Stand::new("mail"), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&n_asked);
+    let plugin = Scripted::default().receive(move |raw| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let part = |name: &str| Change::Raw(native(name), raw.body.clone());
+        Ok((vec![part("a"), part("b")], Vec::new()))
+    });
+    let intake = intake(&stand, plugin.generation("mail", "connector"), None);
+    stand.push_raw(&["parts"]).await;
+
+    // when
+    for _ in 0..8 {
+        stand.run(&intake).await;
+    }
+
+    // then the webhook gave two parts, and each part was asked about once
+    assert_eq!(n_asked.load(Ordering::Relaxed), 3);
+    let dead = stand.dead().await;
+    assert!(dead.len() == 2 && dead.iter().all(|letter| letter.reason.contains("`raw` again")), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_first_version_that_is_pushed_again_undoes_no_edit() {
+    let stand = Stand::new("page");
+    let plugin = Scripted::default()
+        .receive(|raw| Ok((vec![if raw.body == b"edit" { edited("1", "second", 9) } else { upsert(said("1", "first")) }], Vec::new())));
+    let intake = intake(&stand, plugin.generation("page", "connector"), None);
+    stand.push_raw(&["first", "edit", "again"]).await;
+
+    stand.run(&intake).await;
+
+    let log = stand.log().await;
+    assert_eq!((log.len(), log[1].new.body.content().unwrap().text.as_str()), (2, "second"));
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_again_is_caught_up_with_also_while_something_that_came_is_put_off() {
+    // given a channel whose next poll is an hour away, and a frame that is put off once
+    let (stand, n_polled, n_asked) = (Stand::new("live"), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (polled, asked) = (Arc::clone(&n_polled), Arc::clone(&n_asked));
+    let plugin = Scripted::default()
+        .poll(move |_| {
+            polled.fetch_add(1, Ordering::Relaxed);
+            Ok(page("c", Vec::new()))
+        })
+        .receive(
+            move |_| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Err(Fault::Transient(detail("net"))) } else { Ok((Vec::new(), Vec::new())) },
+        );
+    let intake = intake(&stand, plugin.generation("live", "connector"), Some(Duration::from_secs(3600)));
+    stand.run(&intake).await;
+    stand.push_raw(&["frame"]).await;
+    stand.run(&intake).await;
+
+    // when
+    intake.catch_up();
+    stand.run(&intake).await;
+    stand.advance(Duration::from_secs(60));
+    stand.run(&intake).await;
+
+    // then
+    assert_eq!((n_asked.load(Ordering::Relaxed), n_polled.load(Ordering::Relaxed)), (2, 2));
+}
