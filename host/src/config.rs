@@ -194,7 +194,7 @@ pub struct Limits {
     pub cpu_ms: Option<u64>,
     /// Per call.
     pub wall_ms: Option<u64>,
-    /// Of the process that compiles it; default 512 MiB, at most 4 GiB. Units: bytes.
+    /// Of the process that compiles it; default 768 MiB, at most 4 GiB. Units: bytes.
     pub compile_memory_bytes: Option<u64>,
     /// Of processor time, to compile it once; default 30 s, at most 10 min. Units: ms, in whole seconds.
     pub compile_cpu_ms: Option<u64>,

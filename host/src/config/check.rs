@@ -459,7 +459,7 @@ impl Checker<'_> {
             self.reading.error(
                 &value.span(),
                 format!("`limits` is {}", what(value.get_ref())),
-                "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000, compile_memory_bytes = 536870912, compile_cpu_ms = 30000 }",
+                "write limits = { memory_bytes = 67108864, cpu_ms = 1000, wall_ms = 30000, compile_memory_bytes = 805306368, compile_cpu_ms = 30000 }",
             );
             return Limits::default();
         };
