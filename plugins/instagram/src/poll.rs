@@ -4,7 +4,7 @@
 use membrana_sdk::json;
 use std::collections::VecDeque;
 
-use membrana_meta::graph::Graph;
+use membrana_meta::graph::{Graph, Next};
 use membrana_meta::messages::Rest;
 use membrana_meta::read::{edge, id, id_in, moment};
 use membrana_meta::shape::{thing, unreadable};
@@ -40,6 +40,9 @@ struct Cursor {
     /// Media that name us and are known, oldest first.
     #[serde(default)]
     tags: VecDeque<String>,
+    /// Where the walk over them goes on, if it is not done.
+    #[serde(default)]
+    tags_next: Option<Next>,
     /// Nothing older is told. Units: milliseconds since 1970.
     floor: Timestamp,
     #[serde(default)]
@@ -51,7 +54,7 @@ impl Cursor {
         // By the network's clock, whose dates are seconds.
         let floor = if section.imports() { 0 } else { graph.answered_at() / 1000 * 1000 };
         let (media, conversations) = (Walk::since(floor), Walk::since(floor));
-        Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), floor, is_history: section.imports() }
+        Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), tags_next: None, floor, is_history: section.imports() }
     }
 }
 
@@ -117,6 +120,7 @@ impl Round<'_> {
             || self.cursor.media.next.is_some()
             || self.cursor.conversations.next.is_some()
             || !self.cursor.rests.is_empty()
+            || self.cursor.tags_next.is_some()
     }
 
     fn left(&self) -> usize {
@@ -250,9 +254,9 @@ impl Round<'_> {
         }
     }
 
-    /// Media of others that name us, until a page brings nothing new.
+    /// Media of others that name us, newest first, until a page holds one that is known.
     fn read_tags(&mut self) -> Result<()> {
-        let mut next = None;
+        let mut next = self.cursor.tags_next.clone();
         let mut new = Vec::new();
         loop {
             let limit = self.left().clamp(1, PAGE_MAX).to_string();
@@ -260,16 +264,17 @@ impl Round<'_> {
             let page = self.graph.list(&[&self.section.account, "tags"], &query, next.as_ref())?;
             self.n_calls += 1;
             let fresh: Vec<&Json> = page.items.iter().filter(|json| id(json, "id").is_none_or(|id| !self.cursor.tags.contains(&id))).collect();
-            let is_known = fresh.is_empty() && !page.items.is_empty();
+            let is_known = fresh.len() < page.items.len();
             for json in fresh {
                 self.changes.push(medium(&self.me, json, true).map_or_else(|| self.odd(json, "mention"), Change::Upsert));
                 new.extend(id(json, "id"));
             }
-            next = page.next.filter(|_| !is_known && self.n_calls < CALLS_MAX);
+            next = page.next.filter(|_| !is_known);
             if next.is_none() || self.left() == 0 {
                 break;
             }
         }
+        self.cursor.tags_next = next;
         self.cursor.tags.extend(new.into_iter().rev());
         let n_over = self.cursor.tags.len().saturating_sub(TAGS_MAX);
         self.cursor.tags.drain(..n_over);

@@ -4,7 +4,7 @@ use membrana_meta::graph::Graph;
 use membrana_meta::read::{NAME_BYTES_MAX, TEXT_BYTES_MAX, URL_BYTES_MAX, id, id_in, moment, text, whole};
 use membrana_meta::shape::{Context, author, blank, thing};
 use membrana_sdk::connector::{Interaction, Ours};
-use membrana_sdk::{Attachment, Result, Timestamp, clock, state};
+use membrana_sdk::{Attachment, Fault, Result, Timestamp, clock, state};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -29,10 +29,18 @@ impl Me {
     /// Asked once a day.
     pub(crate) fn ask(section: &Section, graph: &Graph) -> Result<Self> {
         let known = state::get("me").and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        if let Some(me) = known.filter(|me| me.id == section.account && clock::now().saturating_sub(me.at) < NAME_MS) {
-            return Ok(me);
+        let known = known.filter(|me| me.id == section.account);
+        if let Some(me) = known.as_ref().filter(|me| clock::now().saturating_sub(me.at) < NAME_MS) {
+            return Ok(me.clone());
         }
-        let json = graph.get(&[&section.account], &[("fields", "id,username")])?;
+        let json = match (graph.get(&[&section.account], &[("fields", "id,username")]), known) {
+            (Ok(json), _) => json,
+            (Err(fault @ Fault::Auth(_)), _) => return Err(fault),
+            (Err(_), Some(me)) => return Ok(me),
+            // Whatever waits for the name is not at fault.
+            (Err(Fault::Permanent(detail)), None) => return Err(Fault::Transient(detail)),
+            (Err(fault), None) => return Err(fault),
+        };
         let me = Self { id: section.account.clone(), username: text(&json, "username", NAME_BYTES_MAX), at: clock::now() };
         // `send` and `probe` may only read; then it is asked again next time.
         drop(state::set("me", &serde_json::to_vec(&me).unwrap_or_default()));

@@ -79,6 +79,8 @@ struct Mail<'a> {
     automated: &'static str,
     assurance: Assurance,
     ours: bool,
+    /// Our own address.
+    we: Option<String>,
     report: Option<bounce::Report>,
     truncated: Option<Truncated>,
 }
@@ -106,7 +108,8 @@ impl<'a> Mail<'a> {
             report.about = ids::ancestors(message, &id).parent.filter(|parent| ids::is_derived(parent, &we.domain()));
         }
         let mark = ids::with_content(&id, message, bytes);
-        Self { message, id, mark, from, automated, assurance, ours, report, truncated }
+        let we = settings.from.as_ref().map(Address::key);
+        Self { message, id, mark, from, automated, assurance, ours, we, report, truncated }
     }
 
     /// Anybody may write the Message-ID of another's mail, and some forms give all of theirs the same: alone it names a
@@ -175,7 +178,9 @@ impl<'a> Mail<'a> {
         if self.ours {
             return None;
         }
-        let to = self.message.reply_to().and_then(first_usable).or_else(|| self.from.clone())?;
+        // A list or a forwarder that puts our own address there means that we are to answer whoever wrote.
+        let is_other = |to: &Address| self.we.as_ref().is_none_or(|we| *we != to.key());
+        let to = self.message.reply_to().and_then(first_usable).filter(is_other).or_else(|| self.from.clone())?;
         let mut references: Vec<String> = ancestors.parent.iter().chain(&ancestors.refs).cloned().collect();
         references.reverse();
         let context = ReplyContext {
@@ -271,9 +276,10 @@ fn without_headers(native: &NativeId, bytes: &[u8], received: u64) -> Interactio
     }
 }
 
-/// The last header of this name. The parser's own search makes a name of the text first, each time.
+/// The first header of this name, which of those that servers add on the way is our own server's. The parser's own search takes the last,
+/// and makes a name of the text first, each time.
 fn named<'m>(message: &'m Message<'_>, name: &str) -> Option<&'m Header<'m>> {
-    message.headers().iter().rev().find(|header| header.name.as_str().eq_ignore_ascii_case(name))
+    message.headers().iter().find(|header| header.name.as_str().eq_ignore_ascii_case(name))
 }
 
 /// As it was written, where that is UTF-8.
@@ -328,7 +334,8 @@ fn file_name(written: &str) -> Option<String> {
     Some(cut(file, FILE_NAME_BYTES_MAX).to_owned()).filter(|name| !name.is_empty())
 }
 
-/// The date that the mail bears, if it can be, but no later than our server received it; else when we did.
+/// The date that the mail bears, where it can be and is at most a day before our server received it, and not after; else when our server
+/// did, or we.
 fn occurred(message: &Message<'_>, received: u64) -> u64 {
     let at = |date: &DateTime| date.is_valid().then(|| u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)).flatten();
     let possible = |at: &u64| (OLDEST_MS..=received.saturating_add(DAY_MS)).contains(at);
@@ -336,5 +343,6 @@ fn occurred(message: &Message<'_>, received: u64) -> u64 {
     // A line of trace ends with its date.
     let line = header_raw(message, "Received").and_then(|line| DateTime::parse_rfc822(line.rsplit_once(';')?.1));
     let arrived = line.as_ref().and_then(at).filter(possible);
-    dated.into_iter().chain(arrived).min().unwrap_or(received).min(received)
+    let is_believed = |at: &u64| arrived.is_none_or(|arrived| (arrived.saturating_sub(DAY_MS)..=arrived).contains(at));
+    dated.filter(is_believed).or(arrived).unwrap_or(received).min(received)
 }

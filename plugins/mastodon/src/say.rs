@@ -24,6 +24,16 @@ fn context(message: &Message) -> Result<ReplyContext> {
     context.ok_or_else(|| Fault::permanent("mastodon.no-context", "it is not known what this answers"))
 }
 
+impl ReplyContext {
+    /// Whoever is named in a private answer reads it: of a public post that is its author alone.
+    fn whom(&self, kind: &str) -> Vec<String> {
+        if kind != "direct" || self.visibility == "direct" {
+            return self.accts.clone();
+        }
+        self.author.iter().chain(self.accts.first()).take(1).filter(|acct| !acct.is_empty()).cloned().collect()
+    }
+}
+
 /// With the names of those addressed in front, where they are not there yet.
 fn addressed(text: &str, accts: &[String]) -> String {
     let missing: Vec<String> = accts.iter().filter(|acct| !mentions(text, acct)).map(|acct| format!("@{acct} ")).collect();
@@ -96,7 +106,7 @@ pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -
         return Err(Fault::unsupported("anything but a reply"));
     }
     let context = context(message)?;
-    let text = addressed(&message.text, &context.accts);
+    let text = addressed(&message.text, &context.whom(&message.kind));
     if length(&text, URL_LENGTH) > LENGTH_SURE {
         let lengths = Lengths::ask(api)?;
         let n_chars = length(&text, lengths.of_url);

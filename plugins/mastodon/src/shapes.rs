@@ -56,7 +56,11 @@ pub(crate) struct Status {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReplyContext {
     pub(crate) id: String,
+    /// The author and those whom the post names, without us.
     pub(crate) accts: Vec<String>,
+    /// The author; empty where that is us.
+    #[serde(default)]
+    pub(crate) author: Option<String>,
     pub(crate) visibility: String,
 }
 
@@ -132,13 +136,14 @@ impl Status {
     }
 
     fn reply_context(&self, me: &Account) -> Option<String> {
+        let author = if self.account.acct == me.acct { String::new() } else { self.account.acct.clone() };
         let mut accts: Vec<String> = Vec::new();
         for acct in std::iter::once(&self.account.acct).chain(&self.mentioned) {
             if !acct.is_empty() && *acct != me.acct && accts.len() < ACCTS_MAX && !accts.contains(acct) {
                 accts.push(acct.clone());
             }
         }
-        let mut context = ReplyContext { id: self.id.clone(), accts, visibility: no_wider_than(&self.visibility).to_owned() };
+        let mut context = ReplyContext { id: self.id.clone(), accts, author: Some(author), visibility: no_wider_than(&self.visibility).to_owned() };
         loop {
             let text = serde_json::to_string(&context).ok()?;
             if text.len() <= CONTEXT_BYTES_MAX {

@@ -131,6 +131,21 @@ fn a_reply_names_whom_it_answers_and_is_no_wider_than_what_it_answers() {
 }
 
 #[test]
+fn a_private_answer_to_a_public_post_names_its_author_alone() {
+    let calls = server(|_| answer(200, status("20", "<p>x</p>", "null")));
+    let sent = |message: &Message| {
+        Mastodon::send("k", message).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&calls.borrow().last().unwrap().body).unwrap();
+        (body["status"].as_str().unwrap().to_owned(), body["visibility"].as_str().unwrap().to_owned())
+    };
+    let mut message = Message { kind: "direct".to_owned(), ..reply("In privato") };
+    assert_eq!(sent(&message), ("@anna@other.test In privato".to_owned(), "direct".to_owned()));
+    let context = r#"{"id":"10","accts":["anna@other.test","bob"],"author":"anna@other.test","visibility":"direct"}"#;
+    message.to.as_mut().unwrap().reply_context = Some(context.to_owned());
+    assert_eq!(sent(&message).0, "@anna@other.test @bob In privato", "who was in a private talk stays in it");
+}
+
+#[test]
 fn a_reply_too_long_is_refused_before_it_is_sent() {
     let calls = server(|_| answer(200, r#"{"configuration":{"statuses":{"max_characters":420}}}"#));
     assert!(matches!(Mastodon::send("k", &reply(&"x".repeat(500))), Err(Fault::Unsupported(detail)) if detail.message.contains("takes 420")));

@@ -86,7 +86,8 @@ struct Notifications {
 
 impl Notifications {
     fn ask(api: &Api, min_id: &str, limit: usize) -> membrana_sdk::Result<Self> {
-        let path = format!("/api/v1/notifications?types[]=mention&limit={limit}&min_id={min_id}");
+        // Those that the account's own policy sets aside (messages of strangers, by default) are spoken to us as well.
+        let path = format!("/api/v1/notifications?types[]=mention&include_filtered=true&limit={limit}&min_id={min_id}");
         let (all, body) = api.get_with_body::<Vec<Object<wire::Notification>>>(&path)?;
         let last = all.iter().find_map(id_of);
         if last.is_none() && !all.is_empty() {

@@ -165,7 +165,14 @@ impl Inbox<'_> {
     pub fn poll(&self, walk: &mut Walk, rests: &mut Vec<Rest>, floor: Timestamp, room: usize) -> Result<Vec<Change>> {
         if let Some(rest) = rests.last().cloned() {
             let limit = room.clamp(1, 100).to_string();
-            let page = self.graph.list(&[&rest.conversation, "messages"], &[("fields", FIELDS), ("limit", &limit)], Some(&rest.next))?;
+            let page = self.graph.list(&[&rest.conversation, "messages"], &[("fields", FIELDS), ("limit", &limit)], Some(&rest.next));
+            if let Err(Fault::Permanent(detail)) = &page {
+                // It is gone, or goes on from there no more: the others must not wait for it.
+                rests.pop();
+                let body = json!({ "conversation": rest.conversation, "until": rest.until, "why": detail.message });
+                return Ok(vec![note("gap", &body)]);
+            }
+            let page = page?;
             rests.pop();
             let changes = page.items.iter().filter_map(|json| self.read(json, Some(rest.person.clone()), rest.until)).collect();
             let is_read = page.items.iter().filter_map(|json| moment(json, "created_time")).any(|at| at < rest.until);

@@ -105,6 +105,22 @@ fn a_thread_and_its_answers_are_read_to_the_field() {
 }
 
 #[test]
+fn a_thread_that_lost_its_last_page_is_read_before_it_and_a_list_that_is_gone_is_no_empty_list() {
+    server(|request| match request.url.as_str() {
+        "https://forum.test/api/threads/" => answer(200, &json!({ "results": [thread(1, 30, 3)], "next": null })),
+        url if url.ends_with("page=3") => answer(404, &json!({})),
+        url if url.ends_with("page=2") => answer(200, &page(1, &[post(9, "known"), post(20, "Ciao")])),
+        _ => answer(500, &json!({})),
+    });
+    let cursor = || Some(r#"{"known":9,"deep":9,"floor":0}"#.to_owned());
+    let told = Misago::poll(cursor(), 100, 1 << 20).unwrap();
+    assert_eq!(said(&told.changes).iter().map(|about| about.text.as_str()).collect::<Vec<_>>(), ["Ciao"]);
+
+    server(|_| answer(404, &json!({})));
+    assert!(matches!(Misago::poll(cursor(), 100, 1 << 20), Err(Fault::Transient(detail)) if detail.code == "misago.no-list"));
+}
+
+#[test]
 fn an_interrupted_fetch_repeats_and_never_leaves_a_hole() {
     // Two long threads, pages of ten; the second one moves while the walk is on its way.
     let last = Rc::new(RefCell::new(1_360_u64));

@@ -111,7 +111,10 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
 /// A page of the list, and where it goes on. A list that begins behind its end is none.
 fn threads(api: &Api, start: u64) -> Result<(Vec<Thread>, Option<u64>)> {
     let path = if start == 0 { "/api/threads/".to_owned() } else { format!("/api/threads/?start={start}") };
-    let Some(sent) = api.get::<Object<wire::Threads>>(&path)? else { return Ok((Vec::new(), None)) };
+    let Some(sent) = api.get::<Object<wire::Threads>>(&path)? else {
+        // No forum is without a list: something stands in front of it.
+        return if start == 0 { Err(Fault::transient("misago.no-list", "threads: there is no list")) } else { Ok((Vec::new(), None)) };
+    };
     let wire::Threads { results, next } = sent.0.unwrap_or_default();
     let Some(results) = results.0 else {
         return Err(Fault::transient("misago.malformed", "threads: no list of threads"));
@@ -177,7 +180,10 @@ impl<'s> Round<'s> {
 
     /// Tells what is new on a page, newest first; what is to be read of this thread then, if anything.
     fn read_posts(&mut self, api: &Api, cursor: &Cursor, turn: Turn) -> Result<Option<Turn>> {
-        let Some(Shown { thread, posts, body }) = page_of(api, turn.thread, turn.page)? else { return Ok(None) };
+        let Some(Shown { thread, posts, body }) = page_of(api, turn.thread, turn.page)? else {
+            // The thread lost its last page since the list was read, or is gone.
+            return Ok((turn.page > 1).then(|| Turn { page: turn.page - 1, below: None, ..turn }));
+        };
         let is_post = |sent: &&wire::Post| sent.id.whole().is_some() && !sent.is_event.flag();
         let first = posts.iter().filter_map(|sent| sent.0.as_ref()).find(is_post).and_then(|sent| sent.id.whole()).filter(|_| turn.page == 1);
         let mut is_end = turn.page <= 1;

@@ -21,7 +21,7 @@ pub(crate) fn number(event: &Value, pointer: &str) -> Option<f64> {
     word(event, pointer, 64)?.parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
-/// Units: milliseconds since 1970; numbers below 10^11 are seconds.
+/// Units: milliseconds since 1970; numbers below 10^11 are seconds. A date or time without a zone is taken for UTC.
 pub(crate) fn moment(value: &Value) -> Option<u64> {
     let whole = |number: u64| if number < 100_000_000_000 { number.saturating_mul(1000) } else { number };
     match value {
@@ -29,8 +29,11 @@ pub(crate) fn moment(value: &Value) -> Option<u64> {
         Value::String(text) => {
             let text = text.trim();
             let digits = text.split_once('.').map_or(text, |(digits, _)| digits);
-            let stamp = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok();
-            digits.parse().ok().map(whole).or_else(stamp)
+            let civil = || jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok();
+            let stamp = || u64::try_from(text.parse().ok().or_else(civil)?.as_millisecond()).ok();
+            // Eight digits are a day: as seconds they would be in 1970.
+            let seconds = || digits.parse().ok().map(whole);
+            if text.len() == 8 { stamp().or_else(seconds) } else { seconds().or_else(stamp) }
         }
         _ => None,
     }
@@ -79,6 +82,18 @@ pub(crate) fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_read_with_and_without_a_zone() {
+        let noon = Some(1_795_521_600_000);
+        for text in ["2026-11-24T12:00:00Z", "2026-11-24T13:00:00+01:00", "2026-11-24 12:00:00", "1795521600", "1795521600000", "1795521600.5"] {
+            assert_eq!(moment(&text.into()), noon, "{text}");
+        }
+        for text in ["2026-11-24", "20261124"] {
+            assert_eq!(moment(&text.into()), Some(1_795_478_400_000), "{text}");
+        }
+        assert_eq!(moment(&"yesterday".into()), None);
+    }
 
     #[test]
     fn digits_stay_as_they_were_written() {

@@ -114,7 +114,9 @@ impl Api {
         }
         let json = match (self.get(Who::User, "/2/users/me"), known) {
             (Ok(json), _) => json,
-            (Err(Fault::RateLimited(_) | Fault::Transient(_)), Some(me)) => return Ok(me),
+            (Err(Fault::RateLimited(_) | Fault::Transient(_) | Fault::Permanent(_)), Some(me)) => return Ok(me),
+            // Whatever waits for the name is not at fault.
+            (Err(Fault::Permanent(detail)), None) => return Err(Fault::Transient(detail)),
             (Err(fault), _) => return Err(fault),
         };
         let data = json.get("data").unwrap_or(&Json::Null);

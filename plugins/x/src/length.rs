@@ -100,6 +100,12 @@ fn is_picture(c: char) -> bool {
         | '\u{1F000}'..='\u{1FAFF}')
 }
 
+/// Says whether X would shorten something in this word.
+pub(crate) fn has_address(word: &str) -> bool {
+    let before = |at: usize| word.get(..at).unwrap_or_default().chars().next_back();
+    word.char_indices().any(|(at, _)| word.get(at..).is_some_and(|rest| url_bytes(rest, before(at)).is_some()))
+}
+
 /// Bytes of the address that the text begins with, if it does; `before` is the character in front of it.
 fn url_bytes(text: &str, before: Option<char>) -> Option<usize> {
     if before.is_some_and(|c| c.is_ascii_alphanumeric() || "@＠$#＃_".contains(c)) {
@@ -274,6 +280,16 @@ const TOP_LEVELS: [&str; 96] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_that_x_would_shorten_is_seen_with_and_without_a_scheme() {
+        for word in ["https://acme.com/x", "(https://t.co/abc)", "acme.com/help", "acme.com", "siehe:t.co/abc"] {
+            assert!(has_address(word), "{word}");
+        }
+        for word in ["ciao", "18:00", "e.g", "@acme", "anna@acme.com", "..."] {
+            assert!(!has_address(word), "{word}");
+        }
+    }
 
     #[test]
     fn letters_weigh_one_and_ideographs_two() {

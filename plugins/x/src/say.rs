@@ -11,7 +11,7 @@ use crate::api::{Api, Who};
 use crate::direct;
 use crate::faults::{DUPLICATE, not_summoned};
 use crate::ids::{is_id, moment, moment_of};
-use crate::length::weighted;
+use crate::length::{has_address, weighted};
 use crate::post::{ReplyContext, native};
 use crate::shapes::{TEXT_BYTES_MAX, WORD_BYTES_MAX, either, id, items, list, plain, text, whole};
 use crate::walk::{TOKEN_BYTES_MAX, encoded};
@@ -61,6 +61,9 @@ fn is_direct(message: &Message) -> bool {
 fn reply(section: &Section, api: &Api, message: &Message) -> Result<Receipt> {
     if is_direct(message) {
         return direct_message(api, message);
+    }
+    if message.to.as_ref().is_some_and(|target| target.visibility == "followers") {
+        return Err(Fault::unsupported("a public reply to somebody who is read by followers alone; answer by a direct message"));
     }
     let context = context(message)?;
     let post = post_of(message)?;
@@ -119,9 +122,9 @@ fn receipt(id: &str) -> Receipt {
     Receipt { native: native(id), aka: Vec::new(), url: Some(format!("https://x.com/i/status/{id}")), attrs: Vec::new() }
 }
 
-/// Words as they are compared: X shortens addresses, and puts those it answers in front.
+/// Words as they are compared: X shortens addresses, with and without a scheme, and puts those it answers in front.
 fn words(text: &str) -> String {
-    let shown = |word: &&str| !word.starts_with("https://") && !word.starts_with("http://");
+    let shown = |word: &&str| !word.contains("://") && !has_address(word);
     plain(text).split_whitespace().filter(|word| shown(word)).collect::<Vec<_>>().join(" ")
 }
 

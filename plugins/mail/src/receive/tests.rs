@@ -187,6 +187,9 @@ fn an_impossible_date_gives_way_to_the_servers() {
     assert_eq!(fixture!("nul").occurred, RECEIVED);
     let ahead = b"Received: from a by b; Mon, 2 Mar 2026 08:00:00 +0000\r\nDate: Mon, 2 Mar 2026 09:30:00 +0000\r\n\r\nx";
     assert_eq!(read(ahead).occurred, 1_772_438_400_000, "a sender's clock may run ahead");
+    let behind = b"Received: from b by ours; Mon, 2 Mar 2026 08:00:00 +0000\r\n\
+        Received: from a by b; Fri, 2 Mar 2001 08:00:00 +0000\r\nDate: Fri, 2 Mar 2001 08:00:00 +0000\r\n\r\nx";
+    assert_eq!(read(behind).occurred, 1_772_438_400_000, "or years behind: our own server's line stands on top");
 }
 
 #[test]
@@ -223,6 +226,8 @@ fn a_form_that_writes_under_our_address_speaks_for_its_customer() {
     assert_eq!((form.ours.clone(), form.author.as_ref().unwrap().native.id.as_str()), (Ours::No, "anna@customers.test"));
     assert_eq!(context(&form).to, "anna@customers.test");
     assert_eq!(mail("To: someone@customers.test\r\nReply-To: anna@customers.test").ours, Ours::No);
+    let forwarded = read(b"From: Anna <anna@customers.test>\r\nReply-To: Support@acme.test\r\nMessage-ID: <g@customers.test>\r\n\r\nAiuto");
+    assert_eq!(context(&forwarded).to, "anna@customers.test", "a list that has the answers come to itself");
     assert_eq!(mail("To: support@acme.test").ours, Ours::No);
     assert_eq!(mail("To: anna@customers.test").ours, Ours::Yes(None));
     assert_eq!(mail("To: anna@customers.test\r\nCc: support@acme.test\r\nIn-Reply-To: <plain@customers.test>").ours, Ours::Yes(None));

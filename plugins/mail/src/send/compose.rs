@@ -47,9 +47,10 @@ pub(crate) fn compose(from: &Address, key: &str, message: &Message) -> Result<Ou
     head.add("Subject", &words(&reply_subject(&context.subject))?)?;
     head.add("Date", &date(message.created))?;
     head.add("Message-ID", &message_id)?;
-    if let Some(parent) = Some(context.message_id.as_str()).filter(|id| !id.is_empty()) {
+    // What is not ASCII would need a server that takes it; most do not.
+    if let Some(parent) = Some(context.message_id.as_str()).filter(|id| !id.is_empty() && id.is_ascii()) {
         let mut references = context.references.clone();
-        references.retain(|id| id != parent);
+        references.retain(|id| id != parent && id.is_ascii());
         references.push(parent.to_owned());
         trim_middle(&mut references, REFERENCES_MAX);
         head.add("In-Reply-To", parent)?;

@@ -104,6 +104,8 @@ fn what_cannot_go_out_says_why() {
     stand.x.delete(&about.native.id);
     assert!(matches!(X::send("k", &answer("reply", &about, "Yes")), Err(Fault::Permanent(detail)) if detail.code == "x.gone"));
     assert!(matches!(X::send("k", &answer("post", &about, "Yes")), Err(Fault::Unsupported(_))));
+    let protected = Interaction { visibility: "followers".to_owned(), ..about.clone() };
+    assert!(matches!(X::send("k", &answer("reply", &protected, "Yes")), Err(Fault::Unsupported(detail)) if detail.message.contains("followers")));
     stand.x.next("POST /2/tweets", Next::status(401));
     assert!(matches!(X::send("k", &answer("reply", &about, "Yes")), Err(Fault::Auth(_))));
 }
