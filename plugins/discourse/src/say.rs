@@ -70,7 +70,7 @@ fn refused(section: &Section, api: &Api, message: &Message, context: &ReplyConte
         Ok((Sent::Yes, Some(receipt))) => Ok(receipt),
         // Whether they stand there cannot be seen now.
         Err(fault @ (Fault::RateLimited(_) | Fault::Transient(_) | Fault::Auth(_))) => {
-            Err(Fault::outcome_unknown(&format!("the forum refuses it ({why}), and what stands there cannot be read: {fault:?}")))
+            Err(Fault::outcome_unknown(format!("the forum refuses it ({why}), and what stands there cannot be read: {fault:?}")))
         }
         // The same words went elsewhere a moment ago; the forum forgets them after some minutes.
         _ if TOO_SIMILAR.iter().any(|word| why.to_lowercase().contains(word)) => Err(Fault::transient("discourse.too-similar", why)),
