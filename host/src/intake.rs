@@ -45,7 +45,7 @@ const LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
 const HELD_WAIT: Duration = Duration::from_secs(60);
 /// What was unreadable and is met again inside this window makes no second letter. Units: milliseconds.
 const UNREADABLE_ONCE_MS: u64 = 72 * 3_600_000;
-/// With [`WAIT_MAX`] between them, about a day.
+/// With [`WAIT_MAX`] between them, about a day of a host that runs on: a start, a reload and a swap begin anew.
 const PUT_OFF_MAX: u32 = 150;
 /// `more` that brings nothing new, or does not move on, so many times in a row is a lie.
 const VAIN_MORE_MAX: u32 = 3;
@@ -265,13 +265,15 @@ impl Intake {
         let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
         // What the calls wrote: kept once it is committed.
         let mut changed = BTreeMap::new();
-        let (mut position, mut held) = (from - 1, None);
+        let (mut position, mut held, mut has_given_up) = (from - 1, None, false);
         let (generation, watch) = (&self.plugin, self.journal.clock.stopwatch());
         let is_late = move || watch.elapsed() > TURN_MAX;
         let mut answers = generation.receive(self.state(memory).await?, Arc::clone(&raws), is_late).await.into_iter();
         for raw in raws.iter() {
             let Some(received) = received(raw, &mut answers) else { break };
-            match memory.patient(raw.seq, received) {
+            let (received, is_over) = memory.patient(raw.seq, received);
+            has_given_up |= is_over;
+            match received {
                 Received::Changes(changes, written) => {
                     let is_backfill = matches!(raw.origin, RawOrigin::Item { is_backfill: true, .. });
                     batch.received = Some(raw.received);
@@ -303,7 +305,7 @@ impl Intake {
         if position >= from {
             commit.state = changed.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             commit.positions.push((Reader::Raw, position));
-            if held.is_none() && !memory.has_poll_failed {
+            if held.is_none() && !has_given_up && !memory.has_poll_failed {
                 commit.status = self.status_of(record, "connected", None);
                 (memory.n_faults, memory.is_refused) = (0, false);
             }
@@ -429,13 +431,13 @@ impl Memory {
         }
     }
 
-    /// One item that is put off on and on must not hold all that comes after it.
-    fn patient(&self, seq: u64, received: Received) -> Received {
+    /// One item that is put off on and on must not hold all that comes after it. Says whether that is so.
+    fn patient(&self, seq: u64, received: Received) -> (Received, bool) {
         match received {
             Received::Held(fault @ Fault::Transient(_)) if self.put_off == (seq, PUT_OFF_MAX) => {
-                Received::Dead(format!("{fault}; so it was {PUT_OFF_MAX} times, for about a day"))
+                (Received::Dead(format!("{fault}; so it was {PUT_OFF_MAX} times, for about a day")), true)
             }
-            received => received,
+            received => (received, false),
         }
     }
 

@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use membrana_meta::graph::{Graph, Next};
 use membrana_meta::messages::Rest;
 use membrana_meta::read::{edge, id, id_in, moment};
-use membrana_meta::shape::{thing, unreadable};
+use membrana_meta::shape::{note, thing, unreadable};
 use membrana_meta::walk::Walk;
 use membrana_meta::watch::{Look, Watched};
 use membrana_sdk::connector::{Change, Page};
 use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::media::{Media, Medium};
@@ -40,13 +40,21 @@ struct Cursor {
     /// Media that name us and are known, oldest first.
     #[serde(default)]
     tags: VecDeque<String>,
-    /// Where the walk over them goes on, if it is not done.
+    /// A walk over them that is not done.
     #[serde(default)]
-    tags_next: Option<Next>,
+    tags_walk: Option<TagsWalk>,
     /// Nothing older is told. Units: milliseconds since 1970.
     floor: Timestamp,
     #[serde(default)]
     is_history: bool,
+}
+
+/// Where a walk over the media that name us goes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TagsWalk {
+    next: Next,
+    /// What it told, newest first: known once it is done.
+    new: Vec<String>,
 }
 
 impl Cursor {
@@ -54,7 +62,7 @@ impl Cursor {
         // By the network's clock, whose dates are seconds.
         let floor = if section.imports() { 0 } else { graph.answered_at() / 1000 * 1000 };
         let (media, conversations) = (Walk::since(floor), Walk::since(floor));
-        Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), tags_next: None, floor, is_history: section.imports() }
+        Self { media, conversations, rests: Vec::new(), tags: VecDeque::new(), tags_walk: None, floor, is_history: section.imports() }
     }
 }
 
@@ -120,7 +128,7 @@ impl Round<'_> {
             || self.cursor.media.next.is_some()
             || self.cursor.conversations.next.is_some()
             || !self.cursor.rests.is_empty()
-            || self.cursor.tags_next.is_some()
+            || self.cursor.tags_walk.is_some()
     }
 
     fn left(&self) -> usize {
@@ -256,13 +264,18 @@ impl Round<'_> {
 
     /// Media of others that name us, newest first, until a page holds one that is known.
     fn read_tags(&mut self) -> Result<()> {
-        let mut next = self.cursor.tags_next.clone();
-        let mut new = Vec::new();
+        let (mut next, mut new) = self.cursor.tags_walk.clone().map_or((None, Vec::new()), |walk| (Some(walk.next), walk.new));
         loop {
             let limit = self.left().clamp(1, PAGE_MAX).to_string();
             let query = [("fields", MEDIA_FIELDS), ("limit", limit.as_str())];
-            let page = self.graph.list(&[&self.section.account, "tags"], &query, next.as_ref())?;
+            let page = self.graph.list(&[&self.section.account, "tags"], &query, next.as_ref());
             self.n_calls += 1;
+            if let (Err(Fault::Permanent(_)), Some(_)) = (&page, &next) {
+                self.changes.push(note("gap", &json!({ "reason": "tags: the network does not go on from where the last poll ended" })));
+                next = None;
+                break;
+            }
+            let page = page?;
             let fresh: Vec<&Json> = page.items.iter().filter(|json| id(json, "id").is_none_or(|id| !self.cursor.tags.contains(&id))).collect();
             let is_known = fresh.len() < page.items.len();
             for json in fresh {
@@ -274,7 +287,12 @@ impl Round<'_> {
                 break;
             }
         }
-        self.cursor.tags_next = next;
+        new.truncate(TAGS_MAX);
+        if let Some(next) = next {
+            self.cursor.tags_walk = Some(TagsWalk { next, new });
+            return Ok(());
+        }
+        self.cursor.tags_walk = None;
         self.cursor.tags.extend(new.into_iter().rev());
         let n_over = self.cursor.tags.len().saturating_sub(TAGS_MAX);
         self.cursor.tags.drain(..n_over);

@@ -190,7 +190,7 @@ impl<'a> Mail<'a> {
             message_id: self.id.clone(),
             references,
             automated: self.automated.to_owned(),
-            null_return: header_raw(self.message, "Return-Path").is_some_and(|path| path.trim() == "<>"),
+            null_return: trace(self.message, "Return-Path").is_some_and(|path| path.trim() == "<>"),
         };
         context.text()
     }
@@ -276,10 +276,14 @@ fn without_headers(native: &NativeId, bytes: &[u8], received: u64) -> Interactio
     }
 }
 
-/// The first header of this name, which of those that servers add on the way is our own server's. The parser's own search takes the last,
-/// and makes a name of the text first, each time.
+/// The first line of those that servers put in front on the way: our own server's.
+fn trace<'m>(message: &'m Message<'_>, name: &str) -> Option<&'m str> {
+    raw(message, message.headers().iter().find(|header| header.name.as_str().eq_ignore_ascii_case(name))?)
+}
+
+/// The last header of this name. The parser's own search makes a name of the text first, each time.
 fn named<'m>(message: &'m Message<'_>, name: &str) -> Option<&'m Header<'m>> {
-    message.headers().iter().find(|header| header.name.as_str().eq_ignore_ascii_case(name))
+    message.headers().iter().rev().find(|header| header.name.as_str().eq_ignore_ascii_case(name))
 }
 
 /// As it was written, where that is UTF-8.
@@ -334,15 +338,13 @@ fn file_name(written: &str) -> Option<String> {
     Some(cut(file, FILE_NAME_BYTES_MAX).to_owned()).filter(|name| !name.is_empty())
 }
 
-/// The date that the mail bears, where it can be and is at most a day before our server received it, and not after; else when our server
-/// did, or we.
+/// The date that the mail bears, if it can be, but no later than our server received it; else when we did.
 fn occurred(message: &Message<'_>, received: u64) -> u64 {
     let at = |date: &DateTime| date.is_valid().then(|| u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)).flatten();
     let possible = |at: &u64| (OLDEST_MS..=received.saturating_add(DAY_MS)).contains(at);
     let dated = message.date().and_then(at).filter(possible);
     // A line of trace ends with its date.
-    let line = header_raw(message, "Received").and_then(|line| DateTime::parse_rfc822(line.rsplit_once(';')?.1));
+    let line = trace(message, "Received").and_then(|line| DateTime::parse_rfc822(line.rsplit_once(';')?.1));
     let arrived = line.as_ref().and_then(at).filter(possible);
-    let is_believed = |at: &u64| arrived.is_none_or(|arrived| (arrived.saturating_sub(DAY_MS)..=arrived).contains(at));
-    dated.filter(is_believed).or(arrived).unwrap_or(received).min(received)
+    dated.into_iter().chain(arrived).min().unwrap_or(received).min(received)
 }

@@ -106,7 +106,11 @@ pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -
         return Err(Fault::unsupported("anything but a reply"));
     }
     let context = context(message)?;
-    let text = addressed(&message.text, &context.whom(&message.kind));
+    let whom = context.whom(&message.kind);
+    if message.kind == "direct" && whom.is_empty() {
+        return Err(Fault::unsupported("a private answer to nobody: it is not known who wrote what it answers"));
+    }
+    let text = addressed(&message.text, &whom);
     if length(&text, URL_LENGTH) > LENGTH_SURE {
         let lengths = Lengths::ask(api)?;
         let n_chars = length(&text, lengths.of_url);

@@ -58,7 +58,7 @@ pub(crate) struct ReplyContext {
     pub(crate) id: String,
     /// The author and those whom the post names, without us.
     pub(crate) accts: Vec<String>,
-    /// The author; empty where that is us.
+    /// The author; empty where that is us, or not known.
     #[serde(default)]
     pub(crate) author: Option<String>,
     pub(crate) visibility: String,

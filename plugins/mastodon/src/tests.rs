@@ -140,9 +140,14 @@ fn a_private_answer_to_a_public_post_names_its_author_alone() {
     };
     let mut message = Message { kind: "direct".to_owned(), ..reply("In privato") };
     assert_eq!(sent(&message), ("@anna@other.test In privato".to_owned(), "direct".to_owned()));
-    let context = r#"{"id":"10","accts":["anna@other.test","bob"],"author":"anna@other.test","visibility":"direct"}"#;
-    message.to.as_mut().unwrap().reply_context = Some(context.to_owned());
-    assert_eq!(sent(&message).0, "@anna@other.test @bob In privato", "who was in a private talk stays in it");
+    let mut of = |author: &str, visibility: &str| {
+        let context = format!(r#"{{"id":"10","accts":["anna@other.test","bob"],"author":"{author}","visibility":"{visibility}"}}"#);
+        message.to.as_mut().unwrap().reply_context = Some(context);
+        message.clone()
+    };
+    assert_eq!(sent(&of("bob", "public")).0, "@bob In privato");
+    assert_eq!(sent(&of("bob", "direct")).0, "@anna@other.test @bob In privato", "who was in a private talk stays in it");
+    assert!(matches!(Mastodon::send("k", &of("", "public")), Err(Fault::Unsupported(_))), "to nobody");
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
 fn begin(section: &Section, api: &Api) -> membrana_sdk::Result<Page> {
     api.me()?;
     let is_history = section.imports();
-    let newest: Vec<Object<wire::Notification>> = if is_history { Vec::new() } else { api.get("/api/v1/notifications?limit=1")? };
+    let newest: Vec<Object<wire::Notification>> =
+        if is_history { Vec::new() } else { api.get("/api/v1/notifications?limit=1&include_filtered=true")? };
     let min_id = match newest.first() {
         None => "0".to_owned(),
         Some(newest) => id_of(newest).ok_or_else(|| Fault::transient("mastodon.malformed", "the newest notification has no id"))?,

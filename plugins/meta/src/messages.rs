@@ -169,7 +169,8 @@ impl Inbox<'_> {
             if let Err(Fault::Permanent(detail)) = &page {
                 // It is gone, or goes on from there no more: the others must not wait for it.
                 rests.pop();
-                let body = json!({ "conversation": rest.conversation, "until": rest.until, "why": detail.message });
+                let reason = "a conversation: the network does not go on from where the last poll ended";
+                let body = json!({ "reason": reason, "conversation": rest.conversation, "until": rest.until, "answer": detail.message });
                 return Ok(vec![note("gap", &body)]);
             }
             let page = page?;

@@ -109,12 +109,24 @@ fn a_thread_that_lost_its_last_page_is_read_before_it_and_a_list_that_is_gone_is
     server(|request| match request.url.as_str() {
         "https://forum.test/api/threads/" => answer(200, &json!({ "results": [thread(1, 30, 3)], "next": null })),
         url if url.ends_with("page=3") => answer(404, &json!({})),
+        url if url.ends_with("page=1") => {
+            let mut first = page(1, &[post(8, "older")]);
+            first.as_object_mut().unwrap().insert("pages".to_owned(), json!(2));
+            answer(200, &first)
+        }
         url if url.ends_with("page=2") => answer(200, &page(1, &[post(9, "known"), post(20, "Ciao")])),
         _ => answer(500, &json!({})),
     });
     let cursor = || Some(r#"{"known":9,"deep":9,"floor":0}"#.to_owned());
     let told = Misago::poll(cursor(), 100, 1 << 20).unwrap();
     assert_eq!(said(&told.changes).iter().map(|about| about.text.as_str()).collect::<Vec<_>>(), ["Ciao"]);
+
+    let calls = server(|request| match request.url.as_str() {
+        "https://forum.test/api/threads/" => answer(200, &json!({ "results": [thread(1, 30, 300)], "next": null })),
+        _ => answer(404, &json!({})),
+    });
+    let told = Misago::poll(cursor(), 100, 1 << 20).unwrap();
+    assert_eq!((told.changes.len(), told.more, calls.borrow().len()), (0, false, 3), "one that is gone costs two looks");
 
     server(|_| answer(404, &json!({})));
     assert!(matches!(Misago::poll(cursor(), 100, 1 << 20), Err(Fault::Transient(detail)) if detail.code == "misago.no-list"));

@@ -181,8 +181,9 @@ impl<'s> Round<'s> {
     /// Tells what is new on a page, newest first; what is to be read of this thread then, if anything.
     fn read_posts(&mut self, api: &Api, cursor: &Cursor, turn: Turn) -> Result<Option<Turn>> {
         let Some(Shown { thread, posts, body }) = page_of(api, turn.thread, turn.page)? else {
-            // The thread lost its last page since the list was read, or is gone.
-            return Ok((turn.page > 1).then(|| Turn { page: turn.page - 1, below: None, ..turn }));
+            // The thread lost its last pages since the list was read, or is gone.
+            let first = if turn.page > 1 { page_of(api, turn.thread, 1)? } else { None };
+            return Ok(first.map(|first| Turn { page: first.thread.pages.min(turn.page - 1).max(1), below: None, ..turn }));
         };
         let is_post = |sent: &&wire::Post| sent.id.whole().is_some() && !sent.is_event.flag();
         let first = posts.iter().filter_map(|sent| sent.0.as_ref()).find(is_post).and_then(|sent| sent.id.whole()).filter(|_| turn.page == 1);

@@ -170,6 +170,10 @@ fn directed(section: &Section, api: &Api, message: &Message) -> Result<(Sent, Op
     let fields = "dm_event.fields=created_at,dm_conversation_id,event_type,id,text&expansions=sender_id&event_types=MessageCreate";
     let said = api.get(Who::User, &format!("/2/dm_conversations/with/{to}/dm_events?max_results={LOOKED_THROUGH}&{fields}"))?;
     let wanted = words(&message.text);
+    if wanted.is_empty() {
+        // Of one that is an address nothing is left to compare.
+        return Ok((Sent::Unknown, None));
+    }
     let is_it = |one: &&Json| {
         let at = text(one, "created_at", WORD_BYTES_MAX).and_then(moment);
         own.is(id(one, "sender_id").as_deref())

@@ -33,6 +33,36 @@ fn from_now_on_means_that_nothing_older_is_told() {
 }
 
 #[test]
+fn media_that_name_us_are_told_once_however_many_there_were_before_and_are_now() {
+    // given more old ones than the first look remembers
+    let world = World::start("");
+    for n in 0..60 {
+        world.meta.tag("bea", &format!("vecchia {n}"));
+    }
+    world.advance(HOUR);
+    let first = world.poll(None);
+
+    // when one comes, then more than a poll has room for
+    world.advance(5_000);
+    world.meta.tag("bea", "nuova");
+    let (cursor, changes) = world.poll_all(Some(&first.cursor), 5);
+    assert_eq!(texts(&changes), ["nuova"]);
+    let wanted: Vec<String> = (0..23).map(|n| format!("ora {n:02}")).collect();
+    for text in &wanted {
+        world.advance(1_000);
+        world.meta.tag("ivo", text);
+    }
+    let (cursor, changes) = world.poll_all(Some(&cursor), 5);
+
+    // then
+    let mut told = texts(&changes);
+    told.sort_unstable();
+    assert_eq!(told, wanted);
+    let (_, again) = world.poll_all(Some(&cursor), 5);
+    assert!(texts(&again).is_empty());
+}
+
+#[test]
 fn history_is_walked_through_empty_pages_to_the_end() {
     let world = World::start(r#","first_fetch":"import""#);
     world.meta.has_holes();
