@@ -291,7 +291,6 @@ impl Intake {
                     batch.other(EntryBody::Unreadable { native: native_of(raw), reason }, is_backfill);
                 }
                 Received::Held(fault) => {
-                    memory.put_off(raw.seq, &fault);
                     held = Some(fault);
                     break;
                 }
@@ -422,23 +421,16 @@ impl Intake {
 }
 
 impl Memory {
-    /// What time was to mend, and did not.
-    fn put_off(&mut self, seq: u64, fault: &Fault) {
-        // The network's own word, or something that an admin can mend, is waited for.
-        if matches!(fault, Fault::Transient(_)) {
-            let n_times = if self.put_off.0 == seq { self.put_off.1 } else { 0 };
-            self.put_off = (seq, n_times.saturating_add(1));
+    /// One item that is put off on and on must not hold all that comes after it. Says whether that is so. The network's own word, or
+    /// something that an admin can mend, is waited for.
+    fn patient(&mut self, seq: u64, received: Received) -> (Received, bool) {
+        let Received::Held(fault @ Fault::Transient(_)) = received else { return (received, false) };
+        let n_times = if self.put_off.0 == seq { self.put_off.1 } else { 0 };
+        if n_times == PUT_OFF_MAX {
+            return (Received::Dead(format!("{fault}; so it was {PUT_OFF_MAX} times, for about a day")), true);
         }
-    }
-
-    /// One item that is put off on and on must not hold all that comes after it. Says whether that is so.
-    fn patient(&self, seq: u64, received: Received) -> (Received, bool) {
-        match received {
-            Received::Held(fault @ Fault::Transient(_)) if self.put_off == (seq, PUT_OFF_MAX) => {
-                (Received::Dead(format!("{fault}; so it was {PUT_OFF_MAX} times, for about a day")), true)
-            }
-            received => (received, false),
-        }
+        self.put_off = (seq, n_times + 1);
+        (Received::Held(fault), false)
     }
 
     /// Says whether these writes leave another state: some connectors keep there, and not in the cursor, how far they came.

@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -23,14 +22,12 @@ use crate::clock::Wait;
 use crate::failpoint;
 use crate::model::{Digest, Role, Timestamp, shown};
 
-use super::{Desk, Refusal};
+use super::{DENIALS_PAUSE, Desk, Refusal};
 
 /// Of an order's body that is looked into for who gives it. Units: bytes.
 const BODY_MAX: usize = 64 << 10;
 /// Of a name or a path that is kept. Units: bytes.
 const WORDS_MAX: usize = 300;
-/// Callers who were not let in are told at most once in so long, with how many they were, so that they fill no disk. Units: milliseconds.
-const DENIALS_PAUSE: Duration = Duration::from_secs(60);
 /// No line is longer. Units: bytes.
 const LINE_MAX: u64 = 8 << 10;
 

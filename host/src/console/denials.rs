@@ -8,7 +8,7 @@ use crate::plugin::Denied;
 
 use super::Desk;
 
-/// Between two looks.
+/// Denials, of plugins and of callers, are told at most once in so long, with how many they were, so that they fill no disk.
 pub const DENIALS_PAUSE: Duration = Duration::from_secs(60);
 
 /// Keeps what was refused since the last look. What cannot be kept is left for the next, which may tell it twice: better than not at all.

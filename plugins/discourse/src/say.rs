@@ -66,6 +66,7 @@ const TOO_SIMILAR: [&str; 4] = ["simil", "semelhante", "ähnlich", "lijkt te vee
 /// `Body is too similar to what you recently posted`, in whatever language the forum speaks: the try before this one may have
 /// got through. Where the same words stand there, they are this reply.
 fn refused(section: &Section, api: &Api, message: &Message, context: &ReplyContext, why: &str) -> Result<Receipt> {
+    let words = why.to_lowercase();
     match look(section, api, message, context) {
         Ok((Sent::Yes, Some(receipt))) => Ok(receipt),
         // Whether they stand there cannot be seen now.
@@ -73,7 +74,7 @@ fn refused(section: &Section, api: &Api, message: &Message, context: &ReplyConte
             Err(Fault::outcome_unknown(format!("the forum refuses it ({why}), and what stands there cannot be read: {fault:?}")))
         }
         // The same words went elsewhere a moment ago; the forum forgets them after some minutes.
-        _ if TOO_SIMILAR.iter().any(|word| why.to_lowercase().contains(word)) => Err(Fault::transient("discourse.too-similar", why)),
+        _ if TOO_SIMILAR.iter().any(|word| words.contains(word)) => Err(Fault::transient("discourse.too-similar", why)),
         _ => Err(Fault::permanent("discourse.refused", format!("the forum refuses it: {why}"))),
     }
 }

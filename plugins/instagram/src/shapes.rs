@@ -17,7 +17,7 @@ pub(crate) const COMMENT_FIELDS: &str = "id,text,timestamp,username,from,parent_
 /// How long the account's name is believed. Units: milliseconds.
 const NAME_MS: u64 = 86_400_000;
 /// What is known stands in so long where the network does not tell. Units: milliseconds.
-const AGAIN_MS: Timestamp = 300_000;
+const AGAIN_MS: u64 = 300_000;
 
 /// The company's account, which some answers know by its name alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl Me {
             (Err(fault @ Fault::Auth(_)), _) => return Err(fault),
             (Err(_), Some(me)) => {
                 let later = Self { at: clock::now().saturating_sub(NAME_MS - AGAIN_MS), ..me };
-                drop(state::set("me", &serde_json::to_vec(&later).unwrap_or_default()));
+                later.keep();
                 return Ok(later);
             }
             // Whatever waits for the name is not at fault.
@@ -48,9 +48,13 @@ impl Me {
             (Err(fault), None) => return Err(fault),
         };
         let me = Self { id: section.account.clone(), username: text(&json, "username", NAME_BYTES_MAX), at: clock::now() };
-        // `send` and `probe` may only read; then it is asked again next time.
-        drop(state::set("me", &serde_json::to_vec(&me).unwrap_or_default()));
+        me.keep();
         Ok(me)
+    }
+
+    /// `send` and `probe` may only read; then it is asked again next time.
+    fn keep(&self) {
+        drop(state::set("me", &serde_json::to_vec(self).unwrap_or_default()));
     }
 
     /// None where nothing names the author.

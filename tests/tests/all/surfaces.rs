@@ -105,7 +105,6 @@ async fn a_way_out_that_was_refused_to_a_plugin_is_kept_in_the_chain() {
     assert_eq!(host.stop(), Some(0));
 
     // then it is kept although what asked for it was gone before anybody looked
-
     let log = host.read("data/audit.log");
     assert!(log.contains("\"denied\"") && log.contains("ways out of the plugin of blog, build "), "{log}");
     assert!(host.cli(&["verify"]).status.success());

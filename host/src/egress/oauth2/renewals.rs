@@ -25,7 +25,6 @@ pub struct Renewals {
 }
 
 /// Tokens that the network gave and the disk did not take: nobody may use them before it does.
-#[derive(Clone)]
 struct Unsealed {
     /// The file whose tokens they take the place of; with another one there they are of no use.
     replaces: Option<Stamp>,
