@@ -4,13 +4,14 @@
 use membrana_meta::graph::Graph;
 use membrana_meta::messages::Rest;
 use membrana_meta::read::{id, moment};
-use membrana_meta::shape::unreadable;
+use membrana_meta::shape::{note, unreadable};
 use membrana_meta::walk::Walk;
 use membrana_meta::watch::{Look, Watched};
 use membrana_sdk::connector::{Change, Page};
 use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::Section;
 use crate::posts::{Post, Posts};
@@ -22,6 +23,8 @@ const PAGE_MAX: usize = 100;
 const CALLS_MAX: usize = 30;
 /// Posts whose comments are read again in one poll.
 const VISITS: usize = 10;
+/// After so many posts whose comments cannot be read no other is visited.
+const PUT_OFF_MAX: usize = 3;
 /// No call is begun with less time. Units: milliseconds.
 const TIME_LEFT_MS: u64 = 8_000;
 
@@ -57,6 +60,8 @@ struct Round<'a> {
     changes: Vec<Change>,
     room: usize,
     n_calls: usize,
+    /// Posts whose comments could not be read.
+    n_put_off: usize,
 }
 
 pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_items: u32) -> Result<Page> {
@@ -71,15 +76,16 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
         changes: Vec::new(),
         room: usize::try_from(max_items).unwrap_or(PAGE_MAX).max(1),
         n_calls: 0,
+        n_put_off: 0,
     };
     let done = if is_first && !section.imports() { round.begin() } else { round.go() };
-    match done {
-        // What was read before it is not read again.
-        Err(fault) if round.changes.is_empty() => return Err(fault),
-        _ => {}
+    // What was read before a fault is not read again.
+    if let (Err(fault), true) = (&done, round.changes.is_empty()) {
+        return Err(fault.clone());
     }
-    let (more, backfill) = (round.is_unfinished(), round.cursor.is_history);
-    round.cursor.is_history &= more;
+    let backfill = round.cursor.is_history;
+    round.cursor.is_history &= !matches!(done, Ok(true));
+    let more = round.is_unfinished() || round.cursor.is_history;
     round.posts.keep();
     round.watched.keep();
     let cursor = json::cursor_text("facebook", &round.cursor)?;
@@ -88,7 +94,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
 
 impl Round<'_> {
     /// From now on: posts that are there may be commented on.
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self) -> Result<bool> {
         let page = self.graph.list(&[&self.section.page, "feed"], &[("fields", "id,created_time"), ("limit", "100")], None)?;
         self.cursor = Cursor::begin(self.section, self.graph);
         for json in page.items.iter().rev() {
@@ -96,11 +102,14 @@ impl Round<'_> {
                 self.posts.add(Post::known(id, self.cursor.floor));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn is_unfinished(&self) -> bool {
-        self.posts.has_unread() || self.cursor.feed.next.is_some() || self.cursor.conversations.next.is_some() || !self.cursor.rests.is_empty()
+        self.posts.next_unread().is_some()
+            || self.cursor.feed.next.is_some()
+            || self.cursor.conversations.next.is_some()
+            || !self.cursor.rests.is_empty()
     }
 
     fn left(&self) -> usize {
@@ -108,33 +117,40 @@ impl Round<'_> {
         if has_time { self.room.saturating_sub(self.changes.len()) } else { 0 }
     }
 
-    fn go(&mut self) -> Result<()> {
+    /// Says whether all was read that there was to read.
+    fn go(&mut self) -> Result<bool> {
         self.read_unread()?;
-        if self.left() > 0 && !self.posts.has_unread() {
-            self.read_feed()?;
-            // An empty page in the middle is not the end, and nothing to come back for.
-            while self.changes.is_empty() && self.cursor.feed.next.is_some() && self.left() > 0 {
-                self.read_feed()?;
-            }
-            self.read_unread()?;
+        if self.left() == 0 || self.posts.next_unread().is_some() {
+            return Ok(false);
         }
-        if self.left() > 0 && self.section.messages {
+        self.read_feed()?;
+        // An empty page in the middle is not the end, and nothing to come back for.
+        while self.changes.is_empty() && self.cursor.feed.next.is_some() && self.left() > 0 {
+            self.read_feed()?;
+        }
+        self.read_unread()?;
+        if self.section.messages {
+            if self.left() == 0 {
+                return Ok(false);
+            }
             self.read_conversations()?;
         }
-        if !self.is_unfinished() && !self.cursor.is_history && !self.graph.is_scarce() {
+        let is_over = !self.is_unfinished() && self.cursor.feed.is_over() && self.cursor.conversations.is_over();
+        if is_over && !self.cursor.is_history && !self.graph.is_scarce() {
             self.visit_again()?;
             let (section, graph, watched) = (self.section, self.graph, &mut self.watched);
             self.changes.extend(watched.look_again(graph, |id| look(section, graph, id)));
         }
-        Ok(())
+        Ok(is_over)
     }
 
     fn read_feed(&mut self) -> Result<()> {
         let limit = self.left().min(PAGE_MAX).to_string();
         let since = (self.cursor.feed.since / 1000).to_string();
         let query = [("fields", POST_FIELDS), ("limit", limit.as_str()), ("since", since.as_str())];
-        let page = self.graph.list(&[&self.section.page, "feed"], &query, self.cursor.feed.next.as_ref())?;
         self.n_calls += 1;
+        let at = [self.section.page.as_str(), "feed"];
+        let Some(page) = self.cursor.feed.page(self.graph, &at, &query, &mut self.changes)? else { return Ok(()) };
         for json in page.items.iter().rev() {
             match post(self.section, json) {
                 Some(about) if about.occurred >= self.cursor.floor => {
@@ -168,10 +184,10 @@ impl Round<'_> {
     /// Comments that are new since the last visit, whatever the webhooks told.
     fn visit_again(&mut self) -> Result<()> {
         for mut post in self.posts.turn(self.graph.favours(VISITS)) {
-            while self.left() > 0 {
+            while self.left() > 0 && self.n_put_off < PUT_OFF_MAX {
                 self.read_comments(post.clone())?;
                 match self.posts.find(&post.id) {
-                    Some(now) if now.next.is_some() => post = now,
+                    Some(now) if now.next.is_some() && !now.is_put_off() => post = now,
                     _ => break,
                 }
             }
@@ -185,16 +201,15 @@ impl Round<'_> {
         let since = (post.newest / 1000).to_string();
         let query = [("filter", "stream"), ("order", "chronological"), ("fields", COMMENT_FIELDS), ("limit", &limit), ("since", &since)];
         self.n_calls += 1;
-        let page = match self.graph.list(&[&post.id, "comments"], &query, post.next.as_ref()) {
+        let mut page = self.graph.list(&[&post.id, "comments"], &query, post.next.as_ref());
+        if matches!(page, Err(Fault::Permanent(_))) && post.next.take().is_some() {
+            // The network does not go on from there: on from the newest that was read.
+            self.n_calls += 1;
+            page = self.graph.list(&[&post.id, "comments"], &query, None);
+        }
+        let page = match page {
             Ok(page) => page,
-            Err(Fault::Permanent(detail)) => {
-                self.posts.remove(&post.id);
-                if detail.code == "meta.gone" {
-                    self.changes.push(Change::Gone(membrana_meta::shape::thing(post.id)));
-                }
-                return Ok(());
-            }
-            Err(fault) => return Err(fault),
+            Err(fault) => return self.put_off(post, fault),
         };
         for json in &page.items {
             match comment(self.section, json, &post.id) {
@@ -215,6 +230,25 @@ impl Round<'_> {
         }
         post.next = page.next;
         self.posts.visited(post);
+        Ok(())
+    }
+
+    /// What concerns one post alone keeps no other waiting: it is read from where it was when its turn comes. Of an import that would be told as
+    /// if it were new: there it is tried until it can be read, or is refused. What is refused, and cannot wait, is given up.
+    fn put_off(&mut self, post: Post, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Permanent(detail) if detail.code == "meta.gone" => {
+                self.posts.remove(&post.id);
+                self.changes.push(Change::Gone(membrana_meta::shape::thing(post.id)));
+            }
+            Fault::Permanent(_) | Fault::Transient(_) if !self.cursor.is_history && self.posts.put_off(&post.id) => self.n_put_off += 1,
+            Fault::Permanent(detail) => {
+                let gap = json!({ "reason": "the comments of a post cannot be read", "post": post.id, "answer": detail.message });
+                self.changes.push(note("gap", &gap));
+                self.posts.skip(&post.id, self.graph.answered_at());
+            }
+            fault => return Err(fault),
+        }
         Ok(())
     }
 

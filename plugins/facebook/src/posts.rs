@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 const POSTS_MAX: usize = 200;
 /// The host takes 64 KiB a value.
 const BYTES_MAX: usize = 60 << 10;
+/// So many may wait whose comments cannot be read.
+const PUT_OFF_MAX: usize = 20;
 /// Of a turn, how many are the youngest.
 const YOUNGEST: usize = 3;
 const KEY: &str = "posts";
@@ -24,17 +26,20 @@ pub(crate) struct Post {
     pub(crate) next: Option<Next>,
     /// When it was read to its end; 0: never yet.
     visited: Timestamp,
+    /// When its comments could not be read; 0: they could.
+    #[serde(default)]
+    put_off: Timestamp,
 }
 
 impl Post {
     /// One whose comments must be read from `floor` on.
     pub(crate) fn unread(id: String, floor: Timestamp) -> Self {
-        Self { id, newest: floor, next: None, visited: 0 }
+        Self { id, newest: floor, next: None, visited: 0, put_off: 0 }
     }
 
     /// One whose comments up to `at` do not matter.
     pub(crate) fn known(id: String, at: Timestamp) -> Self {
-        Self { id, newest: at, next: None, visited: at.max(1) }
+        Self { id, newest: at, next: None, visited: at.max(1), put_off: 0 }
     }
 }
 
@@ -85,24 +90,41 @@ impl Posts {
         let now = clock::now().max(1);
         if let Some(known) = self.posts.iter_mut().find(|known| known.id == post.id) {
             let visited = if post.next.is_none() { now } else { known.visited };
-            *known = Post { visited, ..post };
+            *known = Post { visited, put_off: 0, ..post };
         }
     }
 
-    pub(crate) fn has_unread(&self) -> bool {
-        self.posts.iter().any(Post::is_unread)
+    /// Its comments cannot be read now. It waits for its turn; where too many do, it says no.
+    pub(crate) fn put_off(&mut self, id: &str) -> bool {
+        let n_others = self.posts.iter().filter(|post| post.is_put_off() && post.id != id).count();
+        if n_others >= PUT_OFF_MAX {
+            return false;
+        }
+        if let Some(known) = self.posts.iter_mut().find(|known| known.id == id) {
+            known.put_off = clock::now().max(1);
+        }
+        true
     }
 
+    /// Its comments up to `at` are given up.
+    pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
+        if let Some(known) = self.posts.iter_mut().find(|known| known.id == id) {
+            *known = Post::known(id.to_owned(), at);
+        }
+    }
+
+    /// One that is to be read before all else.
     pub(crate) fn next_unread(&self) -> Option<Post> {
-        self.posts.iter().find(|post| post.is_unread()).cloned()
+        self.posts.iter().find(|post| post.is_unread() && !post.is_put_off()).cloned()
     }
 
-    /// Whose comments are read again: the youngest, and those that were not for longest.
+    /// Whose comments are read again: the youngest that can be, and those that were not for longest.
     pub(crate) fn turn(&self, n_posts: usize) -> Vec<Post> {
         let n_young = YOUNGEST.min(n_posts);
-        let mut turn: Vec<Post> = self.posts.iter().rev().take(n_young).cloned().collect();
-        let mut others: Vec<&Post> = self.posts.iter().rev().skip(n_young).collect();
-        others.sort_by_key(|post| post.visited);
+        let (mut others, young): (Vec<&Post>, Vec<&Post>) = self.posts.iter().rev().partition(|post| post.is_put_off());
+        let mut turn: Vec<Post> = young.iter().take(n_young).copied().cloned().collect();
+        others.extend(young.into_iter().skip(n_young));
+        others.sort_by_key(|post| post.visited.max(post.put_off));
         turn.extend(others.into_iter().take(n_posts.saturating_sub(turn.len())).cloned());
         turn
     }
@@ -111,5 +133,9 @@ impl Posts {
 impl Post {
     fn is_unread(&self) -> bool {
         self.visited == 0 || self.next.is_some()
+    }
+
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off > 0
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Media remembered; those that were read and are oldest leave first.
 const MEDIA_MAX: usize = 200;
+/// So many may wait whose comments cannot be read.
+const PUT_OFF_MAX: usize = 20;
 /// The host takes 64 KiB a value.
 const BYTES_MAX: usize = 60 << 10;
 const KEY: &str = "media";
@@ -29,11 +31,14 @@ pub(crate) struct Medium {
     pub(crate) next: Option<Next>,
     /// When it was read; 0: never yet.
     pub(crate) visited: Timestamp,
+    /// When its comments could not be read; 0: they could.
+    #[serde(default)]
+    put_off: Timestamp,
 }
 
 impl Medium {
     pub(crate) fn new(id: String, count: u64, count_read: u64, newest: Timestamp, visited: Timestamp) -> Self {
-        Self { id, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited }
+        Self { id, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0 }
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -48,8 +53,18 @@ impl Medium {
 
     pub(crate) fn end(&mut self) {
         self.newest = self.newest.max(self.newest_now);
-        (self.newest_now, self.n_found, self.next) = (0, 0, None);
+        self.begin();
         (self.count_read, self.visited) = (self.count, clock::now().max(1));
+    }
+
+    /// Its comments could not be read the last time.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off > 0
+    }
+
+    /// To be read from the beginning.
+    fn begin(&mut self) {
+        (self.newest_now, self.n_found, self.next) = (0, 0, None);
     }
 }
 
@@ -88,24 +103,53 @@ impl Media {
         true
     }
 
+    /// It was read, to its end or to its next page.
     pub(crate) fn put(&mut self, medium: Medium) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == medium.id) {
-            *known = medium;
+            *known = Medium { put_off: 0, ..medium };
         }
+    }
+
+    /// Its comments cannot be read now. It waits for its turn, to be read from the beginning; where too many do, it says no.
+    pub(crate) fn put_off(&mut self, id: &str) -> bool {
+        let n_others = self.media.iter().filter(|medium| medium.is_put_off() && medium.id != id).count();
+        if n_others >= PUT_OFF_MAX {
+            return false;
+        }
+        if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
+            known.begin();
+            known.put_off = clock::now().max(1);
+        }
+        true
     }
 
     pub(crate) fn remove(&mut self, id: &str) {
         self.media.retain(|medium| medium.id != id);
     }
 
+    /// Its comments up to `at` are given up.
+    pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
+        if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
+            *known = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1));
+        }
+    }
+
+    /// It is to be read before all else.
+    pub(crate) fn make_due(&mut self, id: &str) {
+        if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
+            (known.visited, known.put_off) = (0, 0);
+        }
+    }
+
+    /// One that is to be read before all else.
     pub(crate) fn next_due(&self) -> Option<Medium> {
-        self.media.iter().find(|medium| medium.is_due()).cloned()
+        self.media.iter().find(|medium| medium.is_due() && !medium.is_put_off()).cloned()
     }
 
     /// Not visited for longest.
     pub(crate) fn turn(&self, n_media: usize) -> Vec<Medium> {
         let mut all: Vec<&Medium> = self.media.iter().collect();
-        all.sort_by_key(|medium| medium.visited);
+        all.sort_by_key(|medium| medium.visited.max(medium.put_off));
         all.into_iter().take(n_media).cloned().collect()
     }
 }

@@ -27,6 +27,8 @@ const CALLS_MAX: usize = 30;
 const VISITS: usize = 3;
 /// Media that name us, remembered: they are dated by their own making, not by the mention.
 const TAGS_MAX: usize = 200;
+/// After so many media whose comments cannot be read no other is visited.
+const PUT_OFF_MAX: usize = 3;
 /// No call is begun with less time. Units: milliseconds.
 const TIME_LEFT_MS: u64 = 8_000;
 
@@ -66,6 +68,25 @@ impl Cursor {
     }
 }
 
+/// Why not all that answers a comment was read.
+enum Cut {
+    /// The poll has no calls left, or no time.
+    Calls,
+    Fault(Fault),
+}
+
+impl Cut {
+    /// Says whether another try would bring no more. `is_first`: the poll had all its calls. `is_again`: it failed the last time.
+    fn is_final(&self, is_first: bool, is_again: bool) -> bool {
+        match self {
+            Self::Calls => is_first,
+            Self::Fault(Fault::Permanent(_)) => true,
+            Self::Fault(Fault::Transient(_)) => is_again,
+            Self::Fault(_) => false,
+        }
+    }
+}
+
 struct Round<'a> {
     section: &'a Section,
     graph: &'a Graph,
@@ -76,6 +97,8 @@ struct Round<'a> {
     changes: Vec<Change>,
     room: usize,
     n_calls: usize,
+    /// Media whose comments could not be read.
+    n_put_off: usize,
 }
 
 pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_items: u32) -> Result<Page> {
@@ -91,15 +114,16 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
         changes: Vec::new(),
         room: usize::try_from(max_items).unwrap_or(PAGE_MAX).max(1),
         n_calls: 0,
+        n_put_off: 0,
     };
     let done = if is_first && !section.imports() { round.begin() } else { round.go() };
-    match done {
-        // What was read before it is not read again.
-        Err(fault) if round.changes.is_empty() => return Err(fault),
-        _ => {}
+    // What was read before a fault is not read again.
+    if let (Err(fault), true) = (&done, round.changes.is_empty()) {
+        return Err(fault.clone());
     }
-    let (more, backfill) = (round.is_unfinished(), round.cursor.is_history);
-    round.cursor.is_history &= more;
+    let backfill = round.cursor.is_history;
+    round.cursor.is_history &= !matches!(done, Ok(true));
+    let more = round.is_unfinished() || round.cursor.is_history;
     round.media.keep();
     round.watched.keep();
     let cursor = json::cursor_text("instagram", &round.cursor)?;
@@ -108,7 +132,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
 
 impl Round<'_> {
     /// From now on: media that are there may be commented on, and name us already.
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self) -> Result<bool> {
         let query = [("fields", "id,timestamp,comments_count"), ("limit", "50")];
         let page = self.graph.list(&[&self.section.account, "media"], &query, None)?;
         self.cursor = Cursor::begin(self.section, self.graph);
@@ -120,7 +144,7 @@ impl Round<'_> {
         }
         let tags = self.graph.list(&[&self.section.account, "tags"], &[("fields", "id"), ("limit", "50")], None)?;
         self.cursor.tags = tags.items.iter().rev().filter_map(|json| id(json, "id")).collect();
-        Ok(())
+        Ok(true)
     }
 
     fn is_unfinished(&self) -> bool {
@@ -131,44 +155,55 @@ impl Round<'_> {
             || self.cursor.tags_walk.is_some()
     }
 
-    fn left(&self) -> usize {
-        let has_time = clock::remaining_ms() >= TIME_LEFT_MS && self.n_calls < CALLS_MAX;
-        if has_time { self.room.saturating_sub(self.changes.len()) } else { 0 }
+    fn has_calls(&self) -> bool {
+        clock::remaining_ms() >= TIME_LEFT_MS && self.n_calls < CALLS_MAX
     }
 
-    fn go(&mut self) -> Result<()> {
+    fn left(&self) -> usize {
+        if self.has_calls() { self.room.saturating_sub(self.changes.len()) } else { 0 }
+    }
+
+    /// Says whether all was read that there was to read.
+    fn go(&mut self) -> Result<bool> {
         self.read_due()?;
-        if self.left() > 0 && self.media.next_due().is_none() {
+        if self.left() == 0 || self.media.next_due().is_some() {
+            return Ok(false);
+        }
+        self.read_media()?;
+        // An empty page in the middle is not the end, and nothing to come back for.
+        while self.changes.is_empty() && self.cursor.media.next.is_some() && self.left() > 0 {
             self.read_media()?;
-            // An empty page in the middle is not the end, and nothing to come back for.
-            while self.changes.is_empty() && self.cursor.media.next.is_some() && self.left() > 0 {
-                self.read_media()?;
+        }
+        self.read_due()?;
+        if self.left() == 0 {
+            return Ok(false);
+        }
+        self.read_tags()?;
+        if self.section.messages {
+            if self.left() == 0 {
+                return Ok(false);
             }
-            self.read_due()?;
-        }
-        if self.left() > 0 {
-            self.read_tags()?;
-        }
-        if self.left() > 0 && self.section.messages {
             self.read_conversations()?;
         }
-        if !self.is_unfinished() && !self.cursor.is_history && !self.graph.is_scarce() {
+        let is_over = !self.is_unfinished() && self.cursor.media.is_over() && self.cursor.conversations.is_over();
+        if is_over && !self.cursor.is_history && !self.graph.is_scarce() {
             for medium in self.media.turn(self.graph.favours(VISITS)) {
-                if self.left() > 0 {
+                if self.left() > 0 && self.n_put_off < PUT_OFF_MAX {
                     self.read_comments(medium)?;
                 }
             }
             let (graph, me, watched) = (self.graph, &self.me, &mut self.watched);
             self.changes.extend(watched.look_again(graph, |id| look(graph, me, id)));
         }
-        Ok(())
+        Ok(is_over)
     }
 
     fn read_media(&mut self) -> Result<()> {
         let limit = self.left().min(PAGE_MAX).to_string();
         let query = [("fields", MEDIA_FIELDS), ("limit", limit.as_str())];
-        let page = self.graph.list(&[&self.section.account, "media"], &query, self.cursor.media.next.as_ref())?;
         self.n_calls += 1;
+        let at = [self.section.account.as_str(), "media"];
+        let Some(page) = self.cursor.media.page(self.graph, &at, &query, &mut self.changes)? else { return Ok(()) };
         for json in page.items.iter().rev() {
             let Some(about) = medium(&self.me, json, false) else {
                 self.changes.push(self.odd(json, "medium"));
@@ -207,20 +242,32 @@ impl Round<'_> {
         self.n_calls += 1;
         let page = match self.graph.list(&[&of.id, "comments"], &query, of.next.as_ref()) {
             Ok(page) => page,
-            Err(Fault::Permanent(detail)) => {
-                self.media.remove(&of.id);
-                if detail.code == "meta.gone" {
-                    self.changes.push(Change::Gone(thing(of.id)));
-                }
-                return Ok(());
-            }
-            Err(fault) => return Err(fault),
+            Err(fault) => return self.put_off(of, fault),
         };
+        let (is_first, mut cut) = (self.n_calls == 1, None);
         for top in &page.items {
             self.tell(&mut of, top, None);
-            for answer in self.answers(top)? {
+            let (answers, cut_by) = self.answers(top);
+            for answer in answers {
                 self.tell(&mut of, &answer, id(top, "id"));
             }
+            match cut_by {
+                None => {}
+                // What is refused, or fails a second time, keeps back nothing of what follows.
+                Some(cut_by) if cut_by.is_final(is_first, of.is_put_off()) => {
+                    self.changes.push(note("gap", &json!({ "reason": "not all that answers a comment can be read", "comment": id(top, "id") })));
+                }
+                Some(cut_by) => cut = cut.or(Some(cut_by)),
+            }
+        }
+        match cut {
+            Some(Cut::Fault(fault)) => return self.put_off(of, fault),
+            // The next poll begins with it.
+            Some(Cut::Calls) => {
+                self.media.make_due(&of.id);
+                return Ok(());
+            }
+            None => {}
         }
         let oldest = page.items.iter().filter_map(|json| moment(json, "timestamp")).min();
         let is_end = page.next.is_none() || of.has_all(oldest);
@@ -232,20 +279,46 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// All that answers a comment, also what did not come with it.
-    fn answers(&mut self, top: &Json) -> Result<Vec<Json>> {
-        let mut answers = edge(top, "replies").to_vec();
-        let mut next = top.get("replies").map(membrana_meta::graph::listed).transpose()?.and_then(|listed| listed.next);
-        while let (Some(from), Some(id)) = (next, id(top, "id")) {
-            if self.n_calls >= CALLS_MAX {
-                break;
+    /// What concerns one medium alone keeps no other waiting: it is read from the beginning when its turn comes. Of an import that would be told as
+    /// if it were new: there it is tried until it can be read, or is refused. What is refused, and cannot wait, is given up.
+    fn put_off(&mut self, of: Medium, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Permanent(detail) if detail.code == "meta.gone" => {
+                self.media.remove(&of.id);
+                self.changes.push(Change::Gone(thing(of.id)));
             }
-            self.n_calls += 1;
-            let page = self.graph.list(&[&id, "replies"], &[("fields", COMMENT_FIELDS), ("limit", "50")], Some(&from))?;
-            answers.extend(page.items);
-            next = page.next;
+            Fault::Permanent(_) | Fault::Transient(_) if !self.cursor.is_history && self.media.put_off(&of.id) => self.n_put_off += 1,
+            Fault::Permanent(detail) => {
+                let gap = json!({ "reason": "the comments of a medium cannot be read", "medium": of.id, "answer": detail.message });
+                self.changes.push(note("gap", &gap));
+                self.media.skip(&of.id, self.graph.answered_at());
+            }
+            fault => return Err(fault),
         }
-        Ok(answers)
+        Ok(())
+    }
+
+    /// All that answers a comment, also what did not come with it; or what there is of it, and what ended it.
+    fn answers(&mut self, top: &Json) -> (Vec<Json>, Option<Cut>) {
+        let mut answers = edge(top, "replies").to_vec();
+        let mut listed = top.get("replies").map_or(Ok(None), |replies| membrana_meta::graph::listed(replies).map(|listed| listed.next));
+        let Some(id) = id(top, "id") else { return (answers, None) };
+        loop {
+            let from = match listed {
+                Ok(Some(from)) if self.has_calls() => from,
+                Ok(Some(_)) => return (answers, Some(Cut::Calls)),
+                Ok(None) => return (answers, None),
+                // The comment went in this moment.
+                Err(Fault::Permanent(detail)) if detail.code == "meta.gone" => return (answers, None),
+                Err(fault) => return (answers, Some(Cut::Fault(fault))),
+            };
+            self.n_calls += 1;
+            let page = self.graph.list(&[&id, "replies"], &[("fields", COMMENT_FIELDS), ("limit", "50")], Some(&from));
+            listed = page.map(|page| {
+                answers.extend(page.items);
+                page.next
+            });
+        }
     }
 
     fn tell(&mut self, of: &mut Medium, json: &Json, parent: Option<String>) {

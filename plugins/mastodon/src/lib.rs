@@ -1,6 +1,6 @@
 //! Connector `mastodon`: mentions of the company by the client API of Mastodon, and replies to them.
 //!
-//! Notifications are walked forward by `min_id`, which leaves no holes. Statuses seen lately are looked at again in turn, for
+//! Notifications are walked forward by `min_id`. Statuses seen lately are looked at again in turn, for
 //! the API tells neither edits nor deletions to those who poll.
 
 mod api;

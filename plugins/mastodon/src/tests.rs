@@ -78,19 +78,47 @@ fn the_first_look_starts_at_now_unless_history_is_wanted() {
 }
 
 #[test]
+fn one_that_was_committed_after_a_later_one_is_found() {
+    let there = Rc::new(RefCell::new(vec![8, 10]));
+    let served = Rc::clone(&there);
+    server(move |request| {
+        let Some((_, behind)) = request.url.split_once("min_id=") else { return answer(404, "{}") };
+        let behind: u32 = behind.parse().unwrap();
+        let one = |id: &u32| format!(r#"{{"id":"{id}","type":"mention","status":{}}}"#, status(&format!("s{id}"), "x", "null"));
+        let mut all: Vec<String> = served.borrow().iter().filter(|id| **id > behind).take(40).map(one).collect();
+        all.reverse();
+        answer(200, format!("[{}]", all.join(",")))
+    });
+    let poll = |cursor: String, wanted: &[u32]| {
+        let page = Mastodon::poll(Some(cursor), 40, 0).unwrap();
+        let ids: Vec<String> = wanted.iter().map(|id| format!("https://other.test/s/s{id}")).collect();
+        assert_eq!(said(&page.changes).iter().map(|one| &one.native.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+        page.cursor
+    };
+    let cursor = poll(CURSOR.to_owned(), &[8, 10]);
+    there.borrow_mut().insert(1, 9);
+    // A moment later nothing is settled yet, a minute later it is.
+    let cursor = poll(poll(cursor, &[8, 9, 10]), &[8, 9, 10]);
+    testing::with_host(|host| host.now += 60_000);
+    let cursor = poll(poll(cursor, &[8, 9, 10]), &[]);
+    // Of exactly a page, the newest are, too.
+    there.borrow_mut().extend((11..51).filter(|id| *id != 49).chain([51]));
+    let page = Mastodon::poll(Some(cursor), 500, 1 << 20).unwrap();
+    assert_eq!((said(&page.changes).len(), page.more), (40, false));
+    there.borrow_mut().insert(41, 49);
+    poll(page.cursor, &(21..=51).collect::<Vec<_>>());
+}
+
+#[test]
 fn edits_and_deletions_are_found_by_looking_again() {
     let now = Rc::new(RefCell::new((200, status("10", "<p>prima</p>", "null"))));
     let served = Rc::clone(&now);
     server(move |request| {
-        if request.url.contains("/notifications") {
-            let list = if request.url.ends_with("min_id=7") {
-                format!(r#"[{{"id":"8","type":"mention","status":{}}}]"#, status("10", "<p>prima</p>", "null"))
-            } else {
-                "[]".to_owned()
-            };
-            return answer(200, list);
-        }
         let (code, body) = served.borrow().clone();
+        if request.url.contains("/notifications") {
+            let is_there = request.url.ends_with("min_id=7") && code == 200;
+            return answer(200, if is_there { format!(r#"[{{"id":"8","type":"mention","status":{body}}}]"#) } else { "[]".to_owned() });
+        }
         answer(code, body)
     });
     let first = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();

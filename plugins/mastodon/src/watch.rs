@@ -37,7 +37,7 @@ struct One {
     id: String,
     uri: String,
     edited: Option<String>,
-    /// When it was first seen. Units: ms since 1970.
+    /// When a list showed it last. Units: ms since 1970.
     #[serde(default)]
     seen: u64,
 }

@@ -183,10 +183,10 @@ impl Inbox<'_> {
         let limit = (room / MESSAGES).clamp(1, CONVERSATIONS).to_string();
         let fields = format!("id,updated_time,participants,messages.limit({MESSAGES}){{{FIELDS}}}");
         let query = [("platform", self.platform.word()), ("fields", fields.as_str()), ("limit", limit.as_str())];
-        let page = self.graph.list(&[self.node, "conversations"], &query, walk.next.as_ref())?;
+        let mut changes = Vec::new();
+        let Some(page) = walk.page(self.graph, &[self.node, "conversations"], &query, &mut changes)? else { return Ok(changes) };
         let until = floor.max(walk.since.saturating_sub(OVERLAP_MS));
         let is_new = |conversation: &&Json| moment(conversation, "updated_time").is_none_or(|at| at >= until);
-        let mut changes = Vec::new();
         for conversation in page.items.iter().filter(is_new) {
             let person = edge(conversation, "participants").iter().filter_map(|one| id(one, "id")).find(|id| id != self.owner);
             let messages = edge(conversation, "messages");

@@ -1,9 +1,12 @@
 //! A list that grows at its front, walked to where the last walk began; a walk may take several polls.
 
-use membrana_sdk::Timestamp;
+use membrana_sdk::connector::Change;
+use membrana_sdk::{Fault, Result, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
-use crate::graph::{Listed, Next};
+use crate::graph::{Graph, Listed, Next};
+use crate::shape::note;
 
 /// Where a walk stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub struct Walk {
     /// The newest of the walk under way.
     #[serde(default)]
     newest: Timestamp,
+    /// The network did not go on from where a poll had ended: the walk is to begin anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_cut: bool,
 }
 
 impl Walk {
@@ -24,16 +30,44 @@ impl Walk {
         Self { since, ..Self::default() }
     }
 
+    /// Says whether it is at its end: neither under way nor to begin anew.
+    pub fn is_over(&self) -> bool {
+        self.next.is_none() && !self.is_cut
+    }
+
+    /// The page that it stands before; none where the network does not go on from there. The walk begins anew with the next poll then; cut a
+    /// second time it ends with a gap, which is noted. Errors: as [`Graph::list`].
+    pub fn page(&mut self, graph: &Graph, at: &[&str], query: &[(&str, &str)], changes: &mut Vec<Change>) -> Result<Option<Listed>> {
+        match graph.list(at, query, self.next.as_ref()) {
+            Err(Fault::Permanent(detail)) if self.next.is_some() => {
+                self.next = None;
+                if self.is_cut {
+                    let reason = "the network does not go on from where the last poll ended";
+                    changes.push(note("gap", &json!({ "reason": reason, "list": at.last(), "since": self.since, "answer": detail.message })));
+                    self.end();
+                } else {
+                    self.is_cut = true;
+                }
+                Ok(None)
+            }
+            page => page.map(Some),
+        }
+    }
+
     /// Goes over one page. It ends at the end of the list, or, where `stops_by_time`, after a page of nothing but what is known: one old
     /// thing that is pinned in front ends nothing, and an empty page neither.
-    pub fn step(&mut self, page: &Listed, stops_by_time: bool, time: impl Fn(&serde_json::Value) -> Option<Timestamp>) {
+    pub fn step(&mut self, page: &Listed, stops_by_time: bool, time: impl Fn(&Json) -> Option<Timestamp>) {
         let of_page = page.items.iter().filter_map(time).max();
         self.newest = self.newest.max(of_page.unwrap_or(0));
         let is_known = stops_by_time && of_page.is_some_and(|newest| newest <= self.since);
         self.next = page.next.clone().filter(|_| !is_known);
         if self.next.is_none() {
-            self.since = self.since.max(self.newest);
-            self.newest = 0;
+            self.end();
         }
+    }
+
+    fn end(&mut self) {
+        self.since = self.since.max(self.newest);
+        (self.newest, self.is_cut) = (0, false);
     }
 }

@@ -1,11 +1,14 @@
 //! Scripted answers: what they mean, and what is made of boundless ones.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use membrana_sdk::connector::{Change, Sent};
 use membrana_sdk::http::{HttpError, Response};
 use membrana_sdk::{Connector as _, Fault, Surroundings};
 use serde_json::json;
 
-use super::{answer_to, code, receive, said, scripted};
+use super::{answer_to, code, receive, said, scripted, texts};
 use crate::Facebook;
 
 const CURSOR: &str = r#"{"feed":{"since":1795510000000},"conversations":{"since":1795510000000},"floor":1795510000000}"#;
@@ -121,6 +124,100 @@ fn an_own_looking_text_of_nobody_is_no_proof() {
 fn a_list_that_goes_on_nobody_knows_where_is_not_taken_for_its_end() {
     scripted(|_| response(200, r#"{"data":[],"paging":{"next":"https://graph.facebook.com/v23.0/7/feed?access_token=x"}}"#));
     assert_eq!(code(&Facebook::poll(Some(CURSOR.to_owned()), 100, 0).unwrap_err()), "meta.malformed");
+}
+
+#[test]
+fn a_place_that_the_network_no_longer_knows_begins_the_walk_anew() {
+    scripted(|request| match &request.url {
+        url if url.contains("stale") => response(400, &error(100, 0)),
+        url if url.contains("/feed") => response(200, r#"{"data":[{"id":"7_2","created_time":"2026-11-24T10:00:00+0000","message":"buono"}]}"#),
+        _ => response(200, r#"{"data":[]}"#),
+    });
+    let stale = CURSOR.replacen("000}", r#"000,"next":[["after","stale"]]}"#, 2);
+    let first = Facebook::poll(Some(stale), 100, 0).unwrap();
+    assert!(first.changes.is_empty() && !first.more && !first.cursor.contains("stale"), "{first:?}");
+    let second = Facebook::poll(Some(first.cursor), 100, 0).unwrap();
+    assert_eq!((texts(&second.changes), second.more), (vec!["buono"], false));
+}
+
+#[test]
+fn a_walk_that_is_cut_twice_ends_with_a_gap_and_an_import_does_not_end_before() {
+    scripted(|request| match &request.url {
+        url if url.contains("after=2") => response(400, &error(100, 0)),
+        url if url.contains("/feed") => response(
+            200,
+            r#"{"data":[{"id":"7_2","created_time":"2026-11-24T10:00:00+0000","message":"buono"}],"paging":{"next":"https://graph.facebook.com/v23.0/7/feed?after=2"}}"#,
+        ),
+        _ => response(200, r#"{"data":[]}"#),
+    });
+    membrana_sdk::testing::with_host(|host| host.config = host.config.replacen('{', r#"{"first_fetch":"import","#, 1));
+    let (mut cursor, mut all) = (None, Vec::new());
+    for _ in 0..10 {
+        let page = Facebook::poll(cursor, 100, 0).unwrap();
+        all.extend(page.changes);
+        assert!(page.backfill);
+        cursor = Some(page.cursor);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(texts(&all), ["buono"]);
+    let gaps = all.iter().filter(|change| matches!(change, Change::Note((kind, _)) if kind == "gap"));
+    assert_eq!(gaps.count(), 1, "{all:?}");
+    assert!(!Facebook::poll(cursor, 100, 0).unwrap().backfill);
+}
+
+#[test]
+fn a_post_whose_comments_cannot_be_read_keeps_no_other_waiting() {
+    let is_well = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_well);
+    scripted(move |request| {
+        let post = |id: &str| format!(r#"{{"id":"7_{id}","created_time":"2026-11-24T10:00:00+0000","message":"post"}}"#);
+        let said = |id: &str| format!(r#"{{"data":[{{"id":"{id}_5","created_time":"2026-11-24T11:00:00+0000","message":"of {id}"}}]}}"#);
+        match &request.url {
+            url if url.contains("/feed") => response(200, &format!(r#"{{"data":[{},{},{}]}}"#, post("3"), post("2"), post("1"))),
+            url if url.contains("/7_1/comments") && !seen.get() => response(500, "{}"),
+            url if url.contains("/7_2/comments") && !seen.get() => response(400, &error(100, 0)),
+            url => match ["1", "2", "3"].into_iter().find(|id| url.contains(&format!("/7_{id}/comments"))) {
+                Some(id) => response(200, &said(id)),
+                None => response(200, r#"{"data":[]}"#),
+            },
+        }
+    });
+    let first = Facebook::poll(Some(CURSOR.to_owned()), 100, 0).unwrap();
+    assert_eq!((texts(&first.changes), first.more), (vec!["post", "post", "post", "of 3"], false));
+    is_well.set(true);
+    let second = Facebook::poll(Some(first.cursor), 100, 0).unwrap();
+    let mut found = texts(&second.changes);
+    found.sort_unstable();
+    assert_eq!(found, ["of 1", "of 2"]);
+}
+
+#[test]
+fn a_post_that_an_import_gives_up_comes_back_neither_as_new_nor_as_unread() {
+    let is_well = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_well);
+    scripted(move |request| {
+        let since: u64 = request.url.split("since=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok()).unwrap_or(0);
+        match &request.url {
+            url if url.contains("/7_2/comments") && !seen.get() => response(400, &error(100, 0)),
+            url if url.contains("/7_2/comments") && since < 1_795_518_000 => {
+                response(200, r#"{"data":[{"id":"2_5","created_time":"2026-11-24T11:00:00+0000","message":"vecchio"}]}"#)
+            }
+            url if url.contains("/feed") => response(200, r#"{"data":[{"id":"7_2","created_time":"2026-11-24T10:00:00+0000","message":"post"}]}"#),
+            _ => response(200, r#"{"data":[]}"#),
+        }
+    });
+    membrana_sdk::testing::with_host(|host| {
+        host.config = host.config.replacen('{', r#"{"first_fetch":"import","#, 1);
+        host.now = 1_795_600_000_000;
+    });
+    let first = Facebook::poll(None, 100, 0).unwrap();
+    assert_eq!((texts(&first.changes), first.changes.len(), first.more), (vec!["post"], 2, false), "{first:?}");
+    let second = Facebook::poll(Some(first.cursor), 100, 0).unwrap();
+    is_well.set(true);
+    let third = Facebook::poll(Some(second.cursor.clone()), 100, 0).unwrap();
+    assert!(second.changes.is_empty() && third.changes.is_empty(), "{second:?} {third:?}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! An account over real HTTP: what comes in by poll, and what goes out.
 
 use membrana_sdk::connector::{Change, Ours, Sent};
+use membrana_sdk::http::{Request, Response};
 use membrana_sdk::{Connector as _, Fault, Surroundings, testing};
 use membrana_world::{Next, Shape, Side};
 
-use super::{World, answer_to, code, named, said, texts};
+use super::{World, answer_to, carried, code, named, said, texts};
 use crate::Instagram;
 
 const HOUR: u64 = 3_600_000;
@@ -30,6 +31,24 @@ fn from_now_on_means_that_nothing_older_is_told() {
     assert_eq!((answer.parent.as_ref().unwrap().id.as_str(), answer.refs[0].id.as_str()), (old.as_str(), medium.as_str()));
     assert_eq!(named(&page.changes, "foto nuova").ours, Ours::Yes(None));
     assert_eq!(named(&page.changes, "nuova menzione").kind, "mention");
+}
+
+#[test]
+fn a_medium_whose_comments_cannot_be_read_keeps_no_other_waiting() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(5_000);
+    let (odd, other) = (world.meta.medium("foto"), world.meta.medium("altra"));
+    world.meta.comment("anna", &odd, "di foto");
+    world.meta.comment("anna", &other, "di altra");
+    let (address, fails) = (world.meta.address(), format!("/{odd}/comments"));
+    let broken = Response { status: 500, headers: Vec::new(), body: Vec::new() };
+    let answers = move |request: &Request| if request.url.contains(&fails) { Ok(broken.clone()) } else { carried(address, request) };
+    testing::with_host(|host| *host = std::mem::take(host).on_http(answers));
+    let (cursor, changes) = world.poll_all(Some(&first.cursor), 100);
+    assert_eq!(texts(&changes), ["altra", "di altra", "foto"]);
+    testing::with_host(|host| *host = std::mem::take(host).on_http(move |request| carried(address, request)));
+    assert_eq!(texts(&world.poll_all(Some(&cursor), 100).1), ["di foto"]);
 }
 
 #[test]
