@@ -169,10 +169,10 @@ impl Outbox {
 
     /// Claims and calls.
     async fn call(&self, action: Action, content: &Interaction) -> Result<bool, StageError> {
-        let (message, state) = (message(&action, content), self.state().await?);
-        let may_be_out = matches!(action.state, ActionState::Unknown | ActionState::Reconciling);
-        let claimed = outcome::claimed(action, self.plugin.digest());
+        let (state, may_be_out) = (self.state().await?, outcome::may_be_out(&action));
         let mut claim = self.journal.begin(&self.channel);
+        let claimed = outcome::claimed(action, self.plugin.digest(), claim.at);
+        let message = message(&claimed, content);
         claim.actions.push(claimed.clone());
         self.claim(claim).await?;
         let outcome = match self.plugin.send(state, &claimed.id.to_string(), &message).await.result {

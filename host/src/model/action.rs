@@ -231,7 +231,7 @@ pub struct Action {
     pub attempts: u32,
     /// When it is next worked on.
     pub due: Timestamp,
-    /// When it was first decided; networks' records are dated with it.
+    /// When it was decided, and from the first call on that it may have gone out by, when that was: networks' records are dated with it.
     pub created: Timestamp,
     /// What the network calls it.
     pub native: Option<NativeId>,

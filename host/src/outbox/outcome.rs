@@ -134,9 +134,16 @@ impl Outcome {
 }
 
 /// The action as it is made durable before a call by this build.
-pub(super) fn claimed(action: Action, build: Digest) -> Action {
+pub(super) fn claimed(action: Action, build: Digest, now: Timestamp) -> Action {
     let (revision, attempts) = (action.revision + 1, action.attempts + 1);
-    Action { state: ActionState::Claimed, revision, attempts, digest: Some(build), ..action }
+    // What may be out there is repeated as it was.
+    let created = if may_be_out(&action) { action.created } else { now };
+    Action { state: ActionState::Claimed, revision, attempts, created, digest: Some(build), ..action }
+}
+
+/// Says whether it was handed over, and nobody knows what became of it.
+pub(super) fn may_be_out(action: &Action) -> bool {
+    matches!(action.state, ActionState::Unknown | ActionState::Reconciling)
 }
 
 /// Before an action of which surely nothing went out is claimed: what it answers. Errors: what becomes of it instead.
@@ -179,25 +186,30 @@ pub(super) fn after_refusal(claimed: &Action, may_be_out: bool, class: SendClass
     if fault.is_final() || is_tried_enough {
         return over(if may_be_out { ActionState::Human } else { ActionState::Dead }, &why);
     }
+    let state = if may_be_out { ActionState::Reconciling } else { ActionState::Retry };
+    again(state, fault, claimed.attempts.saturating_sub(1), RETRY_MIN)
+}
+
+/// After a fault that passes. `n_before`: tries before this one. `first`: the first wait where the network asks for none.
+fn again(state: ActionState, fault: &Fault, n_before: u32, first: Duration) -> Outcome {
     let wait = match fault {
         Fault::RateLimited(_, ms) => Duration::from_millis(*ms).clamp(RETRY_MIN, RATE_LIMIT_MAX),
         Fault::Auth(_) | Fault::Config(_) => HELD_WAIT,
-        _ => doubled(RETRY_MIN, claimed.attempts.saturating_sub(1)),
+        _ => doubled(first, n_before),
     };
     // A refused credential and a rate limit are the channel's: it is held, and only real tries count.
     let is_asked_to_wait = !matches!(fault, Fault::Transient(_));
-    let attempts = if is_asked_to_wait { claimed.attempts.saturating_sub(1) } else { claimed.attempts };
+    let attempts = if is_asked_to_wait { n_before } else { n_before + 1 };
     let is_for_credential = matches!(fault, Fault::Auth(_));
-    let hold = (is_asked_to_wait && code != Fault::ITEM_LATER).then_some(HoldFor { wait, is_for_credential });
+    let hold = (is_asked_to_wait && fault.detail().code != Fault::ITEM_LATER).then_some(HoldFor { wait, is_for_credential });
     let own_wait = match hold {
         // It is due as soon as the channel is free.
         Some(HoldFor { is_for_credential: true, .. }) => Duration::ZERO,
         // The hold ends with a reload: whoever raises a budget need not wait for tomorrow.
-        Some(_) => RETRY_MIN,
+        Some(_) => first,
         None => wait,
     };
-    let state = if may_be_out { ActionState::Reconciling } else { ActionState::Retry };
-    Outcome::Again { state, wait: own_wait, attempts, why: Some(why), hold }
+    Outcome::Again { state, wait: own_wait, attempts, why: Some(fault.to_string()), hold }
 }
 
 /// How this build finds out about what may be out there. Errors: it cannot.
@@ -230,16 +242,10 @@ pub(super) fn after_probe(action: &Action, found: Result<(Sent, Option<Receipt>)
         }
         Ok((Sent::No, _)) => Outcome::Again { state: ActionState::Retry, wait: Duration::ZERO, attempts: action.attempts, why: None, hold: None },
         Ok((Sent::Unknown, _)) => over(ActionState::Human, "it may have gone out; the network does not tell"),
-        Err(fault @ Fault::Auth(_)) => {
-            let hold = Some(HoldFor { wait: HELD_WAIT, is_for_credential: true });
-            let why = Some(fault.to_string());
-            Outcome::Again { state: ActionState::Reconciling, wait: Duration::ZERO, attempts: action.attempts, why, hold }
+        Err(fault) if fault.is_final() || matches!(fault, Fault::Transient(_)) && action.attempts >= ATTEMPTS_MAX => {
+            over(ActionState::Human, &fault.to_string())
         }
-        Err(fault) if fault.is_final() || action.attempts >= ATTEMPTS_MAX => over(ActionState::Human, &fault.to_string()),
-        Err(fault) => {
-            let (wait, attempts) = (doubled(PROBE_MIN, action.attempts), action.attempts + 1);
-            Outcome::Again { state: ActionState::Reconciling, wait, attempts, why: Some(fault.to_string()), hold: None }
-        }
+        Err(fault) => again(ActionState::Reconciling, &fault, action.attempts, PROBE_MIN),
     }
 }
 

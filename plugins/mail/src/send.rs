@@ -13,7 +13,7 @@ use crate::imap::{Imap, quote};
 use crate::receive::ids;
 use crate::settings::{Endpoint, Settings};
 
-/// Absence is believed so long after the action was made; a provider files what is submitted when it has time.
+/// Absence is believed so long after the mail was handed over; a provider files what is submitted when it has time.
 const SETTLE_MS: u64 = 10 * 60_000;
 
 /// Sends the reply. Errors: `unsupported` where the channel only listens; else as [`smtp::submit`].

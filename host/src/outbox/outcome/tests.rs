@@ -68,8 +68,11 @@ fn what_nothing_speaks_against_is_claimed_with_one_more_attempt_and_the_build() 
     for state in [ActionState::Pending, ActionState::Retry] {
         assert_eq!(may_claim(&action(state), &before(Some(&content)), &ReplyTerms::default(), NOW), Ok(&content));
     }
-    let claim = claimed(action(ActionState::Retry), BUILD);
+    let (decided, now) = (action(ActionState::Retry).created, NOW.plus(HOUR));
+    let claim = claimed(action(ActionState::Retry), BUILD, now);
     assert_eq!((claim.state, claim.revision, claim.attempts, claim.digest), (ActionState::Claimed, 11, 1, Some(BUILD)));
+    // What is surely not out there is dated anew, and what may be stays as it went out.
+    assert_eq!((claim.created, claimed(action(ActionState::Unknown), BUILD, now).created), (now, decided));
 }
 
 #[test]
@@ -314,8 +317,8 @@ impl Course {
     }
 
     fn calls(&self, class: SendClass) -> Vec<Self> {
-        let may_be_out = matches!(self.action.state, ActionState::Unknown | ActionState::Reconciling);
-        let claim = claimed(self.action.clone(), self.build);
+        let may_be_out = may_be_out(&self.action);
+        let claim = claimed(self.action.clone(), self.build, self.now);
         let is_known = match class {
             SendClass::ClientId => self.n_posts > 0 && self.action.digest.is_none_or(|digest| digest == self.build),
             SendClass::Key(window) => self.n_posts > 0 && u128::from(self.now.since_ms(self.action.created)) < window.as_millis(),
