@@ -150,7 +150,7 @@ impl Ingress {
         let Incoming { method, path_with_query, headers, body } = incoming;
         let headers = headers.into_iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str())).take(HEADERS_MAX).collect();
         let origin = RawOrigin::Webhook { method, path_with_query, headers };
-        let raw = NewRaw { origin, body, once: id.map(|id| (id, ONCE_WINDOW_MS)) };
+        let raw = NewRaw { origin, body, received: None, once: id.map(|id| (id, ONCE_WINDOW_MS)) };
         match self.journal.commit_raw(&hook.channel, now, vec![raw]).await {
             Ok(places) if places.iter().all(Option::is_none) => Answer::Repeat,
             Ok(_) if matches!(scheme, Scheme::StandardWebhooks | Scheme::None) => Answer::Accepted,

@@ -342,7 +342,7 @@ impl Intake {
                 }
                 Change::Raw(native, body) => {
                     let origin = RawOrigin::Item { native, is_backfill };
-                    batch.commit.raws.push(NewRaw { origin, body, once: None });
+                    batch.commit.raws.push(NewRaw { origin, body, received: None, once: None });
                 }
                 Change::Unreadable { native, reason, .. } if batch.received.is_some() => {
                     unreadable.push(reason.clone());
@@ -352,7 +352,7 @@ impl Intake {
                     // A rescan meets it again: one letter is enough.
                     let once = Some((format!("unreadable/{}/{}", native.scope, native.id), UNREADABLE_ONCE_MS));
                     let origin = RawOrigin::Unreadable { native, reason, is_backfill };
-                    batch.commit.raws.push(NewRaw { origin, body: head, once });
+                    batch.commit.raws.push(NewRaw { origin, body: head, received: None, once });
                 }
                 Change::Note { kind, json } => batch.other(EntryBody::Note { kind, json }, is_backfill),
             }

@@ -113,7 +113,8 @@ impl Stand {
 
     /// Commits raw frames, as a webhook would.
     pub async fn push_raw(&self, bodies: &[&str]) {
-        let raws = bodies.iter().map(|body| NewRaw { origin: RawOrigin::Frame, body: body.as_bytes().to_vec(), once: None }).collect();
+        let raws =
+            bodies.iter().map(|body| NewRaw { origin: RawOrigin::Frame, body: body.as_bytes().to_vec(), received: None, once: None }).collect();
         self.journal.commit_raw(&self.channel, self.journal.clock.now(), raws).await.unwrap();
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn write(dir: &Path) -> anyhow::Result<()> {
     let mut n = store.channel(&channel()).await?.last.0;
     loop {
         n += 1;
-        let raw = NewRaw { origin: RawOrigin::Frame, body: body(n), once: None };
+        let raw = NewRaw { origin: RawOrigin::Frame, body: body(n), received: None, once: None };
         store.commit_raw(&channel(), Timestamp(n), vec![raw]).await?;
         let mut commit = Commit::new(channel(), Timestamp(n));
         let note = EntryBody::Note { kind: "n".to_owned(), json: n.to_string() };

@@ -1,5 +1,6 @@
-//! Lists, as one JSON object a line, streamed: nothing is collected first, so that a list of millions needs no memory.
+//! Lists, as one JSON object a line, streamed: nothing large is collected first, so that a list of millions needs no memory.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ use super::{Desk, Refusal};
 
 /// Records read at once.
 const PAGE: usize = 128;
+
+/// Dead letters that are put in order.
+const SORTED_MAX: usize = 1000;
 
 /// What a list may be narrowed by.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -124,8 +128,11 @@ impl Narrow {
 
     pub(super) fn since(&self) -> Result<Timestamp, Refusal> {
         let Some(text) = &self.since else { return Ok(Timestamp::default()) };
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| Refusal::bad_request(format!("`since` is `{text}`"), "write a time like 2026-11-24T12:00:00Z"))?;
+        let day = || text.parse::<jiff::civil::Date>().ok().filter(|day| day.to_string() == *text);
+        let of_day = || jiff::tz::TimeZone::UTC.to_timestamp(day()?.at(0, 0, 0, 0)).ok();
+        let moment = text.parse().ok().or_else(of_day).ok_or_else(|| {
+            Refusal::bad_request(format!("`since` is no time: `{text}`"), "write one like 2026-11-24T12:00:00Z, or a day like 2026-11-24")
+        })?;
         Ok(Timestamp(u64::try_from(moment.as_millisecond()).unwrap_or(0)))
     }
 }
@@ -229,11 +236,27 @@ pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Re
     Ok(lines(Pages::new(&desk, channels, of).stream(), narrow.limit))
 }
 
-/// By channel.
+/// The newest first where so many are asked for; all of them come channel by channel.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     narrow.knows_plugin(&desk).await?;
-    let (channels, limit) = (narrow.channels(&desk).await?, narrow.limit);
-    Ok(lines(Pages::new(&desk, channels, Of::Dead(narrow)).stream(), limit))
+    let channels = narrow.channels(&desk).await?;
+    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
+        let limit = narrow.limit;
+        return Ok(lines(Pages::new(&desk, channels, Of::Dead(narrow)).stream(), limit));
+    };
+    let mut newest: Vec<DeadLetter> = Vec::new();
+    for channel in channels {
+        let mut after = None;
+        loop {
+            let page = desk.journal.store.dead_letters(&channel, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            newest.extend(page.into_iter().filter(|letter| narrow.takes(letter)));
+            newest.sort_by_key(|letter| Reverse((letter.at, letter.subject.place())));
+            newest.truncate(limit);
+        }
+    }
+    Ok(all_lines(newest.iter().map(shown::dead_letter).collect()))
 }
 
 /// Pages of one kind of record, channel after channel.

@@ -304,6 +304,8 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
             after = Some(last.id);
             letters.extend(page.into_iter().filter(&is_wanted));
         }
+        // In the order in which it came.
+        letters.sort_by_key(|letter| letter.subject.place());
         for letter in &letters {
             match redrive_one(desk, letter).await {
                 Ok(()) => done.n_redriven += 1,
@@ -349,7 +351,7 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
 async fn raw_again(desk: &Desk, letter: &DeadLetter, place: u64) -> Result<NewRaw, Refusal> {
     let raw = find_raw(desk, letter, place).await?;
     let origin = raw.origin.again().ok_or_else(|| gone(letter))?;
-    Ok(NewRaw { origin, body: raw.body, once: None })
+    Ok(NewRaw { origin, body: raw.body, received: Some(raw.received), once: None })
 }
 
 /// A fact about an interaction, with whom and what thread it concerns.

@@ -159,11 +159,11 @@ impl Streaming {
 
     fn raw(&self, frame: Frame) -> NewRaw {
         match frame {
-            Frame::Whole(body) => NewRaw { origin: RawOrigin::Frame, body, once: None },
+            Frame::Whole(body) => NewRaw { origin: RawOrigin::Frame, body, received: None, once: None },
             Frame::Cut(head) => {
                 let native = NativeId { scope: "stream".to_owned(), id: format!("{}-{}", self.journal.clock.now().0, head.len()) };
                 let reason = "a frame of the stream is over 1 MiB".to_owned();
-                NewRaw { origin: RawOrigin::Unreadable { native, reason, is_backfill: false }, body: head, once: None }
+                NewRaw { origin: RawOrigin::Unreadable { native, reason, is_backfill: false }, body: head, received: None, once: None }
             }
         }
     }

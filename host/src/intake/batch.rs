@@ -16,6 +16,8 @@ use crate::store::{Commit, Known, Link, Resolved, StoreError};
 const OCCURRED_MIN: Timestamp = Timestamp(631_152_000_000);
 /// Waited longer in the raw log than this: it is said when it was received. Units: milliseconds.
 const WAITED_MS: u64 = 1_000;
+/// What is known by so much later overtook it: longer than a webhook waits for a poll under way. Units: milliseconds.
+const OVERTAKEN_MS: u64 = 300_000;
 /// Ancestors without a sight of them that one interaction leaves a mark for; longer threads meet by nearer ones.
 const UNSEEN_MARKS_MAX: usize = 16;
 
@@ -132,7 +134,7 @@ impl<'a> Batch<'a> {
             interaction.edited = Some(now);
             interaction.attrs.push(("membrana.edited-clamped".to_owned(), "true".to_owned()));
         }
-        if let Some(received) = self.received.filter(|received| self.commit.at.since_ms(*received) >= WAITED_MS) {
+        if let Some(received) = self.waited() {
             interaction.attrs.push((RECEIVED_ATTR.to_owned(), received.0.to_string()));
         }
     }
@@ -140,7 +142,7 @@ impl<'a> Batch<'a> {
     /// Takes a deletion in. One of something never seen, or gone already, is nothing.
     pub(super) async fn gone(&mut self, native: &NativeId) -> Result<(), StoreError> {
         let Some(Resolved::Interaction(known)) = self.known.get(&self.id(native)).cloned() else { return Ok(()) };
-        if known.is_gone {
+        if known.is_gone || self.is_overtaken(&known).await? {
             return Ok(());
         }
         let Placed { identity, exchange } = self.place_of(&known).await?;
@@ -200,6 +202,9 @@ impl<'a> Batch<'a> {
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
             return Ok(());
         }
+        if !is_later && self.is_overtaken(&known).await? {
+            return Ok(());
+        }
         let Placed { identity, exchange } = self.place_of(&known).await?;
         self.know(Known { fingerprint, edited: interaction.edited.max(known.edited), is_gone: false, ..known.clone() });
         let body = EntryBody::Edited(interaction);
@@ -211,6 +216,19 @@ impl<'a> Batch<'a> {
             self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, body);
         }
         Ok(())
+    }
+
+    /// Says whether what is known came long after what is taken in: that was set aside, and is put back on its way. What stands earlier in
+    /// this batch came before it.
+    async fn is_overtaken(&self, known: &Known) -> Result<bool, StoreError> {
+        let Some(received) = self.waited().filter(|_| known.latest != Seq(0)) else { return Ok(false) };
+        let entries = self.journal.store.read_log(self.channel, known.latest, 1).await?;
+        Ok(entries.first().is_some_and(|latest| latest.received().since_ms(received) >= OVERTAKEN_MS))
+    }
+
+    /// When what is taken in was received, where that is some time ago.
+    fn waited(&self) -> Option<Timestamp> {
+        self.received.filter(|received| self.commit.at.since_ms(*received) >= WAITED_MS)
     }
 
     /// A repeat or a revision may bring names that were not known: they stand for the same thing from now on.

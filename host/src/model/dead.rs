@@ -44,3 +44,14 @@ pub enum DeadSubject {
         id: String,
     },
 }
+
+impl DeadSubject {
+    /// Its place in the log that it stands in, of those that do.
+    pub fn place(&self) -> u64 {
+        match self {
+            Self::Raw(place) => *place,
+            Self::Entry(seq) | Self::Event { seq, .. } => seq.0,
+            Self::Action(_) => 0,
+        }
+    }
+}

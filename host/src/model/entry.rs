@@ -221,6 +221,8 @@ pub struct NewRaw {
     pub origin: RawOrigin,
     /// As received.
     pub body: Vec<u8>,
+    /// When it was received, where that was not now: it is put back on its way.
+    pub received: Option<Timestamp>,
     /// The network's id of the delivery and how long a repeat of it is ignored. Units: milliseconds.
     pub once: Option<(String, u64)>,
 }

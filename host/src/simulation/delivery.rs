@@ -50,7 +50,7 @@ async fn call(network: &Network, id: &str, body: String) -> bool {
     let world = &network.world;
     let (answer, answered) = oneshot::channel();
     let origin = RawOrigin::Webhook { method: "POST".to_owned(), path_with_query: String::new(), headers: Vec::new() };
-    let raw = NewRaw { origin, body: body.into_bytes(), once: Some((id.to_owned(), ONCE_WINDOW_MS)) };
+    let raw = NewRaw { origin, body: body.into_bytes(), received: None, once: Some((id.to_owned(), ONCE_WINDOW_MS)) };
     let Some(journal) = world.journal() else { return false };
     let channel = network.channel.clone();
     let handled = async move {

@@ -240,7 +240,7 @@ impl Channel {
         }
         self.record.raw_last += 1;
         let seq = self.record.raw_last;
-        self.raws.insert(seq, RawItem { seq, received: at, origin: raw.origin, body: raw.body });
+        self.raws.insert(seq, RawItem { seq, received: raw.received.unwrap_or(at), origin: raw.origin, body: raw.body });
         Some(seq)
     }
 

@@ -187,7 +187,12 @@ fn one_more(dice: &mut Dice, commit: &mut Commit, kind: u64) {
         3 => commit.state.push((format!("k{}", dice.roll(3)), (dice.roll(3) > 0).then(|| vec![7; usize::try_from(dice.roll(9000)).unwrap()]))),
         4 => commit.cursor = Some("c".repeat(usize::try_from(dice.roll(9000)).unwrap())),
         5 => commit.replied.push((ExchangeId(dice.id(9, 3)), dice.roll(2) == 0)),
-        6 => commit.raws.push(NewRaw { origin: RawOrigin::Frame, body: vec![1; usize::try_from(dice.roll(100_000)).unwrap()], once: None }),
+        6 => commit.raws.push(NewRaw {
+            origin: RawOrigin::Frame,
+            body: vec![1; usize::try_from(dice.roll(100_000)).unwrap()],
+            received: None,
+            once: None,
+        }),
         7 => commit.timers_set.push(Timer { due: Timestamp(dice.roll(50)), channel, task: TaskId(dice.id(5, 4)), kind: TimerKind::Escalate(1) }),
         8 => commit.dead.push(DeadLetter {
             id: DeadId(dice.id(6, 5)),
@@ -352,7 +357,7 @@ async fn contract(store: &dyn Store) {
     twice.actions.extend([1, 2].map(|revision| action(&mut dice, InteractionId([2; 16]), ActionId([9; 16]), revision)));
     assert!(matches!(store.commit(twice).await, Err(StoreError::Conflict(_))), "one commit writes an action once");
 
-    let raw = |id: &str| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), once: Some((id.to_owned(), 100)) };
+    let raw = |id: &str| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), received: None, once: Some((id.to_owned(), 100)) };
     assert_eq!(store.commit_raw(&channel(), Timestamp(10), vec![raw("a"), raw("a"), raw("b")]).await.unwrap(), [Some(1), None, Some(2)]);
     assert_eq!(store.commit_raw(&channel(), Timestamp(100), vec![raw("a")]).await.unwrap(), [None]);
     assert_eq!(store.commit_raw(&channel(), Timestamp(110), vec![raw("a")]).await.unwrap(), [Some(3)], "past its window");
@@ -394,7 +399,7 @@ async fn holds(store: &dyn Store) {
 
 /// More old raw items than one step looks at; what a letter names stays, and what stands behind it goes.
 async fn drops_all_that_is_old(store: &dyn Store) {
-    let raws = || (0..1500).map(|_| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), once: None }).collect::<Vec<_>>();
+    let raws = || (0..1500).map(|_| NewRaw { origin: RawOrigin::Frame, body: b"x".to_vec(), received: None, once: None }).collect::<Vec<_>>();
     store.commit_raw(&channel(), Timestamp(10), raws()).await.unwrap();
     store.commit_raw(&channel(), Timestamp(10), raws()).await.unwrap();
     let mut read = Commit::new(channel(), Timestamp(20));
@@ -456,7 +461,7 @@ async fn closed_store(dir: &std::path::Path) {
         let mut commit = Commit::new(channel(), Timestamp(n));
         let body = EntryBody::Note { kind: "x".to_owned(), json: "{}".to_owned() };
         commit.entries.push(NewEntry { interaction: None, identity: None, conversation: None, exchange: None, is_backfill: false, body });
-        commit.raws.push(NewRaw { origin: RawOrigin::Frame, body: vec![1; 100_000], once: None });
+        commit.raws.push(NewRaw { origin: RawOrigin::Frame, body: vec![1; 100_000], received: None, once: None });
         store.commit(commit).await.unwrap();
     }
     store.close().await.unwrap();
@@ -526,7 +531,10 @@ async fn raw_files_that_a_crash_left_go_and_those_that_are_named_or_new_stay() {
     let left = dir.path().join("raw/1/0011223344556677-8899aabbccddeeff");
     std::fs::write(&left, b"of nobody").unwrap();
     let store = SledStore::open(dir.path()).unwrap();
-    store.commit_raw(&channel(), Timestamp(9), vec![NewRaw { origin: RawOrigin::Frame, body: vec![3; 70_000], once: None }]).await.unwrap();
+    store
+        .commit_raw(&channel(), Timestamp(9), vec![NewRaw { origin: RawOrigin::Frame, body: vec![3; 70_000], received: None, once: None }])
+        .await
+        .unwrap();
     let n_raws = store.read_raw(&channel(), 1, 9, usize::MAX).await.unwrap().len();
 
     assert_eq!(store.drop_raw(&channel(), Timestamp(0)).await.unwrap(), 0);
@@ -547,7 +555,7 @@ async fn commits_wait_together_for_one_sync() {
                 .commit_raw(
                     &ChannelName::from(format!("c{}", n % 5).as_str()),
                     Timestamp(n),
-                    vec![NewRaw { origin: RawOrigin::Frame, body: vec![0; 300], once: None }],
+                    vec![NewRaw { origin: RawOrigin::Frame, body: vec![0; 300], received: None, once: None }],
                 )
                 .await
         }
@@ -562,7 +570,8 @@ async fn commits_wait_together_for_one_sync() {
 async fn deliveries_at_once_have_each_its_own_place_and_their_repeats_none() {
     let (dir, channel) = (tempfile::tempdir().unwrap(), channel());
     let store = SledStore::open(dir.path()).unwrap();
-    let raw = |n: u64| NewRaw { origin: RawOrigin::Frame, body: n.to_le_bytes().to_vec(), once: Some((format!("id-{}", n % 40), 100)) };
+    let raw =
+        |n: u64| NewRaw { origin: RawOrigin::Frame, body: n.to_le_bytes().to_vec(), received: None, once: Some((format!("id-{}", n % 40), 100)) };
     let calls = (0..60).map(|n| store.commit_raw(&channel, Timestamp(n % 3), vec![raw(n)]));
     let calls = futures_util::future::join_all(calls).await;
     let places: Vec<Option<u64>> = calls.into_iter().flat_map(|call| call.unwrap()).collect();

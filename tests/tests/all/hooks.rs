@@ -76,10 +76,17 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
     for (n, body) in ["{\"id\":1}", "nonsense", "{\"no\":\"id\"}", "{\"id\":2}", "{\"no\":\"id-2\"}"].into_iter().enumerate() {
         assert_eq!(shop.post(&format!("evt-{n}"), Dress::Right, body).await.unwrap().status, 202);
     }
+    for n in 0..6 {
+        let body = format!("{{\"no\":\"id-3\",\"note\":\"version {n}\"}}");
+        assert_eq!(shop.post(&format!("version-{n}"), Dress::Right, &body).await.unwrap().status, 202);
+    }
     host.until(&["interaction", "list"], |all| all.len() == 2).await;
-    let dead = host.until(&["dead", "list"], |dead| dead.len() == 3).await;
+    let dead = host.until(&["dead", "list"], |dead| dead.len() == 9).await;
+    let newest = host.list(&["dead", "list", "--limit", "1"]);
+    assert!(newest.len() == 1 && dead.iter().all(|letter| text(letter, "/at") <= text(&newest[0], "/at")), "{newest:?} of {dead:?}");
     assert!(dead.iter().any(|letter| text(letter, "/reason").contains("no id at `/id`")), "{dead:?}");
-    let without = dead.iter().find(|letter| text(letter, "/reason").contains("no id at `/id`")).unwrap();
+    let without = dead.iter().filter(|letter| text(letter, "/reason").contains("no id at `/id`"));
+    let without = without.min_by_key(|letter| letter["subject"]["raw"].as_u64()).unwrap();
     let shown: serde_json::Value = serde_json::from_slice(&host.cli(&["dead", "show", text(without, "/id"), "--json"]).stdout).unwrap();
     let received = text(&shown, "/received/beginning");
     assert!(received.starts_with("{\"no\":\"id") && text(&shown, "/received/from") == "webhook, POST", "{shown}");
@@ -89,11 +96,10 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
     host.configure(&CONFIG.replace("id = \"/id\"", "id = \"/no\""));
     host.signal("HUP");
     assert!(crate::harness::eventually(async || host.log().contains("is in force")).await, "{}", host.log());
-    let letter = dead.iter().find(|letter| text(letter, "/reason").contains("no id")).unwrap();
-    let redriven = host.cli(&["dead", "redrive", text(letter, "/id")]);
+    let redriven = host.cli(&["dead", "redrive", text(without, "/id")]);
     assert!(redriven.status.success(), "{}", String::from_utf8_lossy(&redriven.stderr));
     host.until(&["interaction", "list"], |all| all.len() == 3).await;
-    host.until(&["dead", "list"], |dead| dead.len() == 2).await;
+    host.until(&["dead", "list"], |dead| dead.len() == 8).await;
 
     // All that are left: one is understood now, and one never will be.
     let redrive_all = |plugin: &str| {
@@ -105,8 +111,9 @@ async fn what_cannot_be_understood_is_set_aside_alone_and_can_be_driven_again() 
         assert_eq!(refused.status.code(), Some(1), "a slip is told");
         assert!(String::from_utf8_lossy(&refused.stderr).contains("there are: shop"), "{refused:?}");
     }
-    assert_eq!(redrive_all("shop"), serde_json::json!({ "redriven": 2, "left": 0 }));
-    let all = host.until(&["interaction", "list"], |all| all.len() == 4).await;
+    assert_eq!(redrive_all("shop"), serde_json::json!({ "redriven": 8, "left": 0 }));
+    let is_in_order = |all: &[serde_json::Value]| all.len() == 5 && all.iter().any(|one| text(one, "/text") == "version 5");
+    let all = host.until(&["interaction", "list"], is_in_order).await;
     assert!(["id", "id-2"].iter().all(|id| all.iter().any(|one| text(one, "/native/id") == *id)), "{all:?}");
     host.until(&["dead", "list", "--plugin", "shop"], |dead| dead.len() == 1).await;
     let at_once = async || call(host.address, "POST", "/api/v1/dead/redrive", &[], b"").await.unwrap().body;

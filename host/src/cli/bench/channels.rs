@@ -80,7 +80,7 @@ async fn once(dir: &Path, channel: &PreparedChannel, network: &Network) -> Resul
     network.show(shown.pages);
     let is_handed = !shown.raws.is_empty();
     for raws in shown.raws.chunks(RAWS) {
-        let raws = raws.iter().map(|(origin, body)| NewRaw { origin: origin.clone(), body: body.clone(), once: None }).collect();
+        let raws = raws.iter().map(|(origin, body)| NewRaw { origin: origin.clone(), body: body.clone(), received: None, once: None }).collect();
         journal.store.commit_raw(&name, journal.clock.now(), raws).await.map_err(failed)?;
     }
     let (plugin, pace) = (Arc::clone(&channel.plugin), (!is_handed).then_some(Duration::from_millis(1)));

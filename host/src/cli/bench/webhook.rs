@@ -118,7 +118,7 @@ async fn bare(dir: &Path) -> Result<f64, Failure> {
     let measured = paced(|n| {
         let (store, channel, at) = (Arc::clone(&store), channel.clone(), clock.now());
         async move {
-            let raw = NewRaw { origin: RawOrigin::Frame, body: body(n).into_bytes(), once: Some((format!("evt-{n}"), 60_000)) };
+            let raw = NewRaw { origin: RawOrigin::Frame, body: body(n).into_bytes(), received: None, once: Some((format!("evt-{n}"), 60_000)) };
             store.commit_raw(&channel, at, vec![raw]).await.map(|_| ()).map_err(|error| error.to_string())
         }
     });

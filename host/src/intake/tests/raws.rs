@@ -1,6 +1,7 @@
 //! What was handed over once and is understood later: put off, handed over again, told twice, caught up with.
 
 use super::*;
+use crate::model::NewRaw;
 
 #[tokio::test]
 async fn what_is_put_off_on_and_on_is_set_aside_at_last_and_what_comes_after_it_arrives() {
@@ -68,6 +69,29 @@ async fn a_first_version_that_is_pushed_again_undoes_no_edit() {
 
     let log = stand.log().await;
     assert_eq!((log.len(), log[1].new.body.content().unwrap().text.as_str()), (2, "second"));
+}
+
+#[tokio::test]
+async fn what_is_put_back_on_its_way_keeps_its_time_and_undoes_nothing_that_came_after_it() {
+    let stand = Stand::new("shop");
+    let plugin = Scripted::default().receive(|raw| {
+        let said_of = |id: &str| upsert(said(id, &String::from_utf8_lossy(&raw.body)));
+        Ok((if raw.body == b"other" { vec![said_of("2")] } else { vec![said_of("1")] }, Vec::new()))
+    });
+    let intake = intake(&stand, plugin.generation("shop", "connector"), None);
+    stand.advance(Duration::from_secs(3600));
+    stand.push_raw(&["second"]).await;
+    stand.run(&intake).await;
+
+    // when what was received before it is put back, after it
+    let again = |body: &[u8]| NewRaw { origin: RawOrigin::Frame, body: body.to_vec(), received: Some(START), once: None };
+    let now = stand.journal.clock.now();
+    stand.journal.commit_raw(&stand.channel, now, vec![again(b"first"), again(b"other")]).await.unwrap();
+    stand.run(&intake).await;
+
+    let log = stand.log().await;
+    let texts: Vec<&str> = log.iter().filter_map(|entry| entry.new.body.content()).map(|content| content.text.as_str()).collect();
+    assert_eq!((texts, log[1].received()), (vec!["second", "other"], START));
 }
 
 #[tokio::test]

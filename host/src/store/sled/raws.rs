@@ -42,6 +42,7 @@ enum Body {
 /// An item whose body lies where it will be read: large ones are files already, durable before the record that names them.
 pub(super) struct Laid {
     pub(super) once: Option<(String, u64)>,
+    received: Option<Timestamp>,
     origin: RawOrigin,
     body: Body,
     /// Of its file, if it has one.
@@ -86,16 +87,16 @@ pub(super) fn lay(dir: &Path, channel: u32, raws: Vec<NewRaw>) -> Result<Vec<Lai
 }
 
 fn lay_one(dir: &Path, channel: u32, raw: NewRaw) -> Result<Laid, StoreError> {
-    let (is_large, NewRaw { origin, body, once }) = (is_large(&raw), raw);
+    let (is_large, NewRaw { origin, body, received, once }) = (is_large(&raw), raw);
     if !is_large {
-        return Ok(Laid { once, origin, body: Body::Inline(body), path: None });
+        return Ok(Laid { once, received, origin, body: Body::Inline(body), path: None });
     }
     let mut token = [0; 8];
     getrandom::fill(&mut token).map_err(|error| StoreError::damaged(format!("no random numbers: {error}")))?;
     let (digest, token) = (Digest::of(&body), u64::from_le_bytes(token));
     let path = path_of(dir, channel, digest, token);
     write_file(&path, &body).map_err(io("write"))?;
-    Ok(Laid { once, origin, body: Body::File { digest, token }, path: Some(path) })
+    Ok(Laid { once, received, origin, body: Body::File { digest, token }, path: Some(path) })
 }
 
 /// Durable when it returns; nothing is left of one that cannot be written whole.
@@ -107,8 +108,9 @@ pub(super) fn write_file(path: &Path, body: &[u8]) -> std::io::Result<()> {
 
 /// Writes one item at place `seq`.
 pub(super) fn write(writes: &mut Writes, channel: u32, seq: u64, at: Timestamp, laid: Laid) -> Result<(), StoreError> {
-    let Laid { origin, body, .. } = laid;
-    writes.put_parts(&keys::raw(channel, seq), &encode(&Stored { received: at, origin, body })?, 0);
+    let Laid { origin, body, received, .. } = laid;
+    let received = received.unwrap_or(at);
+    writes.put_parts(&keys::raw(channel, seq), &encode(&Stored { received, origin, body })?, 0);
     Ok(())
 }
 

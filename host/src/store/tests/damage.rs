@@ -238,7 +238,7 @@ async fn commits_that_were_durable_and_are_lost_are_named_by_channel_and_range()
 }
 
 pub(super) fn raw(body: &[u8]) -> NewRaw {
-    NewRaw { origin: RawOrigin::Frame, body: body.to_vec(), once: None }
+    NewRaw { origin: RawOrigin::Frame, body: body.to_vec(), received: None, once: None }
 }
 
 #[tokio::test]
