@@ -165,8 +165,8 @@ pub async fn run(work: Arc<dyn Work>, journal: Journal, stop: CancellationToken)
             }
             Err(failure) => {
                 report(work.as_ref(), &failure);
-                backoff = (backoff * 2).min(BACKOFF_MAX);
                 rest(&journal.clock, &stop, backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
                 continue;
             }
         };

@@ -45,8 +45,13 @@ pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<()
 /// Of files that were lost already when the backup was made.
 fn tell_of_lost(n_lost: usize, first: Option<&str>) -> Result<(), Failure> {
     let Some(first) = first else { return Ok(()) };
-    let more = if n_lost > 1 { format!(", and {} more", n_lost - 1) } else { String::new() };
+    let more = and_more(n_lost);
     put(format_args!("Not in it, for the store itself has lost it: {first}{more} (`membrana verify` names all); all else is there."))
+}
+
+/// After the first of so many.
+fn and_more(n: usize) -> String {
+    if n > 1 { format!(", and {} more", n - 1) } else { String::new() }
 }
 
 /// Tells a terminal how far it is.
@@ -82,6 +87,14 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
     if folder.extension().is_some_and(|end| end == "part") {
         return Err(Failure::failed(format!("`{}` is of a backup that was broken off", folder.display()), "restore one that was made whole"));
     }
+    // A medium that cannot be locked is in nobody's use.
+    let source = match SledStore::keep_others_out(folder) {
+        Err(StoreError::InUse(_)) => {
+            let message = format!("`{}` is in use: a host works on it, or another `restore`", folder.display());
+            return Err(Failure::failed(message, "make a backup with `membrana backup FOLDER`, and restore that"));
+        }
+        locked => locked.ok(),
+    };
     let me = rustix::process::geteuid().as_raw();
     if fs::metadata(&data).is_ok_and(|before| before.uid() != me) {
         let message = format!("`{}` belongs to another user, who could not read what you restore", data.display());
@@ -96,6 +109,7 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
     }
     let (from, into) = (folder.to_owned(), new.clone());
     let copied = tokio::task::spawn_blocking(move || copy_folder(&from, &into)).await;
+    drop(source);
     let prepared = match copied {
         Ok(Ok(())) => prepare(&new, folder, now).await,
         Ok(Err(failure)) => Err(Failure::failed(format!("cannot copy the backup: {failure}"), "may it be read, and is there room?")),
@@ -110,31 +124,36 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
 /// What is in place.
 struct Restored {
     verified: Verified,
+    /// What is wrong with the chain of the audit log, in words.
+    audit_damage: Vec<String>,
     /// Replies that may have gone out since.
     n_uncertain: usize,
 }
 
 /// Reads the copy of the backup in `folder` whole, and marks what may have happened since.
 async fn prepare(new: &Path, folder: &Path, now: Timestamp) -> Result<Restored, Failure> {
+    // It is found in the copy, which is gone by the time that this is read.
+    let named = |what: &str| what.replace(&*new.to_string_lossy(), &folder.to_string_lossy());
     let damaged = |what: &str| {
-        // It was found in the copy, which is gone by the time that this is read.
-        let what = what.replace(&*new.to_string_lossy(), &folder.to_string_lossy());
-        Failure::failed(format!("the backup `{}` is damaged: {what}", folder.display()), "restore another one; nothing was changed")
+        Failure::failed(format!("the backup `{}` is damaged: {}", folder.display(), named(what)), "restore another one; nothing was changed")
     };
     let store = SledStore::open(new).map_err(|failure| match failure {
         StoreError::Damaged { what, .. } => damaged(&what),
         other => in_words(&other),
     })?;
-    let verified = store.verify().await.map_err(|failure| in_words(&failure))?;
+    let mut verified = store.verify().await.map_err(|failure| in_words(&failure))?;
     if let Some(first) = verified.damage.first() {
         return Err(damaged(&format!("{first}{}", if verified.damage.len() > 1 { ", and more" } else { "" })));
     }
     let n_uncertain = doubt(store.as_ref(), now).await.map_err(|failure| in_words(&failure))?;
     store.mark_restored(now).await.map_err(|failure| in_words(&failure))?;
     store.close().await.map_err(|failure| in_words(&failure))?;
-    Audit::new(new).restored(now, process_env()("USER")).await.map_err(|failure| cannot(&failure))?;
+    verified.lost = verified.lost.iter().map(|what| named(what)).collect();
+    let audit = Audit::new(new);
+    let (_, audit_damage) = audit.verify().await.map_err(|failure| cannot(&failure))?;
+    audit.restored(now, process_env()("USER")).await.map_err(|failure| cannot(&failure))?;
     sync_folder(new).map_err(|failure| cannot(&failure))?;
-    Ok(Restored { verified, n_uncertain })
+    Ok(Restored { verified, audit_damage, n_uncertain })
 }
 
 /// What was about to go out may have gone out since the backup was made: it is looked up, or is a person's.
@@ -233,10 +252,10 @@ fn cannot(failure: &std::io::Error) -> Failure {
 }
 
 fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) -> Result<(), Failure> {
-    let Restored { verified, n_uncertain } = restored;
+    let Restored { verified, audit_damage, n_uncertain } = restored;
     if is_json {
         return put(json!({
-            "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "lost": verified.lost, "kept": kept,
+            "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "lost": verified.lost, "audit": audit_damage, "kept": kept,
         }));
     }
     put(format_args!(
@@ -245,7 +264,11 @@ fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) ->
         verified.n_entries,
         verified.n_records
     ))?;
-    tell_of_lost(verified.lost.len(), verified.lost.first().map(String::as_str))?;
+    for (what, found) in [("The backup lacks what its store names", &verified.lost), ("The backup's audit log was edited", audit_damage)] {
+        if let Some(first) = found.first() {
+            put(format_args!("{what}: {first}{} (`membrana verify` names all); all else is there.", and_more(found.len())))?;
+        }
+    }
     if let Some(kept) = kept {
         put(format_args!("What was there is kept in `{}`; remove it when you need it no more.", kept.display()))?;
     }

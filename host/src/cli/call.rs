@@ -29,7 +29,7 @@ use crate::stage::Journal;
 use crate::store::{MemoryStore, SledStore, Store, StoreError};
 use crate::telemetry::chain;
 
-use super::outcome::{Failure, aside};
+use super::outcome::{Failure, aside, cure_of};
 
 /// Units: bytes of one line of a list.
 const LINE_MAX: usize = 16 << 20;
@@ -105,7 +105,7 @@ impl Caller {
                 }
                 // It says itself what to do, and `verify` could say no more.
                 Err(error @ StoreError::Damaged { .. }) => return Err(Failure::failed(chain(&error).to_string(), "")),
-                Err(error) => return Err(Failure::failed(chain(&error).to_string(), "`membrana verify` names what is damaged")),
+                Err(error) => return Err(Failure::failed(chain(&error).to_string(), cure_of(&error))),
             }
             if let Some(host) = host().await {
                 return Ok(host);

@@ -7,6 +7,7 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Report;
+use crate::store::StoreError;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
@@ -32,15 +33,22 @@ impl From<crate::app::AppError> for Failure {
             other => {
                 let cure = match &other {
                     crate::app::AppError::Listen { .. } => "is another membrana running? end it, or set another `listen` in [host]",
-                    crate::app::AppError::Store(crate::store::StoreError::InUse(_)) => {
-                        "end the other host, or give this one its own `data` in [host]"
-                    }
-                    crate::app::AppError::Store(_) => "`membrana verify` reads the whole store and names what is damaged",
+                    crate::app::AppError::Store(StoreError::InUse(_)) => "end the other host, or give this one its own `data` in [host]",
+                    crate::app::AppError::Store(error) => cure_of(error),
                     _ => "",
                 };
                 Self::failed(crate::telemetry::chain(&other).to_string(), cure)
             }
         }
+    }
+}
+
+/// What to do where the store cannot be opened.
+pub(super) fn cure_of(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Full { .. } => "make room on the disk of the data folder",
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "make room on the disk of the data folder",
+        _ => "`membrana verify` reads the whole store and names what is damaged",
     }
 }
 

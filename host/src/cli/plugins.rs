@@ -153,7 +153,7 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
     let config = config::read_what_is_there(file, crate::app::process_env().as_ref()).0;
     let in_use = in_use(config.as_ref()).await;
     let mut rows = Vec::new();
-    for (name, found) in listed(&folder_of(config.as_ref(), file)).into_iter().take(limit.unwrap_or(usize::MAX)) {
+    for (name, found) in listed(&folder_of(config.as_ref(), file)) {
         match plugin::inspect(&found.bytes) {
             Ok(inspection) => rows.push(json_of(&found.origin, &inspection)),
             Err(error) => aside(format_args!("warning: {name} ({}): {}", found.origin, chain(&error))),
@@ -172,13 +172,15 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
             rows.push(json!({ "name": of("plugin"), "kind": of("kind"), "version": of("version"), "digest": of("digest"), "in_use": [one] }));
         }
     }
+    let limit = limit.unwrap_or(usize::MAX);
+    rows.truncate(limit);
     if is_json {
         return rows.iter().try_for_each(put);
     }
     if in_use.is_none() {
         return show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);
     }
-    let each: Vec<Json> = rows.into_iter().flat_map(used).collect();
+    let each: Vec<Json> = rows.into_iter().flat_map(used).take(limit).collect();
     show::table(&each, IN_USE)
 }
 

@@ -116,6 +116,9 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
             put(format_args!("  {place}{}", at(mistake, "/message")))?;
         }
     }
+    if let Some(trouble) = status.get("store").and_then(Json::as_str) {
+        put(format_args!("the store takes nothing now, and webhooks are told to come again: {trouble}"))?;
+    }
     put("")?;
     table(items(status, "/channels"), channels)?;
     for channel in items(status, "/channels") {

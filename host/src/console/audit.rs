@@ -296,7 +296,7 @@ impl Audit {
     }
 
     /// What is wrong with the chain, in words, and how many records it has.
-    pub(super) async fn verify(self: &Arc<Self>) -> io::Result<(u64, Vec<String>)> {
+    pub async fn verify(self: &Arc<Self>) -> io::Result<(u64, Vec<String>)> {
         let audit = Arc::clone(self);
         tokio::task::spawn_blocking(move || audit.verify_now()).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }

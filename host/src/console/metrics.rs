@@ -131,6 +131,9 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     registry.register("media_files", "Attachments whose bytes are kept (stored), and those that could not be had (failed)", files);
     registry.register("media_bytes", "Bytes of the files that a channel keeps", file_bytes);
     registry.register("webhooks_refused", "Webhooks that did not prove themselves, since the start", refused);
+    let store_refuses = Gauge::<u64, AtomicU64>::default();
+    store_refuses.set(u64::from(desk.journal.store.health().await.is_err()));
+    registry.register("store_refuses", "1 where the store takes nothing: its disk is nearly full, or it failed", store_refuses);
     let config_refused = Gauge::<u64, AtomicU64>::default();
     config_refused.set(u64::from(desk.refused.load().is_some()));
     registry.register("config_refused", "1 where the configuration was edited and refused, and the one before stays in force", config_refused);

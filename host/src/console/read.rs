@@ -15,6 +15,7 @@ use crate::model::{
     Action, ActionId, ChannelName, Count, DeadId, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, RawItem, Task, TaskId, Timestamp, shown,
 };
 use crate::store::{ChannelRecord, OFF, Reader, Resolved, view};
+use crate::telemetry::chain;
 
 use super::lists::{Narrow, all_lines};
 use super::{Desk, Refusal, Section};
@@ -47,6 +48,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Found {
         "version": env!("CARGO_PKG_VERSION"),
         "running": desk.poll.is_some(),
         "refused": desk.refused.load().as_deref(),
+        "store": desk.journal.store.health().await.err().map(|failure| chain(&failure).to_string()),
         "channels": channels,
         "analyzers": sections.analyzers.iter().map(plugin).collect::<Vec<_>>(),
         "rules": sections.rules.iter().map(plugin).collect::<Vec<_>>(),
@@ -303,7 +305,7 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> Result<&'static str, (StatusCode, String)> {
     match desk.journal.store.health().await {
         Ok(()) => Ok("ready\n"),
-        Err(failure) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", crate::telemetry::chain(&failure)))),
+        Err(failure) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", chain(&failure)))),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn tells_content(event: &str) -> bool {
 /// One thing to tell.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Derived from channel, sequence, event, rule and action key: a retry or a redo has the same.
+    /// Derived from channel, sequence, event and rule: a retry or a redo has the same.
     pub id: String,
     /// One of [`EVENTS`].
     pub name: &'static str,
