@@ -16,7 +16,7 @@
 # threads (each of the four commits on an event's way wakes all seven of them twice), a fifth the guests.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-MEMBRANA=${1:-$ROOT/target/release/membrana}
+MEMBRANA=$(realpath -m "${1:-$ROOT/target/release/membrana}")
 EVENTS=${EVENTS:-20000}
 CLIENTS=${CLIENTS:-64}
 NODE_RED=${NODE_RED:-4.1.8}

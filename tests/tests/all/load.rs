@@ -1,7 +1,8 @@
 //! The main job under load: four channels against real servers, three analyzers, the impact table, and the CRM's judges.
 //!
 //! Every sender keeps sending until the time is over; then each message must be found once with what was said and decided of it,
-//! each reply at its sender, each event at the CRM. Skipped, and said so, where the real servers are not there.
+//! each reply at its sender, each event at the CRM. What the two fediverse servers give up handing to each other, and say so, is not
+//! ours: as many may be missing beyond them. Skipped, and said so, where the real servers are not there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use membrana_world::{Dress, Shop};
 use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
-use crate::harness::{Host, SECRET, eventually, note, text};
+use crate::harness::{Host, SECRET, eventually, note, text, within};
 use crate::hooks::shop;
 use crate::real::{Account, Server, WordPress, deliver, mail, mail_channel, mailbox, mastodon_channel, verdicts};
 
@@ -236,19 +237,39 @@ async fn four_channels_under_load_lose_nothing_and_answer_everybody() {
     is_over.store(true, Ordering::Relaxed);
     let sent: Vec<Sent> = senders.join_all().await.into_iter().flatten().collect();
     let n_of = |channel: &str| sent.iter().filter(|one| one.channel == channel).count();
+    let n_of_mentions = n_of("acme-masto");
     note(format_args!(
         "load, {seconds} s: {} mails, {} mentions, {} posts and comments, {} check-ins",
         n_of("support-mail"),
-        n_of("acme-masto"),
+        n_of_mentions,
         n_of("blog"),
         n_of("shop")
     ));
 
+    let sent = handed_over(&servers, &support, sent).await;
+    assert!(2 * sent.iter().filter(|one| one.channel == "acme-masto").count() >= n_of_mentions, "most mentions are lost between the two servers");
     let all = each_is_found_once(&host, &sent).await;
-    replies_lie_at_their_senders(&host, &servers, &anna, &sent).await;
+    replies_lie_at_their_senders(&host, &servers, &sent).await;
+    mentions_are_answered(&host, &servers, [&support, &anna], &sent).await;
     the_crm_was_told(&host, &servers.judge, &all).await;
     assert_eq!(host.list(&["dead", "list"]), Vec::<Json>::new());
     assert_eq!(host.stop(), Some(0));
+}
+
+/// What this one of the two snac servers gave up handing to the other: with what the script sets it tries once, and says so.
+fn n_given_up(servers: &Servers, instance: &str) -> usize {
+    servers.snac.file(&format!("snac/{instance}.log")).matches("output message: error").count()
+}
+
+/// What was sent, without the mentions that anna's server gave up handing to support's.
+async fn handed_over(servers: &Servers, support: &Account, sent: Vec<Sent>) -> Vec<Sent> {
+    let (mut there, mut lost) = (Vec::new(), Vec::new());
+    for one in sent {
+        let is_there = one.channel != "acme-masto" || eventually(async || support.knows(&one.to).await).await;
+        if is_there { there.push(one) } else { lost.push(one) }
+    }
+    assert!(lost.len() <= n_given_up(servers, "b"), "{lost:?}\n{}", servers.snac.file("snac/b.log"));
+    there
 }
 
 /// What was sent by its marks: exactly once, analysed by all three, decided by the row that it must.
@@ -283,7 +304,7 @@ fn is_reply(text: &str) -> bool {
     ["Pratica aperta", "We opened a case"].iter().any(|reply| text.contains(reply))
 }
 
-async fn replies_lie_at_their_senders(host: &Host, servers: &Servers, anna: &Account, sent: &[Sent]) {
+async fn replies_lie_at_their_senders(host: &Host, servers: &Servers, sent: &[Sent]) {
     let replied = async || {
         approve_all(host);
         let waiting: Vec<Json> = host.list(&["outbox", "list"]).into_iter().filter(|action| text(action, "/state") != "sent").collect();
@@ -302,19 +323,32 @@ async fn replies_lie_at_their_senders(host: &Host, servers: &Servers, anna: &Acc
     for to in to_of("support-mail") {
         assert_eq!(n_replies(&letters, to), 1, "{to}");
     }
-    for to in to_of("acme-masto") {
-        let mut n_answers = 0;
-        let answered = async || {
-            let context = anna.get(&format!("/api/v1/statuses/{to}/context")).await;
-            let below = context["descendants"].as_array().cloned().unwrap_or_default();
-            n_answers = below.iter().filter(|one| text(one, "/in_reply_to_id") == to && is_reply(text(one, "/content"))).count();
-            n_answers > 0
-        };
-        let is_answered = eventually(answered).await;
-        let context = anna.get(&format!("/api/v1/statuses/{to}/context")).await;
-        assert!(is_answered, "anna's status {to} has no answer, but {context}\n{}", host.log());
-        assert_eq!(n_answers, 1, "{to}");
+}
+
+/// Each mention has one answer on support's server, and on anna's where support's did not give up handing it over.
+async fn mentions_are_answered(host: &Host, servers: &Servers, [support, anna]: [&Account; 2], sent: &[Sent]) {
+    let answers = async |account: &Account, to: &str| {
+        // snac's id of a status is a time, which each server takes of its own, and the hash of its address, which alone it looks for.
+        let context = account.get(&format!("/api/v1/statuses/{to}/context")).await;
+        let below = context["descendants"].as_array().cloned().unwrap_or_default();
+        let hash = |id: &str| id.get(10..).unwrap_or_default().to_owned();
+        below.iter().filter(|one| hash(text(one, "/in_reply_to_id")) == hash(to) && is_reply(text(one, "/content"))).count()
+    };
+    let mentions: Vec<&Sent> = sent.iter().filter(|one| one.channel == "acme-masto").collect();
+    for one in &mentions {
+        assert_eq!(answers(support, &one.to).await, 1, "{one:?}: {:?}\n{}", host.list(&["outbox", "list"]), host.log());
     }
+    let mut n_answers = Vec::new();
+    let are_there = async || {
+        n_answers.clear();
+        for one in &mentions {
+            n_answers.push(answers(anna, &one.to).await);
+        }
+        n_answers.iter().filter(|n| **n == 0).count() <= n_given_up(servers, "a")
+    };
+    let are_there = within(Duration::from_secs(40), Duration::from_secs(1), are_there).await;
+    let log = servers.snac.file("snac/a.log");
+    assert!(are_there && n_answers.iter().all(|n| *n <= 1), "{:?}\n{log}", mentions.iter().zip(&n_answers).collect::<Vec<_>>());
 }
 
 async fn the_crm_was_told(host: &Host, judge: &Server, all: &[Json]) {

@@ -190,6 +190,11 @@ impl Account {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
+    /// Whether its server knows this status.
+    pub(crate) async fn knows(&self, status: &str) -> bool {
+        self.ask("GET", &format!("/api/v1/statuses/{status}"), "").await.starts_with('{')
+    }
+
     /// Answers a status; gives the new one.
     pub(crate) async fn answer(&self, status: &str, text: &str) -> Json {
         let form = format!("status={}&visibility=public&in_reply_to_id={status}", encoded(text));
