@@ -215,7 +215,12 @@ pub fn read_what_is_there(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> 
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
-            let cure = "`membrana init` writes one; `--config FILE` names another";
+            let cure = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => "let this user read it, or repeat this as the user whom the host runs as",
+                std::io::ErrorKind::IsADirectory => "name a file: `--config FILE`",
+                std::io::ErrorKind::InvalidData => "write it in UTF-8",
+                _ => "`membrana init` writes one; `--config FILE` names another",
+            };
             report.error(Place::file(file), format!("cannot read the configuration: {error}"), cure);
             return (None, report);
         }

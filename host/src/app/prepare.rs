@@ -222,11 +222,13 @@ impl<'a> Preparing<'a> {
             }
             Ok(None) => Some(configured),
             Err(error) => {
-                self.report.warning(
-                    section.places.section(),
-                    format!("the build that was put in force for `{}` cannot be read: {error}", section.name),
-                    format!("the configured one goes on; to end this, move data/builds/{}.json away and swap it in again", section.name),
-                );
+                let cure = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    "let the user whom the host runs as read the data folder".to_owned()
+                } else {
+                    format!("the configured one goes on; to end this, move data/builds/{}.json away and swap it in again", section.name)
+                };
+                let message = format!("the build that was put in force for `{}` cannot be read: {error}", section.name);
+                self.report.warning(section.places.section(), message, cure);
                 Some(configured)
             }
         }

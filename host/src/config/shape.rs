@@ -192,7 +192,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// The known word that is at most two letters away.
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
-    (best.0 <= 2 && best.0 < word.len()).then_some(best.1)
+    (best.0 <= 2 && best.0 * 2 < word.len().max(best.1.len())).then_some(best.1)
 }
 
 /// Letters to change, add or drop (Levenshtein).

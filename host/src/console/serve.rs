@@ -56,7 +56,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 /// Serves until it is told to stop, then lets requests under way end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let (places, telling) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(TELLING_MAX)));
-    let mut connections = JoinSet::new();
+    let (mut connections, mut is_told) = (JoinSet::new(), false);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -64,6 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         match accepted {
             Ok((stream, peer)) => {
+                is_told = false;
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let (router, stop) = (router.clone(), stop.clone());
                     connections.spawn(async move {
@@ -78,7 +79,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 }
             }
             Err(error) => {
-                warn!(%error, "A connection cannot be accepted.");
+                if !std::mem::replace(&mut is_told, true) {
+                    warn!(%error, "Connections cannot be accepted; trying on.");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

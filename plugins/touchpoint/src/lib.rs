@@ -110,7 +110,7 @@ impl Connector for Touchpoint {
             finding_error(
                 &key,
                 format!("`{pointer}` is no JSON pointer"),
-                format!("write \"/{}\", with `/` before each name", pointer.replace('.', "/")),
+                format!("write \"{}\", with `/` before each name, and in one `~0` for `~`, `~1` for `/`", meant(pointer)),
             )
         });
         wrong.chain(section.unknown_words()).collect()
@@ -158,6 +158,12 @@ register_connector!(Touchpoint);
 /// RFC 6901: empty, or names with `/` before each, where `~` is followed by 0 or 1.
 fn is_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/')) && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
+/// The pointer that somebody may have meant: names with dots between, or with a `~` of their own.
+fn meant(text: &str) -> String {
+    let text = format!("/{}", text.trim_start_matches('/').replace('.', "/"));
+    if is_pointer(&text) { text } else { text.replace('~', "~0") }
 }
 
 fn interaction(section: &Section, event: &Value, received: u64) -> Result<Interaction> {
@@ -238,6 +244,13 @@ mod tests {
         testing::Host::with_config(section).install();
         let origin = Origin::Webhook(RequestHead { method: "POST".to_owned(), path_with_query: String::new(), headers: Vec::new() });
         Touchpoint::receive(Raw { origin, body: body.as_bytes().to_vec(), received: 5 })
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_told_with_one_that_is() {
+        for (text, cure) in [("order.id", "/order/id"), ("/a~b", "/a~0b"), ("//~2", "/~02"), ("id", "/id")] {
+            assert_eq!((is_pointer(text), meant(text).as_str(), is_pointer(cure)), (false, cure, true), "{text}");
+        }
     }
 
     #[test]
