@@ -101,7 +101,10 @@ impl Reader<'_> {
 
     fn gone(&mut self, post: &Json, around: &Json) {
         match id(post, "id") {
-            Some(id) => self.changes.push(Change::Gone(native(&id))),
+            Some(id) => {
+                self.revisions.note_gone(&id);
+                self.changes.push(Change::Gone(native(&id)));
+            }
             None => self.unreadable(around, "a deletion without an id"),
         }
     }

@@ -48,11 +48,14 @@ fn old_objects_are_read_by_their_text_ids_and_long_texts() {
 }
 
 #[test]
-fn a_deletion_by_either_webhook_takes_the_post_back() {
-    let stand = Stand::new("");
-    let id = stand.x.say("anna", "@acme oops", None);
-    for body in [stand.x.account_activity_deletion(&id, "anna"), stand.x.activity_deletion(&id, "anna")] {
+fn a_deletion_by_either_webhook_takes_the_post_back_also_where_it_comes_before_it() {
+    for n in 0..2 {
+        let stand = Stand::new("");
+        let id = stand.x.say("anna", "@acme oops", None);
+        let late = stand.x.account_activity("acme", &[&id]);
+        let body = if n == 0 { stand.x.account_activity_deletion(&id, "anna") } else { stand.x.activity_deletion(&id, "anna") };
         assert_eq!(receive(body), [Change::Gone(post_id(&id))]);
+        assert_eq!(receive(late), []);
     }
 }
 
