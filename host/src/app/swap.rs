@@ -196,9 +196,11 @@ impl House {
         let old = self.running.lock().await.generation(name).ok_or_else(|| overtaken(name))?;
         let shadow = Shadow::new(Arc::clone(one.generation()), &old, length);
         let mut shadows = self.shadows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = shadows.insert(name.to_owned(), Arc::clone(&shadow)) {
-            before.end();
+        if shadows.get(name).is_some_and(|before| !before.has_ended()) {
+            let cure = format!("wait for its end, or end it: DELETE /api/v1/plugins/{name}/shadow");
+            return Err(Refusal::conflict(format!("another build for `{name}` is asked beside the one in force"), cure));
         }
+        shadows.insert(name.to_owned(), Arc::clone(&shadow));
         old.cast(Arc::clone(&shadow));
         drop(shadows);
         info!(plugin = name, digest = %one.generation().digest(), "A build is asked beside the one in force.");

@@ -59,7 +59,7 @@ fn word(value: &Json) -> String {
         Json::Array(items) if items.iter().all(|item| tallied(item).is_some()) => items.iter().filter_map(tallied).collect::<Vec<_>>().join(", "),
         other => tallied(other).unwrap_or_else(|| other.to_string()),
     };
-    text.chars().map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || is_unseen(c) { ' ' } else { c }).collect()
 }
 
 /// What was counted, and how often: `hologram 3`.
@@ -69,9 +69,11 @@ fn tallied(value: &Json) -> Option<String> {
     Some(what.map_or_else(|| times.to_string(), |what| format!("{what} {times}")))
 }
 
-/// Characters that turn the direction of what follows, and so what a line seems to say.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Characters that nobody sees: they end a line, or turn the direction of what follows, and so what a line seems to say. Those that join
+/// what is seen, as in emoji and Indian scripts, stay.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
 }
 
 /// Keys and values, nested ones indented.

@@ -26,7 +26,7 @@ use super::{Desk, Refusal};
 /// Records read at once.
 const PAGE: usize = 128;
 
-/// Dead letters that are put in order.
+/// Records that are put in order.
 const SORTED_MAX: usize = 1000;
 
 /// What a list may be narrowed by.
@@ -63,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Narrow {
 }
 
 impl Narrow {
-    /// Refuses what an order does not know: it would do more than was meant.
+    /// Refuses what an order or a list does not know: it would do, or show, more than was meant.
     pub(super) fn has_only(&self, keys: &[&str]) -> Result<(), Refusal> {
         let given = [
             ("channel", self.channel.is_some()),
@@ -76,7 +76,7 @@ impl Narrow {
             ("plugin", self.plugin.is_some()),
         ];
         match given.iter().find(|(key, is_given)| *is_given && !keys.contains(key)) {
-            Some((key, _)) => Err(Refusal::bad_request(format!("`{key}` is not for this order"), format!("it knows: {}", keys.join(", ")))),
+            Some((key, _)) => Err(Refusal::bad_request(format!("`{key}` is not for this"), format!("it knows: {}", keys.join(", ")))),
             None => Ok(()),
         }
     }
@@ -139,6 +139,7 @@ impl Narrow {
 
 /// Newest first over all channels.
 pub(super) async fn interactions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    narrow.has_only(&["channel", "limit", "kind", "since", "own"])?;
     let (channels, since) = (narrow.channels(&desk).await?, narrow.since()?);
     let store = Arc::clone(&desk.journal.store);
     let heads = channels.into_iter().map(Head::new).collect();
@@ -219,25 +220,59 @@ impl Merge {
     }
 }
 
-/// By channel.
+/// What is open first, by deadline, where so many are asked for; all of them come channel by channel.
 pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &TaskState::ALL.map(TaskState::word))?;
     Narrow::known("team", narrow.team.as_ref(), &desk.sections.load().teams.iter().map(String::as_str).collect::<Vec<_>>())?;
+    narrow.has_only(&["channel", "limit", "state", "team"])?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
-    Ok(lines(Pages::new(&desk, channels, Of::Tasks { state, team }).stream(), narrow.limit))
+    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
+        return Ok(lines(Pages::new(&desk, channels, Of::Tasks { state, team }).stream(), narrow.limit));
+    };
+    let is = |wanted: &Option<String>, word: &str| wanted.as_deref().is_none_or(|wanted| wanted == word);
+    let (mut first, store) = (Vec::new(), &desk.journal.store);
+    for channel in channels {
+        let mut after = None;
+        loop {
+            let page = store.tasks(&channel, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.interaction, last.id));
+            first.extend(page.into_iter().filter(|task| is(&state, task.state.word()) && is(&team, &task.assignment.team)));
+            first.sort_by_key(|task| (!matches!(task.state, TaskState::Open | TaskState::Waiting), task.due.is_none(), task.due));
+            first.truncate(limit);
+        }
+    }
+    Ok(all_lines(first.iter().map(shown::task).collect()))
 }
 
-/// By channel.
+/// Drafts first, the oldest before the others, where so many are asked for; all of them come channel by channel.
 pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
+    narrow.has_only(&["channel", "limit", "state"])?;
     let channels = narrow.channels(&desk).await?;
-    let of = Of::Actions { state: narrow.state.clone() };
-    Ok(lines(Pages::new(&desk, channels, of).stream(), narrow.limit))
+    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
+        let of = Of::Actions { state: narrow.state.clone() };
+        return Ok(lines(Pages::new(&desk, channels, of).stream(), narrow.limit));
+    };
+    let (mut first, store) = (Vec::new(), &desk.journal.store);
+    for channel in channels {
+        let mut after = None;
+        loop {
+            let page = store.actions(&channel, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.interaction, last.id));
+            first.extend(page.into_iter().filter(|action| narrow.state.as_deref().is_none_or(|state| state == action.state.word())));
+            first.sort_by_key(|action| (action.state != ActionState::AwaitingApproval, action.created));
+            first.truncate(limit);
+        }
+    }
+    Ok(all_lines(first.iter().map(shown::action).collect()))
 }
 
 /// The newest first where so many are asked for; all of them come channel by channel.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    narrow.has_only(&["channel", "limit", "plugin"])?;
     narrow.knows_plugin(&desk).await?;
     let channels = narrow.channels(&desk).await?;
     let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {

@@ -89,8 +89,15 @@ pub(super) async fn resume(State(desk): State<Arc<Desk>>, Path(name): Path<Strin
     set_state(&desk, &name, "connected", None).await
 }
 
+fn not_enabled(name: &str) -> Refusal {
+    Refusal::conflict(format!("channel `{name}` is not enabled"), "add its [[channel]] section and reload")
+}
+
 async fn set_state(desk: &Desk, name: &str, state: &str, reason: Option<String>) -> Done {
     let channel = desk.channel(name).await?;
+    if desk.poll.is_some() && desk.sections.load().channels.iter().all(|section| section.name != name) {
+        return Err(not_enabled(name));
+    }
     let mut commit = desk.journal.begin(&channel);
     commit.status = Some(ChannelStatus { state: state.to_owned(), reason, since: commit.at });
     commit.is_order = true;
@@ -109,7 +116,7 @@ pub(super) async fn poll(State(desk): State<Arc<Desk>>, Path(name): Path<String>
         None => Err(Refusal::conflict("no host runs here", "start one with `membrana run`; it polls by itself")),
         Some(poll) => match poll(&channel) {
             Polled::Asked => Ok(Answer(json!({ "name": name, "polled": true }))),
-            Polled::NotEnabled => Err(Refusal::conflict(format!("channel `{name}` is not enabled"), "add its [[channel]] section and reload")),
+            Polled::NotEnabled => Err(not_enabled(&name)),
             Polled::WebhookOnly => {
                 Err(Refusal::conflict(format!("channel `{name}` is not polled: its network calls us"), format!("post to /hooks/{name}")))
             }
@@ -170,8 +177,16 @@ fn reviewer(desk: &Desk, action: &Action, order: &Order, command: &str) -> Resul
 /// What the network would surely refuse is refused here, to whom can change it. Without a host its terms are not known, and the outbox asks
 /// for another text.
 async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) -> Result<(), Refusal> {
-    let plugin = desk.sections.load().channels.iter().find(|section| section.name == action.channel.as_str()).map(|s| s.generation.upgrade());
-    let Some(plugin) = plugin.flatten() else { return Ok(()) };
+    let name = action.channel.as_str();
+    let section = desk.sections.load().channels.iter().find(|section| section.name == name).map(|section| section.generation.upgrade());
+    if desk.poll.is_some() && section.is_none() {
+        return Err(not_enabled(name));
+    }
+    let Some(plugin) = section.flatten() else { return Ok(()) };
+    if plugin.manifest().send_class().is_none() {
+        let message = format!("channel `{name}` carries no replies: its plugin is `{}`", plugin.manifest().name);
+        return Err(Refusal::conflict(message, "answer in another way, and reject the draft"));
+    }
     let about = view::interaction(desk.journal.store.as_ref(), &action.channel, action.interaction).await?;
     let Some(content) = about.as_ref().and_then(|about| about.entry.new.body.content()) else { return Ok(()) };
     let judged = plugin.manifest().reply_terms().judge(content, order.text.as_ref().unwrap_or(&action.text), false, desk.journal.clock.now());
@@ -197,14 +212,17 @@ async fn seen(desk: &Desk, action: Action) -> Done {
     Ok(Answer(shown::action(&sent)))
 }
 
-/// Keeps a draft from going out, or says of an uncertain one that it is settled without: its exchange goes on.
+/// Keeps a draft from going out, or a reply that was not tried yet; or says of an uncertain one that it is settled without: its exchange
+/// goes on.
 pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
     let action = find_action(&desk, &id).await?;
     // Whether an uncertain one is out there is nothing that is reviewed.
     let by = if action.state == ActionState::Human {
         order.by()
     } else {
-        waits(&action)?;
+        if action.state != ActionState::Pending {
+            waits(&action)?;
+        }
         reviewer(&desk, &action, &order, "reject")?
     };
     let mut commit = desk.journal.begin(&action.channel);
@@ -222,7 +240,7 @@ fn waits(action: &Action) -> Result<(), Refusal> {
     }
     Err(Refusal::conflict(
         format!("action `{}` is {}", action.id, action.state.word()),
-        "only drafts that await approval, and `human` ones, can be approved or rejected",
+        "only drafts that await approval, and `human` ones, can be approved or rejected; what was not tried yet can be rejected",
     ))
 }
 

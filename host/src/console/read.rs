@@ -80,6 +80,7 @@ async fn sink_json(desk: &Desk, sink: &str) -> Result<Json, Refusal> {
 
 /// By name.
 pub(super) async fn channels(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
+    narrow.has_only(&["limit"])?;
     let mut channels = Vec::new();
     for name in desk.channels().await?.into_iter().take(narrow.limit()) {
         channels.push(channel_json(&desk, &name).await?);

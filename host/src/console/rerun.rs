@@ -12,7 +12,7 @@ use crate::store::{OFF, Reader, Store, StoreError};
 use super::lists::Narrow;
 use super::{Desk, Refusal};
 
-/// Of all channels, from a moment on.
+/// Of all channels, from a moment on; or from further back, where an order from there is under way.
 pub(super) async fn begin(State(desk): State<Arc<Desk>>, Path(name): Path<String>, narrow: Narrow) -> Result<Answer<Json>, Refusal> {
     known(&desk, &name)?;
     narrow.has_only(&["since"])?;
@@ -20,7 +20,9 @@ pub(super) async fn begin(State(desk): State<Arc<Desk>>, Path(name): Path<String
     for channel in enabled(&desk) {
         let record = desk.journal.store.channel(&channel).await?;
         let position = last_before(desk.journal.store.as_ref(), &channel, record.last, since).await?;
-        order(&desk, &channel, &name, position).await?;
+        // One that is under way, from further back, is not cut short.
+        let under_way = record.positions.get(&Reader::rerun(&name)).copied().unwrap_or(OFF);
+        order(&desk, &channel, &name, position.min(under_way)).await?;
     }
     progress(State(desk), Path(name)).await
 }

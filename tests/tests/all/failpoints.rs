@@ -275,13 +275,28 @@ impl Company {
         Evidence {
             said: self.said.clone(),
             posts: of_forum.chain(of_masto).collect(),
-            asked: [("acme-masto".to_owned(), places.collect())].into(),
+            asked: [("acme-masto".to_owned(), forward(places))].into(),
             n_orders: self.n_orders,
             told: of_crm(&self.crm, &[]).told,
             kinds: of_crm(&self.crm, &["interaction.received", "task.opened", "task.escalated"]).kinds,
             ..of_store(&self.host, self.now_ms(), |one| mark_in(text(one, "/text")))
         }
     }
+}
+
+/// Places without those from which the newest are read again, which never step back themselves.
+fn forward(places: impl Iterator<Item = u64>) -> Vec<u64> {
+    let (mut newest, mut again) = (0, 0);
+    let mut is_forward = |place: &u64| {
+        let is_again = (again..newest).contains(place);
+        if is_again {
+            again = *place
+        } else {
+            newest = *place
+        }
+        !is_again
+    };
+    places.filter(|place| is_forward(place)).collect()
 }
 
 async fn is_ready(host: &Host) -> bool {

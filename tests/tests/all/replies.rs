@@ -116,6 +116,40 @@ async fn a_text_that_the_network_did_not_take_is_changed_and_goes_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_tried_yet_is_taken_back_and_what_cannot_go_out_is_not_approved() {
+    let masto = Mastodon::start(TOKEN).await.unwrap();
+    let mut host = host(&masto, DRAFT, "").await;
+    masto.say(ANNA, "@acme Ho pagato due volte la bolletta e nessuno mi risponde.", "unlisted", None);
+    let id = text(&host.until(&ACTIONS, is("awaiting-approval")).await[0], "/id").to_owned();
+    let order = |words: &[&str]| host.cli(words).status.success();
+
+    // An approval while the channel is held can be taken back.
+    assert!(order(&["channel", "pause", "acme-masto"]) && order(&["outbox", "approve", &id, "--as", "legal"]));
+    host.until(&ACTIONS, is("pending")).await;
+    assert!(!order(&["outbox", "reject", &id, "--as", "support"]), "it is still the reviewing team's");
+    assert!(order(&["outbox", "reject", &id, "--as", "legal"]) && order(&["channel", "resume", "acme-masto"]));
+
+    // Of a channel that is removed nothing is approved, and it neither rests nor goes on.
+    masto.say("bob@people.example", "@acme Vorrei il rimborso della bolletta, subito.", "unlisted", None);
+    let waits = |actions: &[Json]| actions.len() == 2 && text(&actions[0], "/state") == "awaiting-approval";
+    let drafts = host.until(&["outbox", "list", "--limit", "2"], waits).await;
+    assert_eq!(text(&drafts[1], "/state"), "rejected", "what waits comes first");
+    let config = host.read("membrana.toml");
+    let (before, rest) = config.split_once("[[channel]]").unwrap();
+    host.write("membrana.toml", &format!("{before}{}", &rest[rest.find("[[analyzer]]").unwrap()..]));
+    host.signal("HUP");
+    let is_removed = async || host.list(&["channel", "list"]).iter().all(|channel| text(channel, "/state") == "removed");
+    assert!(eventually(is_removed).await, "{}", host.log());
+    for words in [&["outbox", "approve", text(&drafts[0], "/id"), "--as", "legal"][..], &["channel", "resume", "acme-masto"]] {
+        let refused = host.cli(words);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && said.contains("`acme-masto` is not enabled"), "{words:?}: {said}");
+    }
+    assert!(masto.own().is_empty());
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_names_its_team_and_its_reason() {
     let masto = Mastodon::start(TOKEN).await.unwrap();
     let host = host(&masto, DRAFT, "").await;
