@@ -136,7 +136,8 @@ async fn what_was_not_tried_yet_is_taken_back_and_what_cannot_go_out_is_not_appr
     assert_eq!(text(&drafts[1], "/state"), "rejected", "what waits comes first");
     let config = host.read("membrana.toml");
     let (before, rest) = config.split_once("[[channel]]").unwrap();
-    host.write("membrana.toml", &format!("{before}{}", &rest[rest.find("[[analyzer]]").unwrap()..]));
+    let (_, after) = rest.split_once("[[analyzer]]").unwrap();
+    host.write("membrana.toml", format!("{before}[[analyzer]]{after}"));
     host.signal("HUP");
     let is_removed = async || host.list(&["channel", "list"]).iter().all(|channel| text(channel, "/state") == "removed");
     assert!(eventually(is_removed).await, "{}", host.log());
