@@ -165,8 +165,9 @@ impl Scene {
         });
         assert!(
             is_clean.await,
-            "{}{:#?}\n{}",
+            "{}{:?}\n{:#?}\n{}",
             words(&left),
+            said.iter().filter(|one| words(&left).contains(&mark(one.n))).map(|one| (one.n, one.channel)).collect::<Vec<_>>(),
             last.actions.iter().filter(|action| action.state != SENT).collect::<Vec<_>>(),
             host.log()
         );
