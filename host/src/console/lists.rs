@@ -1,6 +1,5 @@
 //! Lists, as one JSON object a line, streamed: nothing large is collected first, so that a list of millions needs no memory.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::model::{
-    ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, TaskId, TaskState, Timestamp, shown,
+    ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, Task, TaskId, TaskState, Timestamp, shown,
 };
 use crate::store::{Store, StoreError, view};
 
@@ -227,23 +226,7 @@ pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Resu
     narrow.has_only(&["channel", "limit", "state", "team"])?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
-    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
-        return Ok(lines(Pages::new(&desk, channels, Of::Tasks { state, team }).stream(), narrow.limit));
-    };
-    let is = |wanted: &Option<String>, word: &str| wanted.as_deref().is_none_or(|wanted| wanted == word);
-    let (mut first, store) = (Vec::new(), &desk.journal.store);
-    for channel in channels {
-        let mut after = None;
-        loop {
-            let page = store.tasks(&channel, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.interaction, last.id));
-            first.extend(page.into_iter().filter(|task| is(&state, task.state.word()) && is(&team, &task.assignment.team)));
-            first.sort_by_key(|task| (!matches!(task.state, TaskState::Open | TaskState::Waiting), task.due.is_none(), task.due));
-            first.truncate(limit);
-        }
-    }
-    Ok(all_lines(first.iter().map(shown::task).collect()))
+    Pages::new(&desk, channels, Of::Tasks { state, team }).listed(narrow.limit).await
 }
 
 /// Drafts first, the oldest before the others, where so many are asked for; all of them come channel by channel.
@@ -251,48 +234,20 @@ pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Re
     Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
     narrow.has_only(&["channel", "limit", "state"])?;
     let channels = narrow.channels(&desk).await?;
-    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
-        let of = Of::Actions { state: narrow.state.clone() };
-        return Ok(lines(Pages::new(&desk, channels, of).stream(), narrow.limit));
-    };
-    let (mut first, store) = (Vec::new(), &desk.journal.store);
-    for channel in channels {
-        let mut after = None;
-        loop {
-            let page = store.actions(&channel, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.interaction, last.id));
-            first.extend(page.into_iter().filter(|action| narrow.state.as_deref().is_none_or(|state| state == action.state.word())));
-            first.sort_by_key(|action| (action.state != ActionState::AwaitingApproval, action.created));
-            first.truncate(limit);
-        }
-    }
-    Ok(all_lines(first.iter().map(shown::action).collect()))
+    let of = Of::Actions { state: narrow.state.clone() };
+    Pages::new(&desk, channels, of).listed(narrow.limit).await
 }
 
 /// The newest first where so many are asked for; all of them come channel by channel.
 pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     narrow.has_only(&["channel", "limit", "plugin"])?;
     narrow.knows_plugin(&desk).await?;
-    let channels = narrow.channels(&desk).await?;
-    let Some(limit) = narrow.limit.filter(|limit| *limit <= SORTED_MAX) else {
-        let limit = narrow.limit;
-        return Ok(lines(Pages::new(&desk, channels, Of::Dead(narrow)).stream(), limit));
-    };
-    let mut newest: Vec<DeadLetter> = Vec::new();
-    for channel in channels {
-        let mut after = None;
-        loop {
-            let page = desk.journal.store.dead_letters(&channel, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            newest.extend(page.into_iter().filter(|letter| narrow.takes(letter)));
-            newest.sort_by_key(|letter| Reverse((letter.at, letter.subject.place())));
-            newest.truncate(limit);
-        }
-    }
-    Ok(all_lines(newest.iter().map(shown::dead_letter).collect()))
+    let (channels, limit) = (narrow.channels(&desk).await?, narrow.limit);
+    Pages::new(&desk, channels, Of::Dead(narrow)).listed(limit).await
 }
+
+/// Of what is put in order the lowest comes first.
+type Rank = (bool, u64, u64);
 
 /// Pages of one kind of record, channel after channel.
 struct Pages {
@@ -323,14 +278,33 @@ impl Pages {
     fn stream(self) -> impl Stream<Item = Result<Json, StoreError>> {
         stream::unfold(self, Self::next).flat_map(|page| {
             let items: Vec<Result<Json, StoreError>> = match page {
-                Ok(items) => items.into_iter().map(Ok).collect(),
+                Ok(items) => items.into_iter().map(|(_, item)| Ok(item)).collect(),
                 Err(failure) => vec![Err(failure)],
             };
             stream::iter(items)
         })
     }
 
-    async fn next(mut self) -> Option<(Result<Vec<Json>, StoreError>, Self)> {
+    /// In order where so many are asked for.
+    async fn listed(self, limit: Option<usize>) -> Result<Response, Refusal> {
+        match limit.filter(|limit| *limit <= SORTED_MAX) {
+            Some(limit) => Ok(all_lines(self.first(limit).await?)),
+            None => Ok(lines(self.stream(), limit)),
+        }
+    }
+
+    async fn first(self, limit: usize) -> Result<Vec<Json>, StoreError> {
+        let (mut pages, mut first) = (self, Vec::new());
+        while let Some((page, rest)) = pages.next().await {
+            first.extend(page?);
+            first.sort_by_key(|(rank, _)| *rank);
+            first.truncate(limit);
+            pages = rest;
+        }
+        Ok(first.into_iter().map(|(_, item)| item).collect())
+    }
+
+    async fn next(mut self) -> Option<(Result<Vec<(Rank, Json)>, StoreError>, Self)> {
         let channel = self.channels.front().cloned()?;
         match self.page(&channel).await {
             Ok((n_read, items)) => {
@@ -347,7 +321,8 @@ impl Pages {
         }
     }
 
-    async fn page(&mut self, channel: &ChannelName) -> Result<(usize, Vec<Json>), StoreError> {
+    /// How many were read, and those of them that are wanted.
+    async fn page(&mut self, channel: &ChannelName) -> Result<(usize, Vec<(Rank, Json)>), StoreError> {
         let is = |wanted: &Option<String>, word: &str| wanted.as_deref().is_none_or(|wanted| wanted == word);
         match &self.of {
             Of::Tasks { state, team } => {
@@ -355,20 +330,25 @@ impl Pages {
                 let read = self.store.tasks(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |task| After::Task(task.interaction, task.id));
                 let wanted = read.iter().filter(|task| is(state, task.state.word()) && is(team, &task.assignment.team));
-                Ok((read.len(), wanted.map(shown::task).collect()))
+                let is_over = |task: &Task| !matches!(task.state, TaskState::Open | TaskState::Waiting);
+                let ranked = wanted.map(|task| ((is_over(task), task.due.map_or(u64::MAX, |due| due.0), 0), shown::task(task)));
+                Ok((read.len(), ranked.collect()))
             }
             Of::Actions { state } => {
                 let after = if let After::Action(about, id) = self.after { Some((about, id)) } else { None };
                 let read = self.store.actions(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |action| After::Action(action.interaction, action.id));
-                Ok((read.len(), read.iter().filter(|action| is(state, action.state.word())).map(shown::action).collect()))
+                let wanted = read.iter().filter(|action| is(state, action.state.word()));
+                let ranked = wanted.map(|action| ((action.state != ActionState::AwaitingApproval, action.created.0, 0), shown::action(action)));
+                Ok((read.len(), ranked.collect()))
             }
             Of::Dead(narrow) => {
                 let after = if let After::Dead(id) = self.after { Some(id) } else { None };
                 let read = self.store.dead_letters(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |letter| After::Dead(letter.id));
                 let wanted = read.iter().filter(|letter| narrow.takes(letter));
-                Ok((read.len(), wanted.map(shown::dead_letter).collect()))
+                let rank = |letter: &DeadLetter| (false, u64::MAX - letter.at.0, u64::MAX - letter.subject.place());
+                Ok((read.len(), wanted.map(|letter| (rank(letter), shown::dead_letter(letter))).collect()))
             }
         }
     }
