@@ -155,17 +155,19 @@ fn no_host() -> Refusal {
     Refusal::conflict("no host runs here", "start one with `membrana run`; or name the file in membrana.toml as the section's `plugin`")
 }
 
-/// Newest first; of those that were put in force only one still is.
+/// Newest first; of those that were put in force one at most still is: none where the configuration alone changed the build since.
 pub(super) async fn history(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let sections = desk.sections.load();
-    if !sections.names().any(|known| known == name) {
+    let Some(section) = sections.all().find(|section| section.name == name) else {
         return Err(Refusal::no_such_plugin(&name, sections.names()));
-    }
+    };
+    let now = section.digest.map(|digest| digest.to_string());
     let unreadable = |error: std::io::Error| Refusal::unavailable(format!("the history cannot be read: {error}"), "look at the folder `data/builds`");
     let record = desk.builds.record(&name).map_err(unreadable)?;
     let mut is_newest = true;
     let told = record.history.iter().rev().map(|act| {
-        let is_over = act.outcome == IN_FORCE && !std::mem::take(&mut is_newest);
+        let is_another = || now.as_ref().is_some_and(|now| *now != act.to);
+        let is_over = act.outcome == IN_FORCE && (!std::mem::take(&mut is_newest) || is_another());
         let outcome = if is_over { "was in force".to_owned() } else { act.outcome.clone() };
         act_json(&name, &Act { outcome, ..act.clone() })
     });

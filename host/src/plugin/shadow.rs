@@ -45,6 +45,9 @@ pub struct Shadow {
     digest: Digest,
     /// What it used, once it ended.
     used: OnceLock<Usage>,
+    /// What it had used when its first question was answered. That call makes an instance and says nothing of the ones after it, so
+    /// that times and CPU are measured from there on.
+    warm: OnceLock<Usage>,
     old: Weak<Generation>,
     /// What the one in force had used when this began.
     before: Usage,
@@ -223,6 +226,7 @@ impl Shadow {
             digest: new.digest(),
             new: ArcSwapOption::new(Some(new)),
             used: OnceLock::new(),
+            warm: OnceLock::new(),
             before: old.usage(),
             old: Arc::downgrade(old),
             length,
@@ -286,10 +290,13 @@ impl Shadow {
     async fn compare(&self, question: &Question, then: Vec<Verdict>, took: Duration) {
         let Some(new) = self.new.load_full() else { return };
         let (answer, elapsed) = question.ask(&new).await;
+        let is_first = self.warm.set(new.usage()).is_ok();
         let names = question.names();
         if let Ok(now) = answer {
             let mut told = self.told();
-            told.times(took, elapsed, question.len());
+            if !is_first {
+                told.times(took, elapsed, question.len());
+            }
             names.iter().zip(then.into_iter().zip(now)).for_each(|(name, (then, now))| told.agreement.note(name, Some(then), now));
         } else {
             // One by one, so that one bad item stands alone.
@@ -316,7 +323,8 @@ impl Shadow {
         let told = self.told();
         let (old_p99, new_p99) = (p99(&told.old_times), p99(&told.new_times));
         let old_cpu = old.as_ref().map(|old| each(old.cpu.saturating_sub(self.before.cpu), old.items.saturating_sub(self.before.items)));
-        let new_cpu = each(new.cpu, new.items);
+        let warm = self.warm.get().filter(|warm| new.items > warm.items);
+        let new_cpu = warm.map(|warm| each(new.cpu.saturating_sub(warm.cpu), new.items.saturating_sub(warm.items)));
         let faults: u64 = new.faults.named().iter().map(|(_, n)| **n).sum();
         let mut json = json!({
             "state": if self.has_ended() { "ended" } else { "running" },
@@ -329,7 +337,7 @@ impl Shadow {
             "p99_us": { "old": old_p99, "new": new_p99 },
             "p99_ratio": ratio(new_p99, old_p99),
             "cpu_us": { "old": old_cpu, "new": new_cpu },
-            "cpu_ratio": old_cpu.and_then(|old| ratio(new_cpu, old)),
+            "cpu_ratio": new_cpu.zip(old_cpu).and_then(|(new, old)| ratio(new, old)),
             "memory_peak_bytes": { "old": old.map(|old| old.memory_peak), "new": new.memory_peak },
         });
         if let (Some(json), Json::Object(agreement)) = (json.as_object_mut(), told.agreement.json()) {
@@ -409,5 +417,6 @@ mod tests {
         assert_eq!((&told["asked"], &told["same"], &told["different"], &told["failed"]), (&json!(4), &json!(3), &json!(1), &json!(0)), "{told}");
         assert_eq!((&told["changes"][0]["now"], &told["changes"][0]["examples"]), (&json!("the same, with another text"), &json!(["raw 8"])));
         assert_eq!(told["complete"], json!(true));
+        assert_eq!((&told["p99_ratio"], &told["cpu_ratio"]), (&Json::Null, &Json::Null), "its first call alone is no measure");
     }
 }

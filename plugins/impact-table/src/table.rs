@@ -262,7 +262,7 @@ impl Reader<'_> {
             self.error(
                 &value.span(),
                 format!("`{key}` is \"{text}\", not a duration"),
-                "write a number and a unit: \"90s\", \"30m\", \"2h\", \"1d\"",
+                "write a number and a unit, at most ten years: \"90s\", \"30m\", \"2h\", \"1d\"",
             );
         }
         found

@@ -164,8 +164,16 @@ async fn a_swap_is_over_once_the_configuration_names_another_build() {
     reload(2).await;
     post(&host, 2..3).await;
     assert_eq!(mood(&host, 2).await.0, 3.0, "what the admin put there is in force");
-    assert_eq!(text(&host.list(&["history", "mood"])[0], "/act"), "configured");
+    let newest = || {
+        let newest = host.list(&["history", "mood"]).swap_remove(0);
+        (text(&newest, "/act").to_owned(), text(&newest, "/outcome").to_owned())
+    };
+    assert_eq!(newest(), ("configured".to_owned(), "in force".to_owned()));
     assert!(refused(&host, &["rollback", "mood"]).contains("no way back"));
+
+    host.write("mine.wasm", std::fs::read(&well).unwrap());
+    reload(3).await;
+    assert_eq!(newest(), ("configured".to_owned(), "was in force".to_owned()), "what the configuration alone put there is another build");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,9 @@ impl Clause {
             return Err(format!("`{}` is nothing that a report tells; there are: {}", key.trim(), KEYS.join(", ")));
         };
         let bound: f64 = bound.trim().parse().map_err(|_| format!("`{}` is no number", bound.trim()))?;
+        if !bound.is_finite() || key == "agreement" && !(0.0..=1.0).contains(&bound) {
+            return Err(format!("`{text}`: nothing is {bound}; agreement is a share from 0 to 1, like 0.98"));
+        }
         Ok(Self { text: text.to_owned(), key, holds: *holds, bound })
     }
 }
@@ -85,9 +88,15 @@ mod tests {
 
     #[test]
     fn what_is_no_condition_is_told_with_the_cure() {
-        for (wrong, words) in
-            [("agreement", "is no condition"), ("mood>=1", "there are: agreement"), ("faults==none", "is no number"), ("", "is no condition")]
-        {
+        let cases = [
+            ("agreement", "is no condition"),
+            ("mood>=1", "there are: agreement"),
+            ("faults==none", "is no number"),
+            ("", "is no condition"),
+            ("agreement>=98", "a share from 0 to 1"),
+            ("p99_ratio<=nan", "nothing is NaN"),
+        ];
+        for (wrong, words) in cases {
             let told = wrong.parse::<Condition>().unwrap_err();
             assert!(told.contains(words), "{wrong}: {told}");
         }

@@ -149,7 +149,7 @@ async fn a_storm_of_edits_costs_one_entry_a_page_and_its_last_word_stands() {
     let mut host = with_pages("storm").await;
     items(&host, |items| items.len() == 1).await;
     for n in 1..=3 {
-        host.advance(PACE);
+        one_more_poll(&host).await;
         let word = format!("edit 1000 of page {n}");
         let all = items(&host, |items| items.iter().any(|one| text(one, "/text") == word)).await;
         assert_eq!((all.len(), entries(&host)), (1, n + 1));
