@@ -21,6 +21,8 @@ use crate::real::{Account, Server, WordPress, deliver, mail, mail_channel, mailb
 const LOAD_S: u64 = 60;
 /// Customers who write mails, so that replies lie in several mailboxes.
 const CUSTOMERS: usize = 5;
+/// For what one fediverse server has for the other to come there.
+const HANDING_OVER: Duration = Duration::from_secs(90);
 /// Senders of signed webhooks.
 const TILLS: usize = 4;
 
@@ -261,6 +263,16 @@ fn n_given_up(servers: &Servers, instance: &str) -> usize {
     servers.snac.file(&format!("snac/{instance}.log")).matches("output message: error").count()
 }
 
+/// What either server says that went wrong between them.
+fn trouble_of(servers: &Servers) -> String {
+    let is_trouble = |line: &&str| ["error", "giving up", "requeue", "dropp", "retry", "refus"].iter().any(|word| line.contains(word));
+    let of = |instance: &str| {
+        let log = servers.snac.file(&format!("snac/{instance}.log"));
+        log.lines().filter(is_trouble).map(|line| format!("{instance}: {line}\n")).collect::<String>()
+    };
+    of("a") + &of("b")
+}
+
 /// What was sent, without the mentions that anna's server gave up handing to support's.
 async fn handed_over(servers: &Servers, support: &Account, sent: Vec<Sent>) -> Vec<Sent> {
     let (mut there, mut lost) = (Vec::new(), Vec::new());
@@ -268,7 +280,7 @@ async fn handed_over(servers: &Servers, support: &Account, sent: Vec<Sent>) -> V
         let is_there = one.channel != "acme-masto" || eventually(async || support.knows(&one.to).await).await;
         if is_there { there.push(one) } else { lost.push(one) }
     }
-    assert!(lost.len() <= n_given_up(servers, "b"), "{lost:?}\n{}", servers.snac.file("snac/b.log"));
+    assert!(lost.len() <= n_given_up(servers, "b"), "{lost:?}\n{}", trouble_of(servers));
     there
 }
 
@@ -346,9 +358,9 @@ async fn mentions_are_answered(host: &Host, servers: &Servers, [support, anna]: 
         }
         n_answers.iter().filter(|n| **n == 0).count() <= n_given_up(servers, "a")
     };
-    let are_there = within(Duration::from_secs(40), Duration::from_secs(1), are_there).await;
-    let log = servers.snac.file("snac/a.log");
-    assert!(are_there && n_answers.iter().all(|n| *n <= 1), "{:?}\n{log}", mentions.iter().zip(&n_answers).collect::<Vec<_>>());
+    let are_there = within(HANDING_OVER, Duration::from_secs(1), are_there).await;
+    let n_each: Vec<(&str, usize)> = mentions.iter().map(|one| one.mark.as_str()).zip(n_answers.iter().copied()).collect();
+    assert!(are_there && n_answers.iter().all(|n| *n <= 1), "{n_each:?}\n{}", trouble_of(servers));
 }
 
 async fn the_crm_was_told(host: &Host, judge: &Server, all: &[Json]) {

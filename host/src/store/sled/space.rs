@@ -2,13 +2,15 @@
 //!
 //! sled must not meet a full disk: its error is final, and every later call gets it until the store is opened again, which a process
 //! that serves cannot do. So nothing begins below one mark, and what was begun, as the outcome of a reply that went out, may be written
-//! down to a lower one. It heals by itself: each look asks the system anew, which costs about a microsecond.
+//! down to a lower one. It heals by itself: the system is asked anew each time, or, while there is plenty, some times a second: a look
+//! costs some microseconds, and a webhook has two.
 //! What it cannot prevent is another program that takes all the room between a look and the write that follows: then the store takes
 //! nothing more, says so in its health, and a start with room opens it again.
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
@@ -22,6 +24,9 @@ const RESUME_MIN: u64 = 80 << 20;
 const END_MIN: u64 = 32 << 20;
 /// A backup leaves so much. Units: bytes.
 const SPARE_MIN: u64 = 256 << 20;
+/// A look that finds twice as much is good for a while: no disk takes half of it away in that time. Units: bytes.
+const PLENTY_MIN: u64 = 4 << 30;
+const GOOD_FOR: Duration = Duration::from_millis(50);
 /// sled writes a value about so often, until its page is written anew.
 const WRITTEN_TIMES: u64 = 2;
 
@@ -31,6 +36,9 @@ type Look = Box<dyn Fn() -> io::Result<u64> + Send + Sync>;
 /// See the module.
 pub(super) struct Space {
     look: Look,
+    begun: Instant,
+    /// Until when the last look is good, since `begun`. Units: milliseconds.
+    good_until: AtomicU64,
     /// Bytes of bodies that are being written.
     pending: AtomicU64,
     is_full: AtomicBool,
@@ -56,12 +64,21 @@ impl Space {
     }
 
     pub(super) fn over(look: Look) -> Self {
-        Self { look, pending: AtomicU64::new(0), is_full: AtomicBool::new(false) }
+        Self { look, begun: now(), good_until: AtomicU64::new(0), pending: AtomicU64::new(0), is_full: AtomicBool::new(false) }
     }
 
-    /// What cannot be known must not hold anybody up: the write itself will tell.
+    /// What cannot be known must not hold anybody up: the write itself will tell. At least so much, where a look found plenty just now.
     fn free(&self) -> u64 {
-        (self.look)().unwrap_or(u64::MAX)
+        let since = self.begun.elapsed();
+        if since.as_millis() < u128::from(self.good_until.load(Ordering::Relaxed)) {
+            return PLENTY_MIN;
+        }
+        let free = (self.look)().unwrap_or(u64::MAX);
+        if free >= 2 * PLENTY_MIN {
+            let until = (since + GOOD_FOR).as_millis();
+            self.good_until.store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
+        }
+        free
     }
 
     /// Says whether there is room for what nobody waits for. Errors: [`StoreError::Full`], well before anything else is refused.
@@ -110,6 +127,11 @@ impl Space {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how old a look is, is measured, never simulated")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -144,6 +166,23 @@ mod tests {
         assert!(matches!(space.begin_with(10 << 20), Err(StoreError::Full { .. })), "20 MiB of 70 are held, 20 more leave too little");
         drop(one);
         assert!(space.begin_with(10 << 20).is_ok());
+    }
+
+    #[test]
+    fn while_there_is_plenty_one_look_is_good_for_a_moment_and_near_the_end_each_is_taken() {
+        for (mib, n_at_least, n_at_most) in [(70, 4000, 4000), (1 << 20, 1, 40)] {
+            let n_looks = Arc::new(AtomicU64::new(0));
+            let counted = Arc::clone(&n_looks);
+            let space = Space::over(Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok(mib << 20)
+            }));
+            for _ in 0..2000 {
+                assert!(space.begin().is_ok() && space.room(1).is_ok());
+            }
+            let n_looks = n_looks.load(Ordering::Relaxed);
+            assert!((n_at_least..=n_at_most).contains(&n_looks), "{mib} MiB: {n_looks} looks");
+        }
     }
 
     #[test]
