@@ -11,9 +11,9 @@
 # The load is bounded: so many connections, each waits for its answer. It is not counted, but shares the machine.
 # Not part of `membrana bench`: it fetches Node-RED by npm, into a folder that is removed at the end.
 #
-# Measured on two cores, quiet, at `770d2ba`: Node-RED 585 us an event, membrana 172 to 198 us over six runs: 3.0 to 3.4 times, under the
-# bar. Before webhooks that wait at once were written together it was 1.7. Of what is left a fifth is HTTP, a third sled and its I/O
-# threads (each of the four commits on an event's way wakes all seven of them twice), a fifth the guests.
+# Measured on two cores, quiet: Node-RED 407 to 446 us an event, membrana 95 to 96 us: 4.2 to 4.7 times, under the bar. Of membrana's a
+# fifth is HTTP, a fifth the guests, a tenth sled's I/O threads (each write wakes all seven), a seventh allocations. With 64 connections
+# it is 107 us, for fewer wait for one sync; fat LTO (10 minutes to build) brings 6 of a hundred.
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 MEMBRANA=$(realpath -m "${1:-$ROOT/target/release/membrana}")
