@@ -96,24 +96,28 @@ impl Work for Rules {
         let questions = Questions { journal: &self.journal, channel: &self.channel, capabilities: &self.capabilities, view };
         let asked = questions.about(&entries).await?;
         let mut commit = self.journal.begin(&self.channel);
-        self.decide(&rules, asked, &mut commit).await?;
+        let unasked = self.decide(&rules, asked, &mut commit).await?;
         // What it decided is decided again by the build before.
         if is_condemned() {
             return Ok(self.journal.left_to_the_build_before());
         }
-        commit.positions.push((Reader::Rules, last.0));
+        commit.positions.push((Reader::Rules, unasked.map_or(last.0, |first| first.0.saturating_sub(1))));
         self.journal.commit(commit).await?;
         Ok(Turn::Worked)
     }
 }
 
 impl Rules {
-    async fn decide(&self, rules: &[Rule], asked: Vec<Asked>, commit: &mut Commit) -> Result<(), StageError> {
+    /// Gives the first that was not asked about.
+    async fn decide(&self, rules: &[Rule], mut asked: Vec<Asked>, commit: &mut Commit) -> Result<Option<Seq>, StageError> {
         let mut verdicts: Vec<Vec<Verdict>> = asked.iter().map(|_| Vec::new()).collect();
-        let mut passing = None;
+        let (mut passing, mut letters, mut unasked) = (None, Vec::new(), None);
         for rule in rules {
             let generation = &rule.plugin;
-            for ((answer, list), one) in self.ask(generation, &asked).await.into_iter().zip(&mut verdicts).zip(&asked) {
+            let answers = self.ask(generation, &asked).await;
+            unasked = asked.get(answers.len()).map(|one| one.entry.seq).or(unasked);
+            asked.truncate(answers.len());
+            for ((answer, list), one) in answers.into_iter().zip(&mut verdicts).zip(&asked) {
                 match answer {
                     Ok(RuleDecision { actions, n_refused, row, reasons }) => {
                         let digest = generation.digest();
@@ -121,7 +125,7 @@ impl Rules {
                     }
                     Err(fault) => {
                         list.push(Verdict::Failed(rule.name.clone()));
-                        commit.dead.push(self.letter(rule, one, &fault));
+                        letters.push((one.entry.seq, self.letter(rule, one, &fault)));
                         passing = passing
                             .or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
                     }
@@ -129,6 +133,8 @@ impl Rules {
             }
         }
         self.hold_for(passing)?;
+        let is_asked = |seq: Seq| unasked.is_none_or(|first| seq < first);
+        commit.dead.extend(letters.into_iter().filter(|(seq, _)| is_asked(*seq)).map(|(_, letter)| letter));
         let now = commit.at;
         for (one, verdicts) in asked.iter().zip(verdicts) {
             let Some(content) = one.content.get() else { continue };
@@ -156,7 +162,7 @@ impl Rules {
             };
             apply(&subject, verdicts, commit);
         }
-        Ok(())
+        Ok(unasked)
     }
 
     /// A fault that time may mend holds the channel, but not for ever.
@@ -174,7 +180,8 @@ impl Rules {
         }
     }
 
-    /// One answer per event, same order; a batch that fails for good is halved until the event at fault stands alone.
+    /// One answer per event, same order; a batch that fails for good is halved until the event at fault stands alone. Where a rule
+    /// that answers is left alone for what stands before, the rest is not asked about, and has no answer.
     async fn ask(&self, generation: &Generation, asked: &[Asked]) -> Vec<Result<RuleDecision, Fault>> {
         let mut answers = Vec::with_capacity(asked.len());
         let mut waiting: Vec<&[Asked]> = asked.chunks(EVENTS_MAX).rev().collect();
@@ -187,6 +194,7 @@ impl Rules {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     waiting.extend([second, first]);
                 }
+                Err(fault) if fault.detail().code == Fault::BREAKER && answers.iter().any(Result::is_ok) => break,
                 Err(fault) => answers.push(Err(fault)),
             }
         }

@@ -81,12 +81,15 @@ impl Work for CatchUp {
             return Ok(Turn::Idle);
         }
         let n_entries = usize::try_from(reach - position).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
-        let entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
-        let (Some(first), Some(last)) = (entries.first().map(|entry| entry.seq), entries.last()) else { return Ok(Turn::Idle) };
-        if let Some(until) = Wait::of(REST, last.at).left(now) {
+        let mut entries = self.journal.store.read_log(&self.channel, Seq(position + 1), n_entries).await?;
+        let rests_until = |entry: &Arc<Entry>| Wait::of(REST, entry.at).left(now);
+        if let Some(until) = entries.first().and_then(rests_until) {
             return Ok(Turn::Until(until));
         }
-        let last = last.seq;
+        entries.truncate(entries.iter().take_while(|entry| rests_until(entry).is_none()).count());
+        let (Some(first), Some(last)) = (entries.first().map(|entry| entry.seq), entries.last().map(|entry| entry.seq)) else {
+            return Ok(Turn::Idle);
+        };
         let annotated: HashMap<Seq, Annotated> = self.journal.store.annotated(&self.channel, first, last).await?.into_iter().collect();
         let missed = entries.into_iter().filter(|entry| annotated.get(&entry.seq).is_some_and(|said| !said.missing.is_empty())).collect();
         let entries = not_gone(&self.journal, &self.channel, missed).await?;

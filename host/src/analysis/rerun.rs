@@ -14,7 +14,7 @@ use crate::store::{Commit, OFF, Reader};
 
 use super::batches::{Asked, Pass};
 use super::catch_up::{ENTRIES_MAX, HOLDS_MAX, Held, WAIT, answered, words};
-use super::{Analyzer, Analyzers, earlier_of, is_analysed, is_condemned, lineup_of, not_gone};
+use super::{Analyzer, Analyzers, earlier_of, is_analysed, is_condemned, lineup_of, missing_reader, not_gone};
 
 /// The passes of one channel, one after the other.
 pub struct Rerun {
@@ -61,7 +61,7 @@ impl Work for Rerun {
         let watch = self.journal.clock.stopwatch();
         let annotated = self.journal.store.annotated(&self.channel, first, last).await?.into_iter().collect();
         let entries = not_gone(&self.journal, &self.channel, entries).await?;
-        let pass = self.ask(&analyzers, index, analyzer, &entries, &annotated).await;
+        let pass = self.ask(&analyzers, index, analyzer, &entries, &annotated, record.position(&missing_reader())).await;
         if is_condemned(&analyzers) {
             return Ok(self.journal.left_to_the_build_before());
         }
@@ -97,15 +97,20 @@ impl Rerun {
         analyzer: &Analyzer,
         entries: &'a [Arc<Entry>],
         annotated: &HashMap<Seq, Annotated>,
+        owed_from: u64,
     ) -> Pass<'a> {
         let mut pass = Pass::over(&self.journal.clock, &self.channel, entries.iter().filter(|entry| is_analysed(entry)));
         pass.prefill(|entry| {
             let said = annotated.get(&entry.seq).map(|said| words(analyzers, said)).unwrap_or_default();
             said.into_iter().filter(|(by, _)| *by != index).collect()
         });
-        let members = pass.members(|_| true);
-        let earlier = earlier_of(analyzers, analyzer);
-        pass.run(vec![Asked { index, analyzer, earlier, wait: WAIT, calls_max: 1, members }]).await;
+        // What the catch-up pass has still to look at it tells of, when it is found: nobody is told of what is found here.
+        let is_owed = |entry: &Entry| entry.seq.0 > owed_from && annotated.get(&entry.seq).is_some_and(|said| said.missing.contains(&analyzer.name));
+        let members = pass.members(|entry| !is_owed(entry));
+        if !members.is_empty() {
+            let earlier = earlier_of(analyzers, analyzer);
+            pass.run(vec![Asked { index, analyzer, earlier, wait: WAIT, calls_max: 1, members }]).await;
+        }
         pass
     }
 

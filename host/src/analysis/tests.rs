@@ -107,6 +107,49 @@ async fn a_late_answer_sees_the_words_it_comes_after_and_is_told_where_it_was_mi
 }
 
 #[tokio::test]
+async fn a_rerun_leaves_to_the_catch_up_pass_what_it_still_has_to_tell() {
+    // given an item that was decided without its mood, and an order to ask for all moods again
+    let (stand, (analyzers, _)) = (Stand::new("blog"), lineup(transient(1)));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("1", "hello")]).await;
+    stand.run(&analysis).await;
+    stand.move_reader(Reader::Rules, 1).await;
+    stand.move_reader(Reader::rerun("mood"), 0).await;
+
+    // when the rerun comes first
+    stand.run(&Rerun::new(stand.journal.clone(), stand.channel.clone(), Arc::clone(&analyzers))).await;
+    assert_eq!(missing(&stand).await, ["mood"]);
+    stand.advance(Duration::from_secs(31));
+    stand.run(&catch_up).await;
+
+    // then
+    assert_eq!(missing(&stand).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_trickle_of_news_does_not_keep_the_catch_up_pass_waiting() {
+    // given an item without its mood
+    let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(1)));
+    let (analysis, catch_up) = stages(&stand, &analyzers);
+    stand.arrive(vec![said("first", "hello")]).await;
+    stand.run(&analysis).await;
+    assert_eq!(missing(&stand).await, ["mood"]);
+
+    // when another one comes each twenty seconds
+    for n in 2..=3 {
+        stand.advance(Duration::from_secs(20));
+        stand.arrive(vec![said(&n.to_string(), "more")]).await;
+        stand.run(&analysis).await;
+        stand.move_reader(Reader::Rules, n).await;
+        stand.run(&catch_up).await;
+    }
+
+    // then
+    assert_eq!(missing(&stand).await, [""; 0]);
+    assert!(mood.texts.lock().unwrap().contains(&"hello [language]".to_owned()));
+}
+
+#[tokio::test]
 async fn the_catch_up_pass_stays_behind_the_rules() {
     // given an item that the rules did not see yet
     let (stand, (analyzers, mood)) = (Stand::new("blog"), lineup(transient(1)));

@@ -159,7 +159,7 @@ impl Around {
         if let Some((bounds, door)) = &prepared.media {
             works.push(Arc::new(Media::new(journal(), channel(), plugin(), Arc::clone(door), *bounds)));
         }
-        works.push(Arc::new(Timers { journal: journal(), channel: channel() }));
+        works.push(Arc::new(Timers::new(journal(), channel())));
         if let Some(class) = prepared.class {
             let terms = Arc::clone(&prepared.terms);
             works.push(Arc::new(Outbox { journal: journal(), channel: channel(), plugin: plugin(), class, terms, held_until: Mutex::default() }));

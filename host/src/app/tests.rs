@@ -1,5 +1,6 @@
 //! Rules, outbox and timers together on a memory store and a simulated clock, with a rule and a network that do as told.
 
+mod again;
 mod order;
 mod world;
 

@@ -186,6 +186,11 @@ impl ActionState {
         matches!(self, ActionState::AwaitingApproval | ActionState::Pending)
     }
 
+    /// It was claimed, or a person rejected it: deciding again leaves it as it is.
+    pub fn is_fixed(self) -> bool {
+        !self.is_open() && self != ActionState::Withdrawn
+    }
+
     /// Claimed and not settled: it holds its exchange.
     pub fn is_under_way(self) -> bool {
         matches!(self, ActionState::Claimed | ActionState::Retry | ActionState::Unknown | ActionState::Reconciling | ActionState::Human)

@@ -219,9 +219,10 @@ impl IdKey {
         DeadId(self.hash(b"d", &[channel.as_str(), stage, subject]))
     }
 
-    /// The id of an event for sinks: the same for a retry and a redo. Shape: `evt_` and 32 hexadecimal digits.
-    pub fn event(&self, channel: &ChannelName, seq: Seq, event: &str, rule: &str) -> String {
-        format!("evt_{}", DeadId(self.hash(b"e", &[channel.as_str(), &seq.to_string(), event, rule])))
+    /// The id of an event for sinks: the same for a retry and a redo, another one for what stands at the same place with another date,
+    /// as after a backup was put in place. Shape: `evt_` and 32 hexadecimal digits.
+    pub fn event(&self, channel: &ChannelName, (seq, at): (Seq, Timestamp), event: &str, rule: &str) -> String {
+        format!("evt_{}", DeadId(self.hash(b"e", &[channel.as_str(), &seq.to_string(), &at.0.to_string(), event, rule])))
     }
 
     fn hash(&self, kind: &[u8], parts: &[&str]) -> [u8; 16] {
@@ -238,4 +239,17 @@ fn short(hasher: &blake3::Hasher) -> [u8; 16] {
     let mut id = [0; 16];
     hasher.finalize_xof().fill(&mut id);
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_histories_give_their_events_two_names() {
+        let (key, channel) = (IdKey([7; 32]), ChannelName::from("blog"));
+        let event = |at| key.event(&channel, (Seq(101), Timestamp(at)), "interaction.received", "");
+        assert_eq!(event(1), event(1));
+        assert_ne!(event(1), event(2), "another entry stands there since the backup was put in place");
+    }
 }

@@ -82,8 +82,8 @@ pub(super) struct Subject<'a> {
 /// Writes what follows from the rules' verdicts, in their order, into `commit`.
 pub(super) fn apply(subject: &Subject<'_>, verdicts: Vec<Verdict>, commit: &mut Commit) {
     let mut round = Round { subject, commit, reply_by: None, assigned_by: None, kept_actions: Vec::new(), kept_tasks: Vec::new() };
-    let claimed = subject.actions.iter().find(|a| !a.state.is_open() && a.state != ActionState::Withdrawn);
-    round.reply_by = claimed.map(|a| (a.rule.clone(), a.wanted.key.clone()));
+    let fixed = subject.actions.iter().find(|action| action.state.is_fixed());
+    round.reply_by = fixed.map(|a| (a.rule.clone(), a.wanted.key.clone()));
     for verdict in verdicts {
         match verdict {
             Verdict::Answer(answer) => round.answer(answer),
@@ -185,6 +185,17 @@ impl Round<'_, '_> {
         if self.subject.is_gone {
             return Err("what it answers is gone".to_owned());
         }
+        let id = self.subject.key.action(self.subject.interaction, rule, &wanted.key);
+        if self.kept_actions.contains(&id) {
+            return Err(format!("a second reply with the key `{}`", wanted.key));
+        }
+        let old = self.subject.actions.iter().find(|action| action.id == id);
+        if old.is_some_and(|old| old.state.is_fixed()) {
+            // Its content is fixed, and what a reply may be by now is no matter.
+            self.reply_by = Some(mine);
+            self.kept_actions.push(id);
+            return Ok(());
+        }
         let Some(terms) = self.subject.terms else {
             *unsendable = Some(format!("This channel cannot carry a reply. Suggested text: {}", body.text));
             return Err("this channel cannot carry a reply; its text goes with the task".to_owned());
@@ -198,10 +209,6 @@ impl Round<'_, '_> {
         if is_machine && body.mode == ReplyMode::Send {
             return Err(format!("nothing automatic answers what a machine wrote (`{}`)", self.subject.content.automated));
         }
-        let id = self.subject.key.action(self.subject.interaction, rule, &wanted.key);
-        if self.kept_actions.contains(&id) {
-            return Err(format!("a second reply with the key `{}`", wanted.key));
-        }
         self.reply_by = Some(mine);
         self.kept_actions.push(id);
         let mode = match &unfit {
@@ -212,14 +219,12 @@ impl Round<'_, '_> {
             }
         };
         let error = unfit.map(|unfit| unfit.to_string());
-        match self.subject.actions.iter().find(|action| action.id == id) {
+        match old {
             None => {
                 let action = Action { error, ..self.fresh(id, rule, wanted, body, mode) };
                 self.commit.actions.push(action);
             }
-            Some(old) if old.state.is_open() || old.state == ActionState::Withdrawn => self.renew(old, wanted, body, mode),
-            // Claimed or settled: the content is fixed.
-            Some(_) => {}
+            Some(old) => self.renew(old, wanted, body, mode, error),
         }
         Ok(())
     }
@@ -276,7 +281,7 @@ impl Round<'_, '_> {
 
     /// Same content: kept, with the exchange's new version. Other content: replaced, unless a person edited it. What was to go
     /// out by itself and no longer may is another content.
-    fn renew(&mut self, old: &Action, wanted: &Wanted, body: ReplyBody, mode: ReplyMode) {
+    fn renew(&mut self, old: &Action, wanted: &Wanted, body: ReplyBody, mode: ReplyMode, error: Option<String>) {
         let subject = self.subject;
         let is_held_now = mode == ReplyMode::Draft && old.is_automatic;
         let is_same = old.wanted == *wanted && old.state != ActionState::Withdrawn && !is_held_now;
@@ -296,6 +301,7 @@ impl Round<'_, '_> {
             action.is_edited = false;
             action.is_automatic = mode == ReplyMode::Send;
             action.state = state_of(mode);
+            action.error = error;
         }
         self.commit.actions.push(action);
     }
@@ -329,7 +335,7 @@ impl Round<'_, '_> {
             return;
         }
         let live = old.filter(|task| task.state == TaskState::Open);
-        let due = assignment.within_ms.map(|ms| subject.received.plus(Duration::from_millis(ms)));
+        let due = assignment.within_ms.map(|ms| subject.received.min(subject.now).plus(Duration::from_millis(ms)));
         let task = Task {
             id,
             channel: subject.channel.clone(),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::model::{
-    Action, ActionState, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, Interaction, InteractionId, LineupId,
+    Action, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, IdentityId, Interaction, InteractionId, LineupId,
     Seq, Task, TaskState, Timestamp,
 };
 use crate::plugin::{RuleConversation, RuleEvent, RuleExchange, RuleInteraction, View};
 use crate::stage::Journal;
-use crate::store::{Exchange, StoreError, view};
+use crate::store::{Exchange, Resolved, StoreError, view};
 
 /// Last entries of a conversation that a rule may ask for.
 const HISTORY_MAX: usize = 16;
@@ -131,7 +131,7 @@ impl Questions<'_> {
             kind: kind.name.to_owned(),
             at: entry.at,
             interaction: Some(self.shown(entry, interaction, content, &then)),
-            done: actions.iter().filter(|a| !a.state.is_open() && a.state != ActionState::Withdrawn).map(claimed).collect(),
+            done: actions.iter().filter(|action| action.state.is_fixed()).map(claimed).collect(),
             capabilities: Arc::clone(self.capabilities),
             exchange: Some(RuleExchange {
                 version: u32::try_from(exchange.version).unwrap_or(u32::MAX),
@@ -160,7 +160,7 @@ impl Questions<'_> {
 
     async fn then(&self, entry: &Arc<Entry>, interaction: InteractionId, said: Option<Annotated>) -> Result<Option<Then>, StoreError> {
         if let (Some(content), None) = (Content::of(entry), entry.previous) {
-            return Ok(Some(Then { content, received: entry.at, annotated: said.unwrap_or_default(), is_gone: false }));
+            return Ok(Some(Then { content, received: entry.received(), annotated: said.unwrap_or_default(), is_gone: false }));
         }
         let view = view::as_of(self.journal.store.as_ref(), self.channel, interaction, entry.seq).await?;
         Ok(view.and_then(|view| {
@@ -169,11 +169,31 @@ impl Questions<'_> {
         }))
     }
 
-    /// Who spoke last: the author, or somebody of the company who answered without us.
+    /// Who spoke last in the exchange: the author, or somebody of the company who answered without us. What others say in the
+    /// conversation, and what they are answered, is not of it.
     async fn moved_by(&self, entry: &Entry, id: ConversationId) -> Result<&'static str, StoreError> {
-        let found = self.journal.store.conversation(self.channel, id).await?;
-        let is_ours = found.is_some_and(|found| found.recent.iter().rev().find(|(seq, ..)| *seq < entry.seq).is_some_and(|(.., is_ours)| *is_ours));
-        Ok(if is_ours { "own" } else { "author" })
+        let recent = self.journal.store.conversation(self.channel, id).await?.map(|found| found.recent).unwrap_or_default();
+        for (seq, identity, is_ours) in recent.into_iter().rev().filter(|(seq, ..)| *seq < entry.seq) {
+            if is_ours && !self.answers_another(seq, entry.new.identity).await? {
+                return Ok("own");
+            }
+            if !is_ours && identity == entry.new.identity {
+                break;
+            }
+        }
+        Ok("author")
+    }
+
+    /// Says whether what was said there stands below what another identity said.
+    async fn answers_another(&self, seq: Seq, than: Option<IdentityId>) -> Result<bool, StoreError> {
+        let store = &self.journal.store;
+        let said = store.read_log(self.channel, seq, 1).await?;
+        let Some(parent) = said.first().and_then(|entry| entry.new.body.content()?.parent.clone()) else { return Ok(false) };
+        let parent = store.id_key().interaction(self.channel, &parent);
+        let known = store.resolve(self.channel, &[parent]).await?;
+        let Some(Resolved::Interaction(known)) = known.first() else { return Ok(false) };
+        let placed = store.read_log(self.channel, known.latest, 1).await?;
+        Ok(placed.first().is_some_and(|entry| entry.new.identity != than))
     }
 
     /// With the version that the entry brought: what came after it has a question of its own.

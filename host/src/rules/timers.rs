@@ -1,21 +1,27 @@
 //! Fires timers: a deadline or a step of an escalation becomes a fact in its channel's log, in the commit that deletes it.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::timers_of;
-use crate::model::{ActionState, ChannelName, EntryBody, Fact, NewEntry, TaskState, Timer, TimerKind};
+use crate::model::{ActionState, ChannelName, EntryBody, Fact, NewEntry, Task, TaskState, Timer, TimerKind, Timestamp};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Resolved};
 
 /// Timers fired in one turn.
 const TIMERS_MAX: usize = 64;
+/// A clock that is set back by less changes no date.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// The timers of one channel.
 pub struct Timers {
-    /// Where they are.
-    pub journal: Journal,
-    /// The channel.
-    pub channel: ChannelName,
+    journal: Journal,
+    channel: ChannelName,
+    /// The latest moment at which this worked; none before the first. Can be lost.
+    latest: Mutex<Option<Timestamp>>,
 }
 
 #[async_trait]
@@ -30,6 +36,10 @@ impl Work for Timers {
 
     async fn turn(&self) -> Result<Turn, StageError> {
         let now = self.journal.clock.now();
+        if self.is_first_or_set_back(now) {
+            self.date_anew(now).await?;
+        }
+        self.note(now);
         let due = self.journal.store.timers_due(&self.channel, now, TIMERS_MAX).await?;
         // One task's steps must see each other's revision, so each is a commit of its own; timers are rare.
         let n_due = due.len();
@@ -43,6 +53,42 @@ impl Work for Timers {
 }
 
 impl Timers {
+    /// Of this channel.
+    pub fn new(journal: Journal, channel: ChannelName) -> Self {
+        Self { journal, channel, latest: Mutex::default() }
+    }
+
+    fn is_first_or_set_back(&self, now: Timestamp) -> bool {
+        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.is_none_or(|latest| now.plus(CLOCK_SLACK) < latest)
+    }
+
+    fn note(&self, now: Timestamp) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// A task that a clock which ran ahead opened counts from now on: its timers would else come when the clock gets there.
+    async fn date_anew(&self, now: Timestamp) -> Result<(), StageError> {
+        let mut seen = HashSet::new();
+        for timer in self.journal.store.timers_due(&self.channel, Timestamp(u64::MAX), usize::MAX).await? {
+            if timer.due <= now || !seen.insert(timer.task) {
+                continue;
+            }
+            let Some(old) = self.journal.store.task(&self.channel, timer.task).await? else { continue };
+            if old.state != TaskState::Open || old.opened <= now.plus(CLOCK_SLACK) {
+                continue;
+            }
+            let due = old.assignment.within_ms.map(|ms| now.plus(Duration::from_millis(ms)));
+            let task = Task { opened: now, due, revision: old.revision + 1, ..old.clone() };
+            let mut commit = self.journal.begin(&self.channel);
+            commit.timers_gone.extend(timers_of(&old));
+            commit.timers_set.extend(timers_of(&task));
+            commit.tasks.push(task);
+            self.journal.commit(commit).await?;
+        }
+        Ok(())
+    }
+
     /// A task closed meanwhile, or a deadline that a person's reply met, only loses its timer: an automatic one promises an answer.
     async fn fire(&self, timer: Timer, commit: &mut Commit) -> Result<(), StageError> {
         let store = &self.journal.store;

@@ -131,7 +131,7 @@ impl Around {
                 strikes: Mutex::default(),
             }),
             Arc::new(Media::new(journal(), channel(), Arc::clone(&plugin), Arc::new(door), BOUNDS)),
-            Arc::new(Timers { journal: journal(), channel: channel() }),
+            Arc::new(Timers::new(journal(), channel())),
             Arc::new(Outbox { journal: journal(), channel: channel(), plugin, class, terms, held_until: Mutex::default() }),
             Arc::new(Sink::new(journal(), channel(), Arc::clone(&self.target))),
         ]

@@ -183,7 +183,7 @@ impl Teller<'_> {
             _ => (self.interaction.to_string(), json!({ "interaction": view.json() })),
         };
         Some(Event {
-            id: self.journal.store.id_key().event(self.channel, self.entry.seq, name, rule),
+            id: self.journal.store.id_key().event(self.channel, (self.entry.seq, self.entry.at), name, rule),
             name,
             seq: self.entry.seq,
             at: self.entry.at,

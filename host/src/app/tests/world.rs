@@ -104,7 +104,7 @@ impl World {
                 teams: vec!["support".to_owned(), "lead".to_owned()].into(),
                 strikes: Mutex::default(),
             }),
-            Arc::new(Timers { journal: journal.clone(), channel: channel.clone() }),
+            Arc::new(Timers::new(journal.clone(), channel.clone())),
             Arc::new(Outbox { journal: journal.clone(), channel: channel.clone(), plugin: connector, class, terms, held_until: Mutex::default() }),
         ];
         Self { journal, channel, rule, network, works }
@@ -161,15 +161,21 @@ impl World {
     }
 
     pub(super) async fn append(&self, name: &str, parent: Option<&str>, body: EntryBody) {
+        self.append_by("anna", name, parent.unwrap_or(name), body).await;
+    }
+
+    /// Of this author, in the conversation that began with `root`.
+    pub(super) async fn append_by(&self, author: &str, name: &str, root: &str, body: EntryBody) {
         let key = self.journal.store.id_key();
-        let conversation = key.conversation(self.id(parent.unwrap_or(name)));
-        let identity = key.identity("pretend", &native("anna"));
+        let conversation = key.conversation(self.id(root));
+        let identity = key.identity("pretend", &native(author));
+        let is_ours = body.content().is_some_and(|content| content.is_ours());
         let mut commit = self.journal.begin(&self.channel);
         commit.entries.push(NewEntry {
             interaction: Some(self.id(name)),
             identity: Some(identity),
             conversation: Some(conversation),
-            exchange: Some(key.exchange(conversation, Some(identity))),
+            exchange: (!is_ours).then(|| key.exchange(conversation, Some(identity))),
             is_backfill: false,
             body,
         });

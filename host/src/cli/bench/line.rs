@@ -264,7 +264,7 @@ fn works(
             teams: vec!["support".to_owned()].into(),
             strikes: Mutex::default(),
         }),
-        Arc::new(Timers { journal: journal(), channel: channel() }),
+        Arc::new(Timers::new(journal(), channel())),
         Arc::new(Outbox {
             journal: journal(),
             channel: channel(),
