@@ -16,10 +16,12 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// All text that a reader would see, quotes and all. Shape: `\n` line ends, no control characters.
 pub(crate) fn text(message: &Message<'_>) -> String {
-    let parts = message.text_body.iter().filter_map(|id| message.part(*id));
-    let text = join(message, parts);
-    if !text.trim().is_empty() {
-        return text;
+    // Some programs send a blank part of plain text beside the HTML that says it all.
+    for body in [&message.text_body, &message.html_body] {
+        let text = join(message, body.iter().filter_map(|id| message.part(*id)));
+        if !text.trim().is_empty() {
+            return text;
+        }
     }
     // A mail that was cut off: the parser does not count an unclosed part as text.
     let unclosed = message.parts.iter().filter(|part| {

@@ -61,6 +61,20 @@ fn the_plain_alternative_is_read_and_attachments_are_described() {
 }
 
 #[test]
+fn a_blank_plain_alternative_gives_way_to_the_html() {
+    // given
+    let head = "From: anna@customers.test\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n";
+    let plain = "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n \u{a0}\r\n\r\n";
+    let html = "--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Arrivato <b>rotto</b>.</p>\r\n--b--\r\n";
+
+    // when
+    let mail = read(format!("{head}{plain}{html}").as_bytes());
+
+    // then
+    assert_eq!(mail.text, "Arrivato rotto.");
+}
+
+#[test]
 fn html_alone_is_read_as_text_with_its_quote_apart() {
     let mail = fixture!("html-only");
     assert_eq!(mail.text, "Die Lieferung ist kaputt angekommen – schade!");
