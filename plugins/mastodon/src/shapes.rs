@@ -61,6 +61,7 @@ pub(crate) struct ReplyContext {
     /// The author; empty where that is us, or not known.
     #[serde(default)]
     pub(crate) author: Option<String>,
+    /// Of what is answered, in the words of the API.
     pub(crate) visibility: String,
 }
 
@@ -143,7 +144,7 @@ impl Status {
                 accts.push(acct.clone());
             }
         }
-        let mut context = ReplyContext { id: self.id.clone(), accts, author: Some(author), visibility: no_wider_than(&self.visibility).to_owned() };
+        let mut context = ReplyContext { id: self.id.clone(), accts, author: Some(author), visibility: self.visibility.clone() };
         loop {
             let text = serde_json::to_string(&context).ok()?;
             if text.len() <= CONTEXT_BYTES_MAX {
@@ -154,12 +155,12 @@ impl Status {
     }
 }
 
-/// The visibility of an answer, in the words of the API: as wide as what it answers, the narrowest in doubt.
+/// The visibility of an answer, in the words of the API: as wide as what it answers, the narrowest in doubt. The followers who read a
+/// `private` answer would be ours, not those of whom it answers.
 pub(crate) fn no_wider_than(visibility: &str) -> &'static str {
     match visibility {
         "public" => "public",
         "unlisted" => "unlisted",
-        "private" => "private",
         _ => "direct",
     }
 }

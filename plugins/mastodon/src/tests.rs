@@ -266,8 +266,34 @@ fn what_was_not_said_to_be_public_is_not() {
     page_of(format!("[{},{}]", mention(9, &unknown), mention(8, &unsaid)), || answer(200, "{}"));
     for one in said(&Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap().changes) {
         assert_eq!(one.visibility, "followers");
-        assert!(one.reply_context.as_ref().unwrap().contains(r#""visibility":"direct""#));
+        assert_eq!(answered(one, "reply").1, "direct");
     }
+}
+
+/// The text and the visibility of an answer to this.
+fn answered(one: &Interaction, kind: &str) -> (String, String) {
+    let calls = server(|_| answer(200, status("20", "<p>x</p>", "null")));
+    let mut message = Message { kind: kind.to_owned(), ..reply("Ciao") };
+    message.to.as_mut().unwrap().reply_context.clone_from(&one.reply_context);
+    Mastodon::send("k", &message).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&calls.borrow().last().unwrap().body).unwrap();
+    (body["status"].as_str().unwrap().to_owned(), body["visibility"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn our_followers_do_not_read_what_answers_a_post_for_the_followers_of_somebody_else() {
+    // given
+    let private = status("10", "ciao", "null").replace("unlisted", "private");
+    page_of(format!("[{}]", mention(8, &private)), || answer(200, "{}"));
+    let page = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    let one = said(&page.changes)[0];
+
+    // when
+    let (reply, direct) = (answered(one, "reply"), answered(one, "direct"));
+
+    // then
+    assert_eq!((one.visibility.as_str(), reply), ("followers", ("@anna@other.test @bob Ciao".to_owned(), "direct".to_owned())));
+    assert_eq!(direct, ("@anna@other.test Ciao".to_owned(), "direct".to_owned()), "no bystander reads a private answer");
 }
 
 #[test]
