@@ -5,7 +5,7 @@ mod real;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use membrana_sdk::connector::{Change, Interaction, Message, Sent, Target};
+use membrana_sdk::connector::{Change, Interaction, Message, Page, Sent, Target};
 use membrana_sdk::http::{HttpError, Request, Response};
 use membrana_sdk::{Connector as _, Fault, NativeId, testing};
 use serde_json::{Value as Json, json};
@@ -36,6 +36,16 @@ fn page(id: u64, posts: &[Json]) -> Json {
     let mut page = thread(id, 0, 1);
     page.as_object_mut().unwrap().insert("post_set".to_owned(), json!({ "results": posts }));
     page
+}
+
+fn post_of(id: u64, content: &str, year: u32) -> Json {
+    let mut post = post(id, content);
+    post.as_object_mut().unwrap().insert("posted_on".to_owned(), json!(format!("{year}-11-24T10:00:00Z")));
+    post
+}
+
+fn texts(page: &Page) -> Vec<&str> {
+    said(&page.changes).into_iter().map(|about| about.text.as_str()).collect()
 }
 
 type Calls = Rc<RefCell<Vec<Request>>>;
@@ -167,6 +177,37 @@ fn an_interrupted_fetch_repeats_and_never_leaves_a_hole() {
     assert!(cursor.contains("\"known\":1380"), "{cursor}");
     let quiet = Misago::poll(Some(cursor), 100, 1 << 20).unwrap();
     assert!(quiet.changes.is_empty() && !quiet.more);
+}
+
+#[test]
+fn a_thread_that_moves_after_an_import_brings_no_post_from_before_the_import() {
+    // given
+    let n_posts = Rc::new(RefCell::new(2_usize));
+    let served = Rc::clone(&n_posts);
+    server(move |request| {
+        let n_posts = *served.borrow();
+        if request.url.ends_with("page=1") {
+            return answer(200, &page(1, &[post_of(1, "old", 2019), post_of(2, "old", 2020)]));
+        }
+        if request.url.ends_with("page=2") {
+            return answer(200, &page(1, &[post(3, "young"), post(4, "new")][..n_posts - 1]));
+        }
+        answer(200, &json!({ "results": [thread(1, 1 + n_posts as u64, 2)], "next": null }))
+    });
+    testing::with_host(|host| {
+        host.now = AT + 1000;
+        host.config = CONFIG.replace('}', r#","first_fetch":"import"}"#);
+    });
+    let begun = Misago::poll(None, 100, 1 << 20).unwrap();
+    let imported = Misago::poll(Some(begun.cursor), 100, 1 << 20).unwrap();
+    assert_eq!((texts(&imported), imported.backfill), (vec!["young"], true));
+
+    // when
+    *n_posts.borrow_mut() += 1;
+    let news = Misago::poll(Some(imported.cursor), 100, 1 << 20).unwrap();
+
+    // then
+    assert_eq!((texts(&news), news.backfill), (vec!["young", "new"], false), "what was told before is a repeat");
 }
 
 /// A forum that lets in, and answers a post so.

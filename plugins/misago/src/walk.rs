@@ -30,7 +30,7 @@ struct Cursor {
     known: u64,
     /// The same of the walk before: posts up to it were told.
     deep: u64,
-    /// As long as nothing is known, nothing older is told. Units: ms since 1970.
+    /// In the first walk, and in the one behind it, nothing older is told. Units: ms since 1970.
     floor: u64,
     #[serde(default)]
     is_history: bool,
@@ -59,8 +59,8 @@ struct Turn {
 }
 
 impl Cursor {
-    fn is_too_old(&self, at: Option<u64>) -> bool {
-        self.known == 0 && at.is_some_and(|at| at < self.floor)
+    fn is_below_floor(&self, at: Option<u64>) -> bool {
+        at.is_some_and(|at| at < self.floor)
     }
 }
 
@@ -128,7 +128,7 @@ fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk) -> Result<()> {
     let Some(start) = walk.list else { return Ok(()) };
     let (threads, next) = threads(api, start)?;
     walk.top = threads.iter().map(|thread| thread.last_post).max().filter(|_| start == 0).unwrap_or(0).max(walk.top);
-    let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.is_too_old(thread.last_on);
+    let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.known == 0 && cursor.is_below_floor(thread.last_on);
     let is_end = threads.iter().any(|thread| !thread.is_pinned && is_known(thread));
     let moved = threads.iter().filter(|thread| !is_known(thread));
     walk.queue = moved.map(|thread| Turn { thread: thread.id, page: thread.pages, below: None }).collect();
@@ -206,7 +206,8 @@ impl<'s> Round<'s> {
                 return Ok(Some(Turn { below: Some(number.saturating_add(1)), ..turn }));
             }
             match Post::of(sent).filter(|post| !post.is_event) {
-                Some(post) if cursor.is_too_old(post.posted) => is_end = true,
+                // No post was told one walk behind, so that all of a thread that moves looks new.
+                Some(post) if cursor.deep == 0 && cursor.is_below_floor(post.posted) => is_end = true,
                 Some(post) => self.tell(&post, &thread, first == Some(post.id)),
                 None => {}
             }
