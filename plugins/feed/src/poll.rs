@@ -221,6 +221,7 @@ impl<'a> Round<'a> {
         let mut seen = Seen::of(url, comments.is_some());
         let (mut is_whole, mut arrived) = (true, BTreeSet::new());
         let items = first_of_each(&source);
+        let is_run_over = memory.was_read && seen.is_left_behind_by(items.iter().map(|(_, mark)| mark.id));
         for (item, mark) in &items {
             let standing = seen.standing(mark.id, mark.content);
             // An edit of what was never told is no news: one change of a template would tell the whole blog.
@@ -239,6 +240,10 @@ impl<'a> Round<'a> {
             seen.touch(mark.id, mark.content, !is_silent);
         }
         seen.keep(url)?;
+        if is_run_over {
+            let reason = "all that the feed holds is new: what stood between this and the last look is not in it any more";
+            self.note("gap", &serde_json::json!({ "reason": reason, "url": url }));
+        }
         if comments.is_none() && self.settings.comments {
             memory.comment_feeds = comment_feeds(&source, &items, &arrived, &memory.comment_feeds);
         }

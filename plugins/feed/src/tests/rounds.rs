@@ -159,6 +159,40 @@ fn comments_of_a_new_post_are_news_from_the_first_on() {
 }
 
 #[test]
+fn a_feed_that_has_run_over_is_a_gap_told_once() {
+    // given
+    let web = Web::install(r#"{"urls":["http://a.test/"],"first_fetch":"import"}"#);
+    let blog = |n: u32| {
+        format!("<rss><channel><item><guid isPermaLink='false'>p{n}</guid><wfw:commentRss>http://a.test/c</wfw:commentRss></item></channel></rss>")
+    };
+    web.serve("http://a.test/", 200, &[], &blog(1));
+    web.serve("http://a.test/c", 200, &[], &rss(&[]));
+    let mut cursor = None;
+    let mut round = |max_items| {
+        let page = poll(&mut cursor, max_items).unwrap();
+        let gap = |change: &Change| if let Change::Note((kind, body)) = change { Some(format!("{kind} {body}")) } else { None };
+        (ids(&page).join(" "), page.changes.iter().filter_map(gap).collect::<Vec<_>>())
+    };
+    assert_eq!(round(9), ("p1".to_owned(), vec![]), "a first look loses nothing");
+    web.serve("http://a.test/c", 200, &[], &rss(&[("c1", "x")]));
+    assert_eq!(round(9), ("c1".to_owned(), vec![]), "nor does a feed that was empty");
+
+    // when
+    web.serve("http://a.test/c", 200, &[], &rss(&[("c4", "x"), ("c3", "x")]));
+    let (first, rest) = (round(1), round(9));
+
+    // then
+    assert_eq!((first.0.as_str(), rest), ("c3", ("c4".to_owned(), vec![])));
+    assert!(
+        matches!(first.1.as_slice(), [gap] if gap.starts_with("gap {") && gap.contains("http://a.test/c") && gap.contains("reason")),
+        "{first:?}"
+    );
+    web.serve("http://a.test/", 200, &[], &blog(2));
+    assert!(matches!(round(9).1.as_slice(), [gap] if gap.contains(r#""url":"http://a.test/""#)), "of the feed itself, too");
+    assert_eq!(round(9), (String::new(), vec![]));
+}
+
+#[test]
 fn a_move_for_good_is_remembered_and_another_is_not() {
     let web = Web::install(r#"{"urls":["http://a.test/"],"first_fetch":"import","comments":false}"#);
     web.serve("http://a.test/", 301, &[("location", "/b")], "");
