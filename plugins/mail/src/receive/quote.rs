@@ -5,6 +5,8 @@
 const ATTRIBUTION_BYTES_MAX: usize = 400;
 /// An attribution may be wrapped over so many lines.
 const ATTRIBUTION_LINES_MAX: usize = 4;
+/// Labels are looked for in so many lines below Outlook's first, blank ones among them.
+const HEADER_LINES_MAX: usize = 12;
 
 /// Visible text, and what it quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,26 +63,50 @@ fn attribution(lines: &[&str]) -> Option<Attribution> {
     if first.is_empty() || first.starts_with('>') {
         return None;
     }
-    let mut joined = String::new();
-    for (count, line) in lines.iter().take(ATTRIBUTION_LINES_MAX).enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('>') || joined.len() + line.len() > ATTRIBUTION_BYTES_MAX {
+    let (mut run, mut n_bytes) = (Vec::new(), 0);
+    for line in lines.iter().take(ATTRIBUTION_LINES_MAX).map(|line| line.trim()) {
+        n_bytes += line.len() + 1;
+        if line.is_empty() || line.starts_with('>') || n_bytes > ATTRIBUTION_BYTES_MAX {
             return None;
         }
-        joined.push_str(line);
-        joined.push(' ');
+        run.push(line);
         if line.ends_with([':', '：']) {
-            let marked = lines.get(count + 1..)?.iter().map(|l| l.trim()).find(|l| !l.is_empty()).is_some_and(|l| l.starts_with('>'));
-            return reads_as_attribution(joined.trim(), marked).then_some(Attribution { lines: count + 1, marked });
+            let marked = lines.get(run.len()..)?.iter().map(|l| l.trim()).find(|l| !l.is_empty()).is_some_and(|l| l.starts_with('>'));
+            let is_one = begins_at_first(&run) && reads_as_attribution(&run.join(" "), marked);
+            return is_one.then_some(Attribution { lines: run.len(), marked });
         }
     }
     None
 }
 
+/// Whether the attribution that ends this run of lines begins with the first of them: what stands above it is said. It is the last
+/// line alone where that reads so by itself, else from the nearest line above that tells when, unless a sentence ends in between.
+fn begins_at_first(run: &[&str]) -> bool {
+    let Some((last, above)) = run.split_last() else { return false };
+    if reads_as_attribution(last, false) || opens(last) && tells_when(last) {
+        return above.is_empty();
+    }
+    let wrapped = above.iter().rev().take_while(|line| !line.ends_with(['.', '!', '?', '…'])).position(|line| tells_when(line));
+    wrapped.map_or(0, |n| n + 1) == above.len()
+}
+
+fn opens(text: &str) -> bool {
+    let text = text.to_lowercase();
+    OPENINGS.iter().any(|word| text.starts_with(word))
+}
+
+/// A year or an hour stands in it.
+fn tells_when(line: &str) -> bool {
+    let is_year = |number: &str| number.len() == 4 && (number.starts_with("19") || number.starts_with("20"));
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let is_hour = |three: &[u8]| matches!(three, [hour, b':', minute] if is_digit(hour) && is_digit(minute));
+    line.split(|c: char| !c.is_ascii_digit()).any(is_year) || line.as_bytes().windows(3).any(is_hour)
+}
+
 fn reads_as_attribution(text: &str, marked: bool) -> bool {
+    let opens = opens(text);
     let text = text.to_lowercase();
     let says = VERBS.iter().any(|verb| text.contains(verb));
-    let opens = OPENINGS.iter().any(|word| text.starts_with(word));
     let is_dated = text.contains('@') || text.chars().filter(char::is_ascii_digit).count() >= 4;
     match marked {
         // Before marked lines a date or an address is enough, in whatever language.
@@ -100,14 +126,16 @@ fn is_divider(line: &str) -> bool {
     words.len() <= 60 && DIVIDERS.iter().any(|divider| words.starts_with(divider))
 }
 
-/// Outlook's block: `From: … Sent: … To: … Subject: …` in some language, one label a line.
+/// Outlook's block: `From: … Sent: … To: … Subject: …` in some language, one label a line. A way from here to there has no subject.
 fn is_header_block(lines: &[&str]) -> bool {
     let mut lines = lines.iter().map(|line| line.trim().trim_start_matches(['*', ' ', '\u{a0}']));
     if !lines.next().and_then(label).is_some_and(|label| FROM_LABELS.contains(&label.as_str())) {
         return false;
     }
-    let others = lines.take(7).filter_map(label).filter(|label| OTHER_LABELS.contains(&label.as_str())).count();
-    others >= 2
+    let labels: Vec<String> = lines.take(HEADER_LINES_MAX).filter_map(label).collect();
+    let n_in = |known: &[&str]| labels.iter().filter(|label| known.contains(&label.as_str())).count();
+    let (n_subjects, n_others) = (n_in(SUBJECT_LABELS), n_in(OTHER_LABELS));
+    n_subjects > 0 && n_subjects + n_others >= 2
 }
 
 fn label(line: &str) -> Option<String> {
@@ -198,54 +226,43 @@ const DIVIDERS: &[&str] = &[
 
 const FROM_LABELS: &[&str] = &["from", "da", "von", "de", "van", "fra", "från", "od", "от", "lähettäjä", "kimden", "差出人", "发件人"];
 
+const SUBJECT_LABELS: &[&str] =
+    &["subject", "oggetto", "betreff", "objet", "asunto", "assunto", "onderwerp", "emne", "ämne", "temat", "тема", "aihe", "件名", "主题"];
+
 const OTHER_LABELS: &[&str] = &[
     "sent",
     "date",
     "to",
     "cc",
-    "subject",
     "inviato",
     "data",
     "a",
-    "oggetto",
     "gesendet",
     "datum",
     "an",
-    "betreff",
     "envoyé",
     "à",
-    "objet",
     "enviado",
     "enviado el",
     "fecha",
     "para",
-    "asunto",
-    "assunto",
     "verzonden",
     "aan",
-    "onderwerp",
     "sendt",
     "til",
-    "emne",
     "skickat",
     "till",
-    "ämne",
     "wysłano",
     "do",
-    "temat",
     "отправлено",
     "дата",
     "кому",
-    "тема",
     "lähetetty",
     "vastaanottaja",
-    "aihe",
     "送信日時",
     "宛先",
-    "件名",
     "发送时间",
     "收件人",
-    "主题",
     "inviato il",
     "per",
     "copia",
@@ -291,6 +308,33 @@ mod tests {
         let found = split("---------- Forwarded message ---------\nFrom: a@b.c\nDate: x\nSubject: y\n\nHelp");
         assert!(found.visible.ends_with("Help"));
         assert_eq!(found.quoted, None);
+    }
+
+    #[test]
+    fn what_is_said_directly_above_an_attribution_stays_visible() {
+        let attributions = [
+            "On Mon, Mar 2, 2026 at 9:00 AM Anna <anna@example.org> wrote:",
+            "On Mon, Mar 2, 2026 at 9:00 AM Anna Bianchi <\nanna@example.org> wrote:",
+            "Il giorno lun 2 mar 2026 alle ore 09:00 Anna Bianchi <anna@example.org> ha\nscritto:",
+            "Il giorno 2 mar 2026, alle ore 09:00, Servizio Clienti\nUfficio Reclami\n<anna@example.org> ha scritto:",
+            "Am Mo., 2. März 2026 um 09:00 Uhr schrieb Anna Bianchi <\nanna@example.org>:",
+            "Anna Bianchi ha scritto:",
+            "2026年3月2日(月) 9:00 Anna\n<anna@example.org>:",
+        ];
+        for said in ["Il prodotto è rotto", "Non funziona nulla.", "Il mio ordine 12345 non arriva\ndal 2 marzo 2026.\nRimborso!"] {
+            for line in attributions {
+                let found = split(&format!("{said}\n{line}\n> vecchio testo"));
+                assert_eq!(found, super::Split { visible: said.to_owned(), quoted: Some(format!("{line}\n> vecchio testo")) });
+            }
+            let unmarked = split(&format!("{said}\n{}\nvecchio testo", attributions[1]));
+            assert_eq!(unmarked.visible, said);
+        }
+    }
+
+    #[test]
+    fn a_way_from_here_to_there_is_no_header_block() {
+        let text = "Il treno è in ritardo.\nDa: Milano\nA: Roma\nData: 3 marzo\nChiedo il rimborso.";
+        assert_eq!((split(text).visible.as_str(), split(text).quoted), (text, None));
     }
 
     #[test]
