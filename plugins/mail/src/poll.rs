@@ -244,7 +244,7 @@ impl Reader<'_> {
                     return Ok(Step::PageIsFull);
                 }
                 if let Some(weight) = weight {
-                    let is_history = catch_up.is_some_and(|stretch| stretch.is_history(weight.arrived));
+                    let is_history = place.is_history(weight.arrived) || catch_up.is_some_and(|stretch| stretch.is_history(weight.arrived));
                     if *self.backfill.get_or_insert(is_history) != is_history {
                         return Ok(Step::PageIsFull);
                     }

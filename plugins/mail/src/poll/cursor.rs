@@ -35,6 +35,9 @@ pub(crate) struct Place {
     pub(crate) mod_seq: Option<u64>,
     /// When all was read last, rounded down to the hour so that an idle channel writes no cursor. Units: ms since 1970.
     pub(crate) drained_at: u64,
+    /// When reading of this mailbox began; none in cursors of before. Units: ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) catch_up: Option<CatchUp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,13 +90,15 @@ impl Place {
     pub(crate) fn find(known: Option<Place>, selected: &Selected, settings: &Settings, now: u64) -> Self {
         match known {
             Some(place) if place.uid_validity == selected.uid_validity => place,
-            Some(Place { catch_up: Some(CatchUp { backfill: true, .. }), .. }) => Self::start(selected, settings, now),
+            Some(Place { catch_up: Some(CatchUp { backfill: true, .. }), enabled_at, .. }) => {
+                Self { enabled_at, ..Self::start(selected, settings, now) }
+            }
             Some(place) => {
                 let oldest = now.saturating_sub(u64::from(settings.import_days) * DAY_MS);
                 let unfinished = place.catch_up.map_or(u64::MAX, |stretch| stretch.news_from.unwrap_or(stretch.since));
                 let news_from = place.drained_at.saturating_sub(HOUR_MS).min(unfinished);
                 let stretch = CatchUp { to: last_uid(selected), since: news_from.max(oldest), backfill: false, news_from: Some(news_from) };
-                Self { catch_up: Some(stretch), ..Self::at(selected, 0, place.drained_at) }
+                Self { catch_up: Some(stretch), enabled_at: place.enabled_at, ..Self::at(selected, 0, place.drained_at) }
             }
             None => Self::start(selected, settings, now),
         }
@@ -101,17 +106,26 @@ impl Place {
 
     fn start(selected: &Selected, settings: &Settings, now: u64) -> Self {
         let last = last_uid(selected);
+        let enabled_at = Some(now);
         match settings.first_fetch {
-            FirstFetch::Skip => Self::at(selected, last, now),
+            FirstFetch::Skip => Self { enabled_at, ..Self::at(selected, last, now) },
             FirstFetch::Import => {
                 let since = now.saturating_sub(u64::from(settings.import_days) * DAY_MS);
-                Self { catch_up: Some(CatchUp { to: last, since, backfill: true, news_from: None }), ..Self::at(selected, 0, now) }
+                let stretch = CatchUp { to: last, since, backfill: true, news_from: None };
+                Self { catch_up: Some(stretch), enabled_at, ..Self::at(selected, 0, now) }
             }
         }
     }
 
     fn at(selected: &Selected, uid: u32, drained_at: u64) -> Self {
-        Self { uid_validity: selected.uid_validity, uid, mod_seq: None, drained_at: drained_at / HOUR_MS * HOUR_MS, catch_up: None, trouble: None }
+        let drained_at = drained_at / HOUR_MS * HOUR_MS;
+        Self { uid_validity: selected.uid_validity, uid, mod_seq: None, drained_at, enabled_at: None, catch_up: None, trouble: None }
+    }
+
+    /// Whether a mail that arrived then was there before the channel, wherever it was copied or moved from since: it keeps its date
+    /// and gets a new UID. The server's clock may be an hour behind ours.
+    pub(crate) fn is_history(&self, arrived: Option<u64>) -> bool {
+        self.enabled_at.zip(arrived).is_some_and(|(from, arrived)| arrived < from.saturating_sub(HOUR_MS))
     }
 
     /// How often reading broke off at this mail.

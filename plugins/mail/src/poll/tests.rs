@@ -364,6 +364,50 @@ fn a_renumbered_mailbox_brings_its_history_as_history() {
 }
 
 #[test]
+fn a_mail_older_than_the_channel_that_is_moved_into_the_mailbox_is_history() {
+    // given
+    let shared = mailbox(&[1, 2]);
+    imap(&shared, &[]);
+    let cursor = poll(None).unwrap().cursor;
+    add(&shared, 3, b"Subject: of last year, moved\r\n\r\nx");
+    shared.lock().unwrap().history_below = 4;
+    add(&shared, 4, b"Subject: new\r\n\r\nx");
+
+    // when
+    let first = poll(Some(&cursor)).unwrap();
+    let second = poll(Some(&first.cursor)).unwrap();
+
+    // then
+    assert_eq!((raws(&first), first.backfill, first.more), (vec!["INBOX;7/3".to_owned()], true, true));
+    assert_eq!((raws(&second), second.backfill, second.more), (vec!["INBOX;7/4".to_owned()], false, false));
+    let mut of_before: serde_json::Value = serde_json::from_str(&cursor).unwrap();
+    assert!(of_before["boxes"]["INBOX"].as_object_mut().unwrap().remove("enabled_at").is_some());
+    let news = poll(Some(&of_before.to_string())).unwrap();
+    assert_eq!((raws(&news).len(), news.backfill), (2, false), "nothing changes for cursors of before");
+}
+
+#[test]
+fn a_mailbox_that_is_renumbered_keeps_the_moment_at_which_reading_it_began() {
+    for first_fetch in ["skip", "import"] {
+        // given
+        let shared = mailbox(&[1, 2]);
+        imap(&shared, &[]);
+        configure(&format!(r#""first_fetch":"{first_fetch}","import_days":10"#));
+        let mut cursor = Mail::poll(None, 1, 1 << 20).unwrap().cursor;
+        let enabled_at = |cursor: &str| serde_json::from_str::<serde_json::Value>(cursor).unwrap()["boxes"]["INBOX"]["enabled_at"].clone();
+        let before = enabled_at(&cursor);
+
+        // when
+        membrana_sdk::testing::with_host(|host| host.now += 86_400_000);
+        shared.lock().unwrap().validity = 8;
+        cursor = poll(Some(&cursor)).unwrap().cursor;
+
+        // then
+        assert_eq!((before, enabled_at(&cursor)), (NOW.into(), NOW.into()), "{first_fetch}");
+    }
+}
+
+#[test]
 fn a_mail_that_the_server_will_not_give_blocks_nobody() {
     let shared = mailbox(&[]);
     imap(&shared, &[("FETCH 1 (UID BODY", "TAG NO some mails could not be read\r\n")]);
