@@ -210,6 +210,54 @@ fn a_thread_that_moves_after_an_import_brings_no_post_from_before_the_import() {
     assert_eq!((texts(&news), news.backfill), (vec!["young", "new"], false), "what was told before is a repeat");
 }
 
+/// A forum with two threads: the first answers so, the list too where it is down.
+fn forum_with_a_bad_thread(status: u16, is_down: bool) {
+    server(move |request| match request.url.trim_start_matches("https://forum.test/api/threads/") {
+        "" if !is_down => answer(200, &json!({ "results": [thread(2, 12, 1), thread(1, 11, 1)], "next": null })),
+        "2/posts/?page=1" if !is_down => answer(200, &page(2, &[post(12, "Ciao")])),
+        _ => answer(status, &json!({})),
+    });
+}
+
+#[test]
+fn a_thread_that_cannot_be_read_holds_no_other_and_is_given_up_as_a_gap() {
+    for status in [500, 403, 400] {
+        // given
+        forum_with_a_bad_thread(status, false);
+        let mut cursor = r#"{"known":9,"deep":9,"floor":0}"#.to_owned();
+        let mut poll = || {
+            let told = Misago::poll(Some(cursor.clone()), 100, 1 << 20).unwrap();
+            cursor.clone_from(&told.cursor);
+            told
+        };
+
+        // when
+        let (first, second, third, fourth) = (poll(), poll(), poll(), poll());
+
+        // then
+        assert_eq!((texts(&first), first.changes.len(), first.more), (vec!["Ciao"], 1, false), "{status}");
+        assert_eq!((second.changes.len(), second.more), (0, false), "{status}");
+        let [Change::Note((kind, body))] = third.changes.as_slice() else { panic!("{status}: {:?}", third.changes) };
+        assert!(kind == "gap" && body.contains(r#""thread":1"#) && body.contains("reason"), "{status}: {body}");
+        assert!(third.cursor.contains(r#""known":12"#) && third.cursor.contains(r#""walk":null"#), "{}", third.cursor);
+        assert_eq!((fourth.changes.len(), fourth.cursor.contains(r#""walk":null"#)), (0, true), "{status}");
+    }
+}
+
+#[test]
+fn a_forum_that_is_down_or_asks_to_wait_costs_no_thread_its_turn() {
+    // given
+    forum_with_a_bad_thread(500, false);
+    let first = Misago::poll(Some(r#"{"known":9,"deep":9,"floor":0}"#.to_owned()), 100, 1 << 20).unwrap();
+    let poll = || Misago::poll(Some(first.cursor.clone()), 100, 1 << 20);
+
+    // when, then
+    forum_with_a_bad_thread(500, true);
+    assert!(matches!(poll(), Err(Fault::Transient(_))));
+    forum_with_a_bad_thread(429, false);
+    assert!(matches!(poll(), Err(Fault::RateLimited(_))));
+}
+
 /// A forum that lets in, and answers a post so.
 fn forum(status: u16, body: Json) -> Calls {
     server(move |request| {

@@ -6,6 +6,7 @@ use membrana_sdk::connector::{Change, Page};
 use membrana_sdk::json::{self, Body, Object};
 use membrana_sdk::{Fault, Result, clock};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::api::Api;
 use crate::shapes::{Post, Thread};
@@ -16,6 +17,8 @@ const CALLS_MAX: usize = 20;
 const TIME_LEFT_MS: u64 = 10_000;
 /// A page of posts is seldom longer, events among them.
 const PAGE: usize = 40;
+/// Polls in which a thread could not be read: then it is given up.
+const STRIKES_MAX: u32 = 3;
 /// Threads in one page of the list.
 const THREADS_MAX: usize = 200;
 const DAY_MS: u64 = 86_400_000;
@@ -56,6 +59,9 @@ struct Turn {
     page: u64,
     #[serde(default)]
     below: Option<u64>,
+    /// Polls in a row in which it could not be read.
+    #[serde(default)]
+    strikes: u32,
 }
 
 impl Cursor {
@@ -72,6 +78,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
         Some(walk) => walk,
         None => Walk { top: cursor.known, list: Some(0), queue: Vec::new() },
     };
+    let mut struck = Vec::new();
     for n in 0..CALLS_MAX {
         let is_over = n > 0 && (round.is_full() || clock::remaining_ms() < TIME_LEFT_MS);
         if is_over || walk.queue.is_empty() && walk.list.is_none() {
@@ -79,15 +86,22 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
         }
         match walk.queue.pop() {
             None => read_list(api, &cursor, &mut walk)?,
-            Some(turn) => {
-                if let Some(next) = round.read_posts(api, &cursor, turn)? {
-                    walk.queue.push(next);
+            Some(turn) => match round.read_posts(api, &cursor, turn) {
+                Ok(next) => walk.queue.extend(next.map(|next| Turn { strikes: 0, ..next })),
+                Err(fault) => {
+                    struck.extend(round.strike(turn, fault)?);
+                    if n == 0 {
+                        // A forum that is down shows no list either: no thread is to blame then.
+                        threads(api, 0)?;
+                    }
                 }
-            }
+            },
         }
     }
     let more = !walk.queue.is_empty() || walk.list.is_some();
-    if more {
+    // The queue is taken from its end: what was struck waits behind the others, and for the next poll.
+    walk.queue.splice(0..0, struck);
+    if !walk.queue.is_empty() || walk.list.is_some() {
         cursor.walk = Some(walk);
     } else {
         (cursor.deep, cursor.known, cursor.is_history) = (cursor.known, walk.top, false);
@@ -131,7 +145,7 @@ fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk) -> Result<()> {
     let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.known == 0 && cursor.is_below_floor(thread.last_on);
     let is_end = threads.iter().any(|thread| !thread.is_pinned && is_known(thread));
     let moved = threads.iter().filter(|thread| !is_known(thread));
-    walk.queue = moved.map(|thread| Turn { thread: thread.id, page: thread.pages, below: None }).collect();
+    walk.queue = moved.map(|thread| Turn { thread: thread.id, page: thread.pages, below: None, strikes: 0 }).collect();
     walk.list = next.filter(|_| !is_end);
     Ok(())
 }
@@ -213,6 +227,19 @@ impl<'s> Round<'s> {
             }
         }
         Ok((!is_end).then(|| Turn { page: turn.page.saturating_sub(1), below: None, ..turn }))
+    }
+
+    /// A thread that cannot be read is asked for again in the next polls, then given up, which is noted. Errors: what concerns the
+    /// whole forum.
+    fn strike(&mut self, turn: Turn, fault: Fault) -> Result<Option<Turn>> {
+        let (Fault::Transient(why) | Fault::Permanent(why) | Fault::Config(why)) = fault else { return Err(fault) };
+        let strikes = turn.strikes.saturating_add(1);
+        if strikes < STRIKES_MAX {
+            return Ok(Some(Turn { strikes, ..turn }));
+        }
+        let gap = json!({ "reason": "a thread cannot be read", "thread": turn.thread, "answer": why.message });
+        self.told.push((u64::MAX, Change::Note(("gap".to_owned(), gap.to_string()))));
+        Ok(None)
     }
 
     fn tell(&mut self, post: &Post, thread: &Thread, is_first: bool) {
