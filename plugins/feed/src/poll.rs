@@ -221,7 +221,8 @@ impl<'a> Round<'a> {
         let mut seen = Seen::of(url, comments.is_some());
         let (mut is_whole, mut arrived) = (true, BTreeSet::new());
         let items = first_of_each(&source);
-        let is_run_over = memory.was_read && seen.is_left_behind_by(items.iter().map(|(_, mark)| mark.id));
+        // A feed of one item always holds only what is new.
+        let is_run_over = memory.was_read && items.len() > 1 && seen.is_left_behind_by(items.iter().map(|(_, mark)| mark.id));
         for (item, mark) in &items {
             let standing = seen.standing(mark.id, mark.content);
             // An edit of what was never told is no news: one change of a template would tell the whole blog.
