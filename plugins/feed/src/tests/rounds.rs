@@ -188,6 +188,9 @@ fn a_feed_that_has_run_over_is_a_gap_told_once() {
         "{first:?}"
     );
     web.serve("http://a.test/", 200, &[], &blog(2));
+    assert_eq!(round(9), ("p2".to_owned(), vec![]), "one lone item may be all that the feed ever holds");
+    let two = blog(3).replace("</channel>", "<item><guid isPermaLink='false'>p4</guid></item></channel>");
+    web.serve("http://a.test/", 200, &[], &two);
     assert!(matches!(round(9).1.as_slice(), [gap] if gap.contains(r#""url":"http://a.test/""#)), "of the feed itself, too");
     assert_eq!(round(9), (String::new(), vec![]));
 }
