@@ -428,7 +428,11 @@ const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Runs the command that the arguments name; the host, where it is told to run, on this clock.
 pub fn run(clock: Clock) -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args().any(|word| word == "--json") => return outcome::report_usage(&error),
+        Err(error) => error.exit(),
+    };
     if let Command::CompileComponent { memory_bytes, cpu_s } = cli.command {
         return plugins::compile(memory_bytes, cpu_s);
     }

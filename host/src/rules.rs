@@ -111,7 +111,7 @@ impl Rules {
     /// Gives the first that was not asked about.
     async fn decide(&self, rules: &[Rule], mut asked: Vec<Asked>, commit: &mut Commit) -> Result<Option<Seq>, StageError> {
         let mut verdicts: Vec<Vec<Verdict>> = asked.iter().map(|_| Vec::new()).collect();
-        let (mut passing, mut letters, mut unasked) = (None, Vec::new(), None);
+        let (mut passing, mut letters, mut unasked) = (Vec::new(), Vec::new(), None);
         for rule in rules {
             let generation = &rule.plugin;
             let answers = self.ask(generation, &asked).await;
@@ -126,14 +126,15 @@ impl Rules {
                     Err(fault) => {
                         list.push(Verdict::Failed(rule.name.clone()));
                         letters.push((one.entry.seq, self.letter(rule, one, &fault)));
-                        passing = passing
-                            .or_else(|| (!fault.is_final()).then(|| format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
+                        if !fault.is_final() {
+                            passing.push((one.entry.seq, format!("rule `{}`: {} {}", rule.name, fault.word(), fault.detail().code)));
+                        }
                     }
                 }
             }
         }
-        self.hold_for(passing)?;
         let is_asked = |seq: Seq| unasked.is_none_or(|first| seq < first);
+        self.hold_for(passing.into_iter().find(|(seq, _)| is_asked(*seq)).map(|(_, why)| why))?;
         commit.dead.extend(letters.into_iter().filter(|(seq, _)| is_asked(*seq)).map(|(_, letter)| letter));
         let now = commit.at;
         for (one, verdicts) in asked.iter().zip(verdicts) {

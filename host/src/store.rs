@@ -428,8 +428,9 @@ const AUTOMATIC_WINDOW_MS: u64 = 3_600_000;
 impl Exchange {
     /// Automatic replies that count against [`AUTOMATIC_REPLIES_MAX`] now.
     pub fn n_automatic(&self, now: Timestamp) -> usize {
-        // What is dated later was so by a clock that ran ahead.
-        self.automatic_replies.iter().filter(|at| **at <= now && now.since_ms(**at) < AUTOMATIC_WINDOW_MS).count()
+        // What is dated far ahead was so by a clock that ran ahead.
+        let is_near = |at: &&Timestamp| now.since_ms(**at) < AUTOMATIC_WINDOW_MS && at.since_ms(now) < AUTOMATIC_WINDOW_MS;
+        self.automatic_replies.iter().filter(is_near).count()
     }
 }
 

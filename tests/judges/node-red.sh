@@ -64,8 +64,8 @@ def is_whole(answer):
     return found and len(body) >= int(fields.get(b"content-length", 0))
 links, requests, n_answered, wrong = selectors.DefaultSelector(), map(request, range(events)), 0, []
 def ask(link):
-    if asked := next(requests, None):
-        link.sendall(asked)
+    asked = next(requests, None)
+    link.sendall(asked) if asked else links.unregister(link)
 for _ in range(min(clients, events)):
     link = socket.create_connection(("127.0.0.1", port))
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

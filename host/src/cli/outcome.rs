@@ -109,6 +109,15 @@ pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
     ExitCode::from(if matches!(failure, Failure::Config(_)) { 3 } else { 1 })
 }
 
+/// What the arguments lack, for a program: as of [`report`].
+pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let (message, cure) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    _ = report(&Failure::failed(message, cure.trim()), true);
+    ExitCode::from(2)
+}
+
 /// Logs go to standard error; `MEMBRANA_LOG` sets what, JSON where nobody watches.
 pub(super) fn set_up_log(is_host: bool) {
     let default = if is_host { "info" } else { "error" };

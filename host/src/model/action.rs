@@ -186,7 +186,7 @@ impl ActionState {
         matches!(self, ActionState::AwaitingApproval | ActionState::Pending)
     }
 
-    /// It was claimed, or a person rejected it: deciding again leaves it as it is.
+    /// Claimed, settled or given up: deciding again leaves it as it is.
     pub fn is_fixed(self) -> bool {
         !self.is_open() && self != ActionState::Withdrawn
     }

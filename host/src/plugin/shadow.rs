@@ -289,13 +289,15 @@ impl Shadow {
 
     async fn compare(&self, question: &Question, then: Vec<Verdict>, took: Duration) {
         let Some(new) = self.new.load_full() else { return };
+        let is_warm = self.warm.get().is_some();
         let (answer, elapsed) = question.ask(&new).await;
-        let is_first = self.warm.set(new.usage()).is_ok();
         let names = question.names();
         if let Ok(now) = answer {
             let mut told = self.told();
-            if !is_first {
+            if is_warm {
                 told.times(took, elapsed, question.len());
+            } else {
+                _ = self.warm.set(new.usage());
             }
             names.iter().zip(then.into_iter().zip(now)).for_each(|(name, (then, now))| told.agreement.note(name, Some(then), now));
         } else {

@@ -190,7 +190,7 @@ impl Round<'_, '_> {
             return Err(format!("a second reply with the key `{}`", wanted.key));
         }
         let old = self.subject.actions.iter().find(|action| action.id == id);
-        if old.is_some_and(|old| old.state.is_fixed()) {
+        if old.is_some_and(|old| old.state.is_fixed() && old.state != ActionState::Expired) {
             // Its content is fixed, and what a reply may be by now is no matter.
             self.reply_by = Some(mine);
             self.kept_actions.push(id);
@@ -224,7 +224,8 @@ impl Round<'_, '_> {
                 let action = Action { error, ..self.fresh(id, rule, wanted, body, mode) };
                 self.commit.actions.push(action);
             }
-            Some(old) => self.renew(old, wanted, body, mode, error),
+            Some(old) if !old.state.is_fixed() => self.renew(old, wanted, body, mode, error),
+            Some(_) => {}
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::model::{
     Action, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, IdentityId, Interaction, InteractionId, LineupId,
-    Seq, Task, TaskState, Timestamp,
+    NativeId, Seq, Task, TaskState, Timestamp,
 };
 use crate::plugin::{RuleConversation, RuleEvent, RuleExchange, RuleInteraction, View};
 use crate::stage::Journal;
@@ -121,7 +121,7 @@ impl Questions<'_> {
         };
         let body = match &entry.new.body {
             EntryBody::Fact(Fact::ExchangeMoved { action }) if !then.is_gone => {
-                json!({ "action": action.to_string(), "by": self.moved_by(entry, conversation).await? }).to_string()
+                json!({ "action": action.to_string(), "by": self.moved_by(entry, content, conversation).await? }).to_string()
             }
             _ => kind.body,
         };
@@ -171,10 +171,10 @@ impl Questions<'_> {
 
     /// Who spoke last in the exchange: the author, or somebody of the company who answered without us. What others say in the
     /// conversation, and what they are answered, is not of it.
-    async fn moved_by(&self, entry: &Entry, id: ConversationId) -> Result<&'static str, StoreError> {
+    async fn moved_by(&self, entry: &Entry, content: &Interaction, id: ConversationId) -> Result<&'static str, StoreError> {
         let recent = self.journal.store.conversation(self.channel, id).await?.map(|found| found.recent).unwrap_or_default();
         for (seq, identity, is_ours) in recent.into_iter().rev().filter(|(seq, ..)| *seq < entry.seq) {
-            if is_ours && !self.answers_another(seq, entry.new.identity).await? {
+            if is_ours && !self.answers_another(seq, entry.new.identity, content.parent.as_ref(), id).await? {
                 return Ok("own");
             }
             if !is_ours && identity == entry.new.identity {
@@ -184,14 +184,25 @@ impl Questions<'_> {
         Ok("author")
     }
 
-    /// Says whether what was said there stands below what another identity said.
-    async fn answers_another(&self, seq: Seq, than: Option<IdentityId>) -> Result<bool, StoreError> {
+    /// Says whether what was said there surely stands below what another identity said: not below what all of the thread stand below, nor
+    /// what our author stands below, too.
+    async fn answers_another(
+        &self,
+        seq: Seq,
+        than: Option<IdentityId>,
+        above: Option<&NativeId>,
+        thread: ConversationId,
+    ) -> Result<bool, StoreError> {
         let store = &self.journal.store;
         let said = store.read_log(self.channel, seq, 1).await?;
-        let Some(parent) = said.first().and_then(|entry| entry.new.body.content()?.parent.clone()) else { return Ok(false) };
-        let parent = store.id_key().interaction(self.channel, &parent);
-        let known = store.resolve(self.channel, &[parent]).await?;
-        let Some(Resolved::Interaction(known)) = known.first() else { return Ok(false) };
+        let parent = said.first().and_then(|entry| entry.new.body.content()?.parent.as_ref());
+        let Some(parent) = parent.filter(|parent| Some(*parent) != above) else { return Ok(false) };
+        let known = store.resolve(self.channel, &[store.id_key().interaction(self.channel, parent)]).await?;
+        let Some(Resolved::Interaction(known)) =
+            known.first().filter(|known| !matches!(known, Resolved::Interaction(known) if known.id.0 == thread.0))
+        else {
+            return Ok(false);
+        };
         let placed = store.read_log(self.channel, known.latest, 1).await?;
         Ok(placed.first().is_some_and(|entry| entry.new.identity != than))
     }

@@ -1,12 +1,13 @@
 //! Fires timers: a deadline or a step of an escalation becomes a fact in its channel's log, in the commit that deletes it.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::timers_of;
+use crate::clock::Wait;
 use crate::model::{ActionState, ChannelName, EntryBody, Fact, NewEntry, Task, TaskState, Timer, TimerKind, Timestamp};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{Commit, Resolved};
@@ -15,13 +16,26 @@ use crate::store::{Commit, Resolved};
 const TIMERS_MAX: usize = 64;
 /// A clock that is set back by less changes no date.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
+/// A clock that was set back, or that a start finds, may be the wrong one itself for so long.
+const CLOCK_TRIAL: Duration = Duration::from_secs(600);
+/// Looked through for what a clock that ran ahead dated, at most.
+const AHEAD_MAX: usize = 100_000;
 
 /// The timers of one channel.
 pub struct Timers {
     journal: Journal,
     channel: ChannelName,
-    /// The latest moment at which this worked; none before the first. Can be lost.
-    latest: Mutex<Option<Timestamp>>,
+    /// Can be lost.
+    watched: Mutex<Watched>,
+}
+
+/// Whether the clock was set back.
+#[derive(Default)]
+struct Watched {
+    /// When this worked last.
+    latest: Option<Timestamp>,
+    /// Until what a clock that ran ahead dated is dated anew.
+    trial: Option<Wait>,
 }
 
 #[async_trait]
@@ -36,10 +50,10 @@ impl Work for Timers {
 
     async fn turn(&self) -> Result<Turn, StageError> {
         let now = self.journal.clock.now();
-        if self.is_first_or_set_back(now) {
+        if self.is_on_trial_no_more(now) {
             self.date_anew(now).await?;
+            self.watched().trial = None;
         }
-        self.note(now);
         let due = self.journal.store.timers_due(&self.channel, now, TIMERS_MAX).await?;
         // One task's steps must see each other's revision, so each is a commit of its own; timers are rare.
         let n_due = due.len();
@@ -55,22 +69,27 @@ impl Work for Timers {
 impl Timers {
     /// Of this channel.
     pub fn new(journal: Journal, channel: ChannelName) -> Self {
-        Self { journal, channel, latest: Mutex::default() }
+        Self { journal, channel, watched: Mutex::default() }
     }
 
-    fn is_first_or_set_back(&self, now: Timestamp) -> bool {
-        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.is_none_or(|latest| now.plus(CLOCK_SLACK) < latest)
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, now: Timestamp) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    /// Says whether the clock that this began with, or that was set back, has stood for a while.
+    fn is_on_trial_no_more(&self, now: Timestamp) -> bool {
+        let mut watched = self.watched();
+        if watched.latest.is_none_or(|latest| now.plus(CLOCK_SLACK) < latest) {
+            watched.trial = Some(Wait::of(CLOCK_TRIAL, now));
+        }
+        watched.latest = Some(now);
+        watched.trial.is_some_and(|trial| trial.left(now).is_none())
     }
 
     /// A task that a clock which ran ahead opened counts from now on: its timers would else come when the clock gets there.
     async fn date_anew(&self, now: Timestamp) -> Result<(), StageError> {
         let mut seen = HashSet::new();
-        for timer in self.journal.store.timers_due(&self.channel, Timestamp(u64::MAX), usize::MAX).await? {
+        for timer in self.journal.store.timers_due(&self.channel, Timestamp(u64::MAX), AHEAD_MAX).await? {
             if timer.due <= now || !seen.insert(timer.task) {
                 continue;
             }

@@ -194,7 +194,7 @@ impl Case<'_> {
         let taken: BTreeSet<(u64, &str)> = heard.iter().filter(|heard| heard.is_taken).map(|heard| (heard.seq, heard.name.as_str())).collect();
         for entry in &self.log {
             let Some(name) = event_of(&entry.new.body) else { continue };
-            let id = self.store.id_key().event(&self.network.channel, (entry.seq, entry.at), name, "");
+            let id = self.store.id_key().event(&self.network.channel, entry.seq, None, name, "");
             // One that did not arrive is not told again once its author took it back.
             let is_let_go = matches!(name, "interaction.received" | "interaction.edited") && self.is_gone_after(entry);
             if !taken.contains(&(entry.seq.0, name)) && !given_up.contains(id.as_str()) && !is_let_go {

@@ -31,7 +31,7 @@ pub(super) fn tells_content(event: &str) -> bool {
 /// One thing to tell.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Derived from channel, sequence, event and rule: a retry or a redo has the same.
+    /// Derived from channel, sequence, event, rule and the last restore: a retry or a redo has the same.
     pub id: String,
     /// One of [`EVENTS`].
     pub name: &'static str,
@@ -182,8 +182,9 @@ impl Teller<'_> {
             ),
             _ => (self.interaction.to_string(), json!({ "interaction": view.json() })),
         };
+        let restored = self.journal.store.restored().filter(|restored| self.entry.at >= *restored);
         Some(Event {
-            id: self.journal.store.id_key().event(self.channel, (self.entry.seq, self.entry.at), name, rule),
+            id: self.journal.store.id_key().event(self.channel, self.entry.seq, restored, name, rule),
             name,
             seq: self.entry.seq,
             at: self.entry.at,

@@ -140,10 +140,9 @@ impl Seen {
         }
     }
 
-    /// Something was seen, and the feed holds nothing of it: there are items, and all are new.
-    pub(crate) fn is_left_behind_by(&self, ids: impl Iterator<Item = u64>) -> bool {
-        let mut ids = ids.peekable();
-        !self.by_id.is_empty() && ids.peek().is_some() && ids.all(|id| !self.by_id.contains_key(&id))
+    /// Something was seen, and all of these are new.
+    pub(crate) fn is_left_behind_by(&self, mut ids: impl Iterator<Item = u64>) -> bool {
+        !self.by_id.is_empty() && ids.all(|id| !self.by_id.contains_key(&id))
     }
 
     /// It is in the feed now, and what is said of it is remembered; what was never told stays so.

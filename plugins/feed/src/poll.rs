@@ -242,7 +242,7 @@ impl<'a> Round<'a> {
         }
         seen.keep(url)?;
         if is_run_over {
-            let reason = "all that the feed holds is new: what stood between this and the last look is not in it any more";
+            let reason = "all that the feed holds is new: what stood between this and the last look may not be in it any more";
             self.note("gap", &serde_json::json!({ "reason": reason, "url": url }));
         }
         if comments.is_none() && self.settings.comments {

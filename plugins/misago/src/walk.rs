@@ -78,7 +78,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
         Some(walk) => walk,
         None => Walk { top: cursor.known, list: Some(0), queue: Vec::new() },
     };
-    let mut struck = Vec::new();
+    let (mut struck, mut n_read) = (Vec::new(), 0);
     for n in 0..CALLS_MAX {
         let is_over = n > 0 && (round.is_full() || clock::remaining_ms() < TIME_LEFT_MS);
         if is_over || walk.queue.is_empty() && walk.list.is_none() {
@@ -87,17 +87,26 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
         match walk.queue.pop() {
             None => read_list(api, &cursor, &mut walk)?,
             Some(turn) => match round.read_posts(api, &cursor, turn) {
-                Ok(next) => walk.queue.extend(next.map(|next| Turn { strikes: 0, ..next })),
+                Ok(next) => {
+                    n_read += 1;
+                    walk.queue.extend(next.map(|next| Turn { strikes: 0, ..next }));
+                }
+                Err(fault) if !is_of_thread(&fault) => return Err(fault),
                 Err(fault) => {
-                    struck.extend(round.strike(turn, fault)?);
                     if n == 0 {
                         // A forum that is down shows no list either: no thread is to blame then.
                         threads(api, 0)?;
                     }
+                    struck.push((turn, fault));
                 }
             },
         }
     }
+    // Where several cannot be read and none can, it is none of them.
+    if n_read == 0 && struck.len() > 1 {
+        return Err(struck.swap_remove(0).1);
+    }
+    let struck: Vec<Turn> = struck.into_iter().filter_map(|(turn, fault)| round.strike(turn, &fault)).collect();
     let more = !walk.queue.is_empty() || walk.list.is_some();
     // The queue is taken from its end: what was struck waits behind the others, and for the next poll.
     walk.queue.splice(0..0, struck);
@@ -108,6 +117,11 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
     }
     let encoded = json::cursor_text("misago", &cursor)?;
     Ok(Page { changes: round.done(), cursor: encoded, more, backfill, next_poll_ms: None, allowance: None })
+}
+
+/// Time, or whoever looks after the forum, may mend it: it need not concern the whole of it.
+fn is_of_thread(fault: &Fault) -> bool {
+    matches!(fault, Fault::Transient(_) | Fault::Permanent(_) | Fault::Config(_))
 }
 
 /// The first look: from now on, or the last days as history.
@@ -229,17 +243,15 @@ impl<'s> Round<'s> {
         Ok((!is_end).then(|| Turn { page: turn.page.saturating_sub(1), below: None, ..turn }))
     }
 
-    /// A thread that cannot be read is asked for again in the next polls, then given up, which is noted. Errors: what concerns the
-    /// whole forum.
-    fn strike(&mut self, turn: Turn, fault: Fault) -> Result<Option<Turn>> {
-        let (Fault::Transient(why) | Fault::Permanent(why) | Fault::Config(why)) = fault else { return Err(fault) };
+    /// A thread that cannot be read is asked for again in the next polls, then given up, which is noted.
+    fn strike(&mut self, turn: Turn, fault: &Fault) -> Option<Turn> {
         let strikes = turn.strikes.saturating_add(1);
         if strikes < STRIKES_MAX {
-            return Ok(Some(Turn { strikes, ..turn }));
+            return Some(Turn { strikes, ..turn });
         }
-        let gap = json!({ "reason": "a thread cannot be read", "thread": turn.thread, "answer": why.message });
+        let gap = json!({ "reason": "a thread cannot be read", "thread": turn.thread, "answer": fault.to_string() });
         self.told.push((u64::MAX, Change::Note(("gap".to_owned(), gap.to_string()))));
-        Ok(None)
+        None
     }
 
     fn tell(&mut self, post: &Post, thread: &Thread, is_first: bool) {

@@ -68,6 +68,9 @@ pub(crate) fn bundled(name: &str) -> Vec<u8> {
 fn commands_say_what_to_do_next_and_end_with_the_right_code() {
     let host = Host::new(CONFIG, TABLE);
     assert_eq!(told(&host, &["no-such-command"]).0, Some(2));
+    let (code, said) = told(&host, &["task", "list", "--tem", "support", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("a program cannot read this: {said}"));
+    assert!(code == Some(2) && said["error"]["message"].as_str().is_some_and(|message| message.contains("--tem")), "{said}");
     let (code, said) = told(&host, &["interaction", "show", &"0".repeat(32)]);
     assert_eq!(code, Some(1));
     assert!(said.contains("interaction list"), "{said}");

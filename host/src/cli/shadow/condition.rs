@@ -47,7 +47,7 @@ impl Clause {
         };
         let bound: f64 = bound.trim().parse().map_err(|_| format!("`{}` is no number", bound.trim()))?;
         if !bound.is_finite() || key == "agreement" && !(0.0..=1.0).contains(&bound) {
-            return Err(format!("`{text}`: nothing is {bound}; agreement is a share from 0 to 1, like 0.98"));
+            return Err(format!("`{text}` can never be judged: agreement is a share from 0 to 1, like 0.98, and every bound is a number"));
         }
         Ok(Self { text: text.to_owned(), key, holds: *holds, bound })
     }
@@ -94,7 +94,7 @@ mod tests {
             ("faults==none", "is no number"),
             ("", "is no condition"),
             ("agreement>=98", "a share from 0 to 1"),
-            ("p99_ratio<=nan", "nothing is NaN"),
+            ("p99_ratio<=nan", "every bound is a number"),
         ];
         for (wrong, words) in cases {
             let told = wrong.parse::<Condition>().unwrap_err();

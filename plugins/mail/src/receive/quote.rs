@@ -86,7 +86,10 @@ fn begins_at_first(run: &[&str]) -> bool {
     if reads_as_attribution(last, false) || opens(last) && tells_when(last) {
         return above.is_empty();
     }
-    let wrapped = above.iter().rev().take_while(|line| !line.ends_with(['.', '!', '?', '…'])).position(|line| tells_when(line));
+    // A name above its address may end as a sentence does: S.p.A.
+    let n_whole = usize::from(last.starts_with(['<', '(']));
+    let is_sentence = |line: &str| line.ends_with(['.', '!', '?', '…']);
+    let wrapped = above.iter().rev().enumerate().take_while(|(n, line)| *n < n_whole || !is_sentence(line)).position(|(_, line)| tells_when(line));
     wrapped.map_or(0, |n| n + 1) == above.len()
 }
 
@@ -319,6 +322,7 @@ mod tests {
             "Il giorno 2 mar 2026, alle ore 09:00, Servizio Clienti\nUfficio Reclami\n<anna@example.org> ha scritto:",
             "Am Mo., 2. März 2026 um 09:00 Uhr schrieb Anna Bianchi <\nanna@example.org>:",
             "Anna Bianchi ha scritto:",
+            "Il giorno lun 2 mar 2026 alle ore 09:00 Acme S.p.A.\n<info@acme.example> ha scritto:",
             "2026年3月2日(月) 9:00 Anna\n<anna@example.org>:",
         ];
         for said in ["Il prodotto è rotto", "Non funziona nulla.", "Il mio ordine 12345 non arriva\ndal 2 marzo 2026.\nRimborso!"] {
