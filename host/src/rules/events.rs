@@ -198,11 +198,10 @@ impl Questions<'_> {
         let parent = said.first().and_then(|entry| entry.new.body.content()?.parent.as_ref());
         let Some(parent) = parent.filter(|parent| Some(*parent) != above) else { return Ok(false) };
         let known = store.resolve(self.channel, &[store.id_key().interaction(self.channel, parent)]).await?;
-        let Some(Resolved::Interaction(known)) =
-            known.first().filter(|known| !matches!(known, Resolved::Interaction(known) if known.id.0 == thread.0))
-        else {
+        let Some(Resolved::Interaction(known)) = known.first() else { return Ok(false) };
+        if known.id.0 == thread.0 {
             return Ok(false);
-        };
+        }
         let placed = store.read_log(self.channel, known.latest, 1).await?;
         Ok(placed.first().is_some_and(|entry| entry.new.identity != than))
     }
