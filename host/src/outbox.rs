@@ -15,10 +15,10 @@ use tracing::warn;
 use crate::clock::Wait;
 use crate::failpoint;
 use crate::model::{
-    Action, ActionId, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, Interaction, NativeId, NewEntry, ReplyTerms,
-    Timestamp,
+    Action, ActionId, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, Fault, Interaction, InteractionId, NativeId,
+    NewEntry, ReplyTerms, Timestamp,
 };
-use crate::plugin::{Generation, Message, PluginState, Receipt, Target};
+use crate::plugin::{Generation, Message, PluginState, Receipt, Sent, Target};
 use crate::stage::{Journal, StageError, Turn, Work};
 use crate::store::{AUTOMATIC_REPLIES_MAX, BAD_CREDENTIALS, ChannelStatus, Commit, Link, Reader, Resolved, StoreError, view};
 use outcome::{Before, HoldFor, Outcome, RATE_LIMIT_MAX, Search};
@@ -214,10 +214,21 @@ impl Outbox {
             Ok(Search::Probe) => {
                 let (message, state) = (message(&action, &content), self.state().await?);
                 let found = self.plugin.probe(state, &action.id.to_string(), &message).await.result;
+                let found = if self.is_another_s(&action, &found).await? { Ok((Sent::Unknown, None)) } else { found };
                 self.become_of(outcome::after_probe(&action, found), action).await
             }
             Err(instead) => self.become_of(instead, action).await,
         }
+    }
+
+    /// Says whether what was found is what another action became: the same words under the same post are no proof.
+    async fn is_another_s(&self, action: &Action, found: &Result<(Sent, Option<Receipt>), Fault>) -> Result<bool, StoreError> {
+        let Ok((Sent::Yes, Some(receipt))) = found else { return Ok(false) };
+        let key = self.journal.store.id_key();
+        let ids: Vec<InteractionId> =
+            std::iter::once(&receipt.native).chain(&receipt.aka).map(|native| key.interaction(&self.channel, native)).collect();
+        let known = self.journal.store.resolve(&self.channel, &ids).await?;
+        Ok(known.iter().any(|known| matches!(known, Resolved::Action(_, other) if *other != action.id)))
     }
 
     /// Commits what becomes of an action, with all that follows from it. A conflict means that an echo settled it first: that is the outcome.

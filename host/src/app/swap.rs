@@ -124,11 +124,11 @@ impl House {
         tasks.spawn(work);
     }
 
-    /// Builds that were swapped in before a restart or a reload; what the builds before them did is forgotten.
+    /// Builds that were swapped in a short while before a restart or a reload; what the builds before them did is forgotten.
     pub(super) fn go_on_with_trials(self: &Arc<Self>, running: &Running) {
         for section in sections(&self.in_force.load().config) {
             let (Some(generation), Ok(record)) = (running.generation(&section.name), self.desk.builds.record(&section.name)) else { continue };
-            if record.is_on_trial(generation.digest()) {
+            if record.is_on_trial(generation.digest(), self.journal.clock.now()) {
                 generation.put_on_trial(None);
                 self.begin_trial(section.name.clone(), Arc::clone(&generation));
             }
@@ -384,8 +384,9 @@ impl House {
         let mut commit = self.journal.begin(channel);
         commit.is_cursor_gone = aside.cursor.is_none();
         commit.cursor = aside.cursor;
-        // Webhooks that the newer build read are read again, as far as they are still kept.
-        commit.positions.push((Reader::Raw, aside.raw));
+        // Webhooks that the newer build read are read again, as far as they are still kept; a backup may hold fewer than had come.
+        let last = self.journal.store.channel(channel).await?.raw_last;
+        commit.positions.push((Reader::Raw, aside.raw.min(last)));
         let foreign = now.into_keys().filter(|key| !aside.state.iter().any(|(known, _)| known == key));
         commit.state = foreign.map(|key| (key, None)).collect();
         commit.state.extend(aside.state.into_iter().map(|(key, value)| (key, Some(value))));

@@ -75,11 +75,21 @@ impl Inject {
             None if text == "oauth2" => Some(Self::OAuth2),
             None if text == "oauth1" => Some(Self::OAuth1),
             Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_ascii_lowercase())),
-            Some(("query", name)) if !name.is_empty() => Some(Self::Query(name.to_owned())),
-            Some(("body", pointer)) if pointer.len() > 1 && pointer.starts_with('/') => Some(Self::Body(pointer.to_owned())),
+            Some(("query", name)) if is_for_secrets(name) => Some(Self::Query(name.to_owned())),
+            Some(("body", pointer)) if pointer.rsplit_once('/').is_some_and(|(_, last)| is_for_secrets(last)) && pointer.starts_with('/') => {
+                Some(Self::Body(pointer.to_owned()))
+            }
             _ => None,
         }
     }
+}
+
+/// Fields that networks read credentials from, and show to nobody. Another one could be a text that they publish: whoever has an account
+/// of its own there would read it.
+pub const FIELDS: [&str; 9] = ["access_token", "api_key", "apikey", "api-key", "client_secret", "key", "password", "secret", "token"];
+
+fn is_for_secrets(field: &str) -> bool {
+    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(field))
 }
 
 /// A credential that guests name and never see.
@@ -180,12 +190,16 @@ impl Credential {
         match &self.inject {
             Inject::Bearer | Inject::OAuth2 => authorize(request.headers, format!("Bearer {secret}")),
             Inject::Basic => authorize(request.headers, format!("Basic {}", STANDARD.encode(secret))),
-            Inject::Header(name) => request.headers.push((name.clone(), secret.to_owned())),
+            Inject::Header(name) => {
+                anonymous(request.headers);
+                request.headers.push((name.clone(), secret.to_owned()));
+            }
             Inject::Query(name) => {
+                anonymous(request.headers);
                 request.url.query_pairs_mut().append_pair(name, secret);
             }
             // Goes into the body, by `fill`.
-            Inject::Body(_) => {}
+            Inject::Body(_) => anonymous(request.headers),
             Inject::Write | Inject::OAuth1 => return Err(Withheld::NotConfigured),
         }
         if let Some(key) = &self.proof {
@@ -240,8 +254,13 @@ impl Credential {
 }
 
 /// A guest's own `Authorization` makes room.
-fn authorize(headers: &mut Vec<(String, String)>, value: String) {
+/// Without who the guest says it is: another account's request must not carry the credential.
+fn anonymous(headers: &mut Vec<(String, String)>) {
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+}
+
+fn authorize(headers: &mut Vec<(String, String)>, value: String) {
+    anonymous(headers);
     headers.push(("authorization".to_owned(), value));
 }
 

@@ -179,7 +179,7 @@ impl Connection {
                 "credential `{credential}` would go in clear; use TLS, or allow it by `plain://{host}:{port}` in `net` of its grant"
             )));
         }
-        self.wire.may_write_secret().map_err(|why| NetError::Denied(format!("credential `{credential}`: {why}")))?;
+        self.wire.may_write_secret(prefix, suffix).map_err(|why| NetError::Denied(format!("credential `{credential}`: {why}")))?;
         let door = Arc::clone(&self.door);
         let found = door.config.credentials.iter().find(|known| known.name == credential).ok_or(Withheld::NotConfigured);
         let written = found.and_then(|known| Ok((known, known.written(&self.host, self.port, encoding)?)));

@@ -264,10 +264,10 @@ async fn an_echoed_password_is_masked_byte_by_byte_and_a_later_mail_is_not() {
     let door = door(&server, &[], LOOPBACK, &[("a.example", &["127.0.0.1"]), ("b.example", &["127.0.0.1"])]);
     let port = server.address.port();
     let mut other = door.connect("b.example", port, Security::Plain, SOON).await.unwrap();
-    let refused = other.write_secret(b"", "password", "raw", b"\r\n", SOON).await;
+    let refused = other.write_secret(b"PASS ", "password", "raw", b"\r\n", SOON).await;
     assert!(matches!(&refused, Err(NetError::Denied(why)) if why.contains("bound")), "{refused:?}");
     let mut connection = door.connect("a.example", port, Security::Plain, SOON).await.unwrap();
-    assert!(connection.write_secret(b"", "token", "raw", b"", SOON).await.is_err(), "one for HTTP is never written");
+    assert!(connection.write_secret(b"PASS ", "token", "raw", b"\r\n", SOON).await.is_err(), "one for HTTP is never written");
 
     connection.write_secret(b"PASS ", "password", "quoted", b"\r\n", SOON).await.unwrap();
     let mut said = Vec::new();
@@ -276,9 +276,9 @@ async fn an_echoed_password_is_masked_byte_by_byte_and_a_later_mail_is_not() {
     }
     assert_eq!(said, b"PASS \"*********\"\r\n");
 
-    connection.write_secret(b"AUTH ", "password", "sasl-plain:anna", b"\r\n", SOON).await.unwrap();
+    connection.write_secret(b"AUTH PLAIN ", "password", "sasl-plain:anna", b"\r\n", SOON).await.unwrap();
     let said = connection.read(999, SOON).await.unwrap();
-    assert_eq!(said, [b"AUTH ".as_slice(), &b"*".repeat(20), b"\r\n"].concat());
+    assert_eq!(said, [b"AUTH PLAIN ".as_slice(), &b"*".repeat(20), b"\r\n"].concat());
 
     for _ in 0..2 {
         connection.write(b"NOOP\r\n", SOON).await.unwrap();
@@ -286,6 +286,6 @@ async fn an_echoed_password_is_masked_byte_by_byte_and_a_later_mail_is_not() {
     }
     connection.write(b"it is t0psecret\r\n", SOON).await.unwrap();
     assert_eq!(connection.read(999, SOON).await.unwrap(), b"it is t0psecret\r\n");
-    let late = connection.write_secret(b"", "password", "raw", b"\r\n", SOON).await;
+    let late = connection.write_secret(b"PASS ", "password", "raw", b"\r\n", SOON).await;
     assert!(matches!(late, Err(NetError::Denied(_))), "{late:?}");
 }

@@ -5,9 +5,10 @@
 //! as it was sent: so masking ends after [`ECHO_BYTES`], or sooner, with the answer to the second line after the credential's
 //! own. The sooner end holds only while the guest speaks a line and waits for its answer; who writes ahead could stretch the
 //! echo past it. A credential that went into a text (a mail's body) comes back on another connection, beyond any mask:
-//! so it is written early in the conversation or never.
+//! so it is written early in the conversation, in a line that logs in ([`is_login`]), or never: whoever has an account on the same
+//! server could make the name of a mailbox of it, or an address, and read it there.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Masked after each credential, at most. Units: bytes.
 const ECHO_BYTES: usize = 8 << 10;
@@ -19,6 +20,8 @@ const SECRETS_MAX: u32 = 4;
 const BEFORE_BYTES: usize = 4 << 10;
 /// Likewise. SMTP's longest way to a password: EHLO, AUTH LOGIN, the user's name. One more would be a mail's DATA.
 const BEFORE_ANSWERS: u32 = 3;
+/// So much of a line tells what it begins. Units: bytes.
+const LINE_BYTES: usize = 64;
 
 /// What `take` gives.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +53,10 @@ pub(super) struct Wire {
     /// The guest wrote more than one line before an answer, since the beginning or the handshake.
     is_ahead: bool,
     before_bytes: usize,
+    /// The beginning of the line that the guest is writing.
+    line: Zeroizing<Vec<u8>>,
+    /// Lines that the login which the guest began still asks for; the last one is the credential.
+    n_asked: u8,
 }
 
 impl Wire {
@@ -84,10 +91,20 @@ impl Wire {
         self.is_ahead |= n_lines > 1 || (n_lines > 0 && self.awaited > 0);
         self.awaited += n_lines;
         self.before_bytes = self.before_bytes.saturating_add(bytes.len());
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = LINE_BYTES.saturating_sub(self.line.len());
+            self.line.reserve_exact(room);
+            self.line.extend(piece.iter().take(room));
+            if piece.ends_with(b"\n") {
+                self.n_asked = lines_asked_by(&self.line).unwrap_or_else(|| self.n_asked.saturating_sub(1));
+                self.line.zeroize();
+            }
+        }
     }
 
-    /// Errors: why not, in words.
-    pub(super) fn may_write_secret(&self) -> Result<(), &'static str> {
+    /// Between these. Errors: why not, in words.
+    pub(super) fn may_write_secret(&self, prefix: &[u8], suffix: &[u8]) -> Result<(), &'static str> {
+        let is_in_line = self.line.is_empty() && suffix == b"\r\n" && if prefix.is_empty() { self.n_asked == 1 } else { is_login(prefix) };
         let answers_max = if self.n_secrets == 0 { BEFORE_ANSWERS } else { ECHO_ANSWERS };
         if self.n_secrets >= SECRETS_MAX {
             Err("it was written often enough over this connection")
@@ -95,6 +112,10 @@ impl Wire {
             Err("it is written only where every line before it was answered")
         } else if self.answers > answers_max || (self.n_secrets == 0 && self.before_bytes > BEFORE_BYTES) {
             Err("it is written only at the beginning of a conversation")
+        } else if !is_in_line {
+            Err(
+                "it is written only in a line that logs in, such as `TAG LOGIN USER `, `AUTH PLAIN ` or `PASS ` before it and the line's end behind it",
+            )
         } else {
             Ok(())
         }
@@ -115,7 +136,7 @@ impl Wire {
 
     /// After the TLS handshake: a new conversation.
     pub(super) fn restart(&mut self) {
-        (self.awaited, self.answers, self.is_ahead, self.before_bytes) = (0, 0, false, 0);
+        (self.awaited, self.answers, self.is_ahead, self.before_bytes, self.n_asked) = (0, 0, false, 0, 0);
     }
 
     pub(super) fn has_unread(&self) -> bool {
@@ -146,6 +167,59 @@ impl Wire {
     }
 }
 
+/// Mechanisms that ask for one line, where none came with them. Source: RFC 4616, Google's XOAUTH2 protocol.
+const MECHANISMS: [&str; 2] = ["PLAIN", "XOAUTH2"];
+
+/// How many lines the server asks for after this one, if it begins a login. Source: RFC 4954, RFC 9051 §6.2.2.
+fn lines_asked_by(line: &[u8]) -> Option<u8> {
+    let line = std::str::from_utf8(line).ok()?.to_ascii_uppercase();
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        ["AUTH", mechanism] => n_lines(mechanism),
+        [tag, "AUTHENTICATE", mechanism] if is_tag(tag) => n_lines(mechanism),
+        _ => None,
+    }
+}
+
+fn n_lines(mechanism: &str) -> Option<u8> {
+    if mechanism == "LOGIN" { Some(2) } else { MECHANISMS.contains(&mechanism).then_some(1) }
+}
+
+/// The beginning of a line whose end is a credential for the server and nobody else. Source: RFC 9051 §6.2, RFC 4954, RFC 1939, RFC 4643.
+fn is_login(prefix: &[u8]) -> bool {
+    let Some(line) = std::str::from_utf8(prefix).ok().and_then(|prefix| prefix.strip_suffix(' ')) else { return false };
+    let words: Vec<&str> = line.splitn(3, ' ').collect();
+    let upper: Vec<String> = words.iter().take(2).map(|word| word.to_ascii_uppercase()).collect();
+    match (upper.first().map(String::as_str), upper.get(1).map(String::as_str), words.get(2)) {
+        (Some("PASS"), None, None) | (Some("AUTHINFO"), Some("PASS"), None) => true,
+        (Some("AUTH"), Some(mechanism), None) => MECHANISMS.contains(&mechanism),
+        (Some(tag), Some("AUTHENTICATE"), Some(mechanism)) => is_tag(tag) && MECHANISMS.contains(&mechanism.to_ascii_uppercase().as_str()),
+        (Some(tag), Some("LOGIN"), Some(user)) => is_tag(tag) && is_one_word(user),
+        _ => false,
+    }
+}
+
+fn is_tag(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// An atom, or a quoted text, of IMAP: the next word is another one.
+fn is_one_word(text: &str) -> bool {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"(){}%*\"\\".contains(&byte));
+    };
+    let mut signs = quoted.chars();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '"' => return signs.next().is_none(),
+            '\\' => drop(signs.next()),
+            '\r' | '\n' => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +227,7 @@ mod tests {
     fn logged_in(secret: &str) -> Wire {
         let mut wire = Wire::default();
         let echo = || Zeroizing::new(secret.as_bytes().to_vec());
-        wire.may_write_secret().unwrap();
+        wire.may_write_secret(b"PASS ", b"\r\n").unwrap();
         wire.secret_written(format!("\"{secret}\"").as_bytes(), vec![echo()]);
         wire.written(format!("a LOGIN x \"{secret}\"\r\n").as_bytes());
         wire
@@ -218,7 +292,7 @@ mod tests {
         }
         wire.arrived(b"z BAD secret\r\n");
         assert!(all(&mut wire, 9999).ends_with("z BAD ******\r\n"));
-        assert!(wire.may_write_secret().is_err());
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err());
         wire.arrived(&[b'.'; ECHO_BYTES]);
         wire.arrived(b"secret");
         assert!(all(&mut wire, 99_999).ends_with(".secret"), "a window has an end");
@@ -231,16 +305,63 @@ mod tests {
             wire.written(b"EHLO x\r\n");
             wire.arrived(b"250 x\r\n");
         }
-        assert!(wire.may_write_secret().is_ok());
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_ok());
         wire.written(b"DATA\r\n");
         wire.arrived(b"354 x\r\n");
-        assert!(wire.may_write_secret().is_err());
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err());
 
         let mut wire = logged_in("secret");
         for _ in 1..SECRETS_MAX {
-            assert!(wire.may_write_secret().is_ok());
+            assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_ok());
             wire.secret_written(b"secret", Vec::new());
         }
-        assert!(wire.may_write_secret().is_err());
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err());
+    }
+
+    #[test]
+    fn a_credential_is_written_in_a_line_that_logs_in_or_never() {
+        let spoken = |lines: &[&[u8]]| {
+            let mut wire = Wire::default();
+            for line in lines {
+                wire.written(line);
+                wire.arrived(b"x\r\n");
+            }
+            wire
+        };
+        for prefix in ["a1 LOGIN anna ", "a LOGIN \"an \\\"na\" ", "a authenticate plain ", "AUTH PLAIN ", "auth xoauth2 ", "PASS ", "AUTHINFO PASS "]
+        {
+            assert!(spoken(&[]).may_write_secret(prefix.as_bytes(), b"\r\n").is_ok(), "{prefix}");
+        }
+        let steps: [&[&[u8]]; 3] = [&[b"AUTH LOGIN\r\n", b"YW5uYQ==\r\n"], &[b"AUTH PLA", b"IN\r\n"], &[b"a AUTHENTICATE XOAUTH2\r\n"]];
+        for lines in steps {
+            assert!(spoken(lines).may_write_secret(b"", b"\r\n").is_ok(), "{lines:?}");
+        }
+
+        let elsewhere = [
+            "b CREATE ",
+            "RCPT TO:<",
+            "x\r\nDATA\r\n\r\n",
+            "a LOGIN anna \"x\" ",
+            "a LOGIN \"anna\\\" ",
+            "a LOGIN {4} ",
+            "a b LOGIN anna ",
+            "AUTH ",
+            "PASS x ",
+            "NOOP ",
+            "",
+        ];
+        for prefix in elsewhere {
+            assert!(spoken(&[]).may_write_secret(prefix.as_bytes(), b"\r\n").is_err(), "{prefix:?}");
+        }
+        assert!(spoken(&[]).may_write_secret(b"RCPT TO:<", b"@evil.example>\r\n").is_err());
+        assert!(spoken(&[]).may_write_secret(b"PASS ", b" x\r\n").is_err(), "nothing stands behind it");
+        let begun: [&[&[u8]]; 4] =
+            [&[b"AUTH LOGIN\r\n"], &[b"AUTH PLAIN\r\n", b"x\r\n"], &[b"b CREATE {6}\r\n"], &[b"AUTH LOGIN\r\n", b"YQ==\r\n", b"DATA\r\n"]];
+        for lines in begun {
+            assert!(spoken(lines).may_write_secret(b"", b"\r\n").is_err(), "{lines:?}");
+        }
+        let mut wire = spoken(&[]);
+        wire.written(b"b CREATE ");
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err(), "the line has begun");
     }
 }

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -19,6 +20,8 @@ use crate::model::{Digest, Timestamp};
 const STEPS_MAX: usize = 8;
 /// Lines of history kept for one name; older ones are forgotten.
 const HISTORY_MAX: usize = 200;
+/// A build that was in force for so long is on trial no more after a restart or a reload.
+const TRIAL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// In the folder of the store.
 const FOLDER: &str = "builds";
 
@@ -298,7 +301,11 @@ const RECORD: &str = ".json";
 impl Record {
     /// Over this build of the configuration, with `running` (hex) in force: a next step has a way back to what runs.
     pub fn leads_back_to(&self, plugin: &str, configured: Digest, running: &str) -> bool {
-        if self.steps.is_empty() { configured.to_string() == running } else { self.is_over(plugin, configured) }
+        match self.steps.last() {
+            None => configured.to_string() == running,
+            // One that could not be read at the start is not what runs.
+            Some(step) => step.digest == running && self.is_over(plugin, configured),
+        }
     }
 
     /// Nothing was put in force in the configured build's place.
@@ -312,9 +319,13 @@ impl Record {
         self.steps.last().is_some_and(|step| step.digest == digest) && self.configured.as_ref().is_none_or(|before| before.digest != digest)
     }
 
-    /// This build was swapped in, and was not to stay whatever it does.
-    pub fn is_on_trial(&self, digest: Digest) -> bool {
-        self.steps.last().is_some_and(|step| !step.stays && step.digest == digest.to_string())
+    /// This build was swapped in not long ago, and was not to stay whatever it does. What proved itself for a while is not taken back for
+    /// a few faults, with all that its connector learned since.
+    pub fn is_on_trial(&self, digest: Digest, now: Timestamp) -> bool {
+        let digest = digest.to_string();
+        let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.to == digest);
+        let is_new = put.is_some_and(|act| now < act.at.plus(TRIAL_MAX));
+        is_new && self.steps.last().is_some_and(|step| !step.stays && step.digest == digest)
     }
 
     /// The build that the host itself went back from last (hex), where nothing was put in force since.
@@ -400,6 +411,19 @@ mod tests {
         assert_eq!((back.bytes, back.aside), (None, Some(had("c1"))));
         builds.pop("blog", act(4)).unwrap();
         assert!(builds.back("blog").unwrap().is_none() && builds.in_force("blog", "feed", b"one").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_build_is_on_trial_for_a_day_and_a_step_leads_back_only_to_what_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builds, configured, two) = (Builds::new(folder.path()), Digest::of(b"one"), Digest::of(b"two"));
+        builds.push("mood", "sentiment", configured, b"two", None, Act { to: two.to_string(), ..act(1) }).unwrap();
+
+        let record = builds.record("mood").unwrap();
+        assert!(record.is_on_trial(two, Timestamp(2)) && !record.is_on_trial(configured, Timestamp(2)));
+        assert!(!record.is_on_trial(two, Timestamp(1).plus(TRIAL_MAX)), "it proved itself");
+        assert!(record.leads_back_to("sentiment", configured, &two.to_string()));
+        assert!(!record.leads_back_to("sentiment", configured, &configured.to_string()), "the one swapped in could not be read, and does not run");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::egress::{ClientAuth, Inject};
+use crate::egress::{ClientAuth, FIELDS, Inject};
 
 use super::{Kind, Manifest};
 
@@ -160,7 +160,8 @@ fn check_one(manifest: &Manifest, name: &str, credential: &WantsCredential) -> R
     let written = credential.inject.as_deref().unwrap_or("bearer");
     let Some(inject) = Inject::parse(written) else {
         return Err(format!(
-            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1"
+            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1; a query's NAME and the pointer's end are one of {}",
+            FIELDS.join(", ")
         ));
     };
     let wishes = if credential.hosts.is_empty() { manifest.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };

@@ -30,7 +30,7 @@ pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
     for row in &table.rows {
         match verdict(row, about) {
             Verdict::Matches => {
-                let mut decision = act(row, event, about);
+                let mut decision = act(row, event, about, in_doubt);
                 if let Some(doubtful) = in_doubt.filter(|_| row.responsible.is_none() && !about.backfill) {
                     stand_in(&mut decision, doubtful);
                 }
@@ -163,7 +163,8 @@ fn language_of(about: &Interaction) -> Option<&str> {
     about.language.as_deref().or_else(told)
 }
 
-fn act(row: &Row, event: &Event, about: &Interaction) -> Decision {
+/// `in_doubt`: an earlier row that might have matched.
+fn act(row: &Row, event: &Event, about: &Interaction, in_doubt: Option<&Row>) -> Decision {
     let mut actions = Vec::new();
     let mut reasons: Vec<String> = row.when.iter().flatten().map(|predicate| reason(predicate, about)).collect();
     if reasons.is_empty() {
@@ -176,7 +177,7 @@ fn act(row: &Row, event: &Event, about: &Interaction) -> Decision {
     let Some(responsible) = &row.responsible else { return Decision { actions, row: Some(row.name.clone()), reasons } };
     actions.extend(action("assign", "assign", &AssignBody::of(row, responsible)));
     if let Some(reply) = &row.reply {
-        actions.extend(answer(reply, event, about, &mut reasons));
+        actions.extend(answer(reply, event, about, in_doubt, &mut reasons));
     }
     if let Some(text) = &row.note {
         actions.extend(action("note:1", "note", &NoteBody { text }));
@@ -184,7 +185,7 @@ fn act(row: &Row, event: &Event, about: &Interaction) -> Decision {
     Decision { actions, row: Some(row.name.clone()), reasons }
 }
 
-fn answer(reply: &Reply, event: &Event, about: &Interaction, reasons: &mut Vec<String>) -> Option<Action> {
+fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&Row>, reasons: &mut Vec<String>) -> Option<Action> {
     if about.automated != "no" {
         reasons.push(format!("no reply: a machine wrote it ({})", about.automated));
         return None;
@@ -198,8 +199,12 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, reasons: &mut Vec<S
     if is_capped {
         reasons.push(format!("{recent} automatic replies in the last hour: this one waits for a person"));
     }
+    // "Thank you!" must not go out by itself under what may be a complaint.
+    let doubtful = in_doubt.filter(|_| reply.is_sent);
+    reasons.extend(doubtful.map(|row| format!("row \"{}\" might have matched: the reply waits for a person", row.name)));
     let (language, text) = in_language(reply, language_of(about))?;
-    let mode = if reply.is_sent && !is_capped && reply.review.is_empty() { "send" } else { "draft" };
+    let is_at_once = reply.is_sent && !is_capped && doubtful.is_none() && reply.review.is_empty();
+    let mode = if is_at_once { "send" } else { "draft" };
     action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })
 }
 

@@ -228,6 +228,20 @@ fn a_doubt_is_told_only_where_nothing_else_kept_the_row_from_matching() {
 }
 
 #[test]
+fn what_may_be_a_complaint_is_not_answered_by_another_row_without_a_person() {
+    let table = "version = \"1\"\n[[row]]\nname = \"complaint\"\nwhen = { intent = [\"complaint\"] }\nresponsible = \"support\"\n[[row]]\nname = \"rest\"\nresponsible = \"support\"\nreply = { mode = \"send\", text = { en = \"Thank you!\" } }\n";
+    let mut unheard = event("complaint", -0.9);
+    let about = unheard.interaction.as_mut().unwrap();
+    about.annotations.retain(|said| said.key != "intent");
+    assert!(decide_by(table, unheard.clone()).actions[1].body.contains(r#""mode":"send""#), "nobody was to say it");
+
+    unheard.interaction.as_mut().unwrap().missing = vec!["intent".to_owned()];
+    let decision = decide_by(table, unheard);
+    assert!(decision.actions[1].body.contains(r#""mode":"draft""#), "{decision:?}");
+    assert!(decision.reasons.iter().any(|why| why.contains("\"complaint\" might have matched")), "{decision:?}");
+}
+
+#[test]
 fn a_reply_that_names_reviewers_is_never_sent_without_them() {
     // `validate` refuses such a table; a decision must not depend on that.
     let table = TABLE.replace("mode = \"draft\"", "mode = \"send\"");

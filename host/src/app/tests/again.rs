@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::world::{World, echoes, fault, nothing, said, wants};
+use super::world::{World, echoes, fault, nothing, receipt, said, sends, wants};
 use crate::model::{ActionState, EntryBody, Fact, Fault, Interaction, Ours, RECEIVED_ATTR, ReplyTerms, Task, TaskState, Timestamp};
 use crate::outbox::SendClass;
 
@@ -130,4 +130,26 @@ async fn what_stands_behind_items_that_no_rule_can_take_is_asked_about_when_the_
     // then
     assert_eq!(world.texts(), ["re: fine", "re: late", "re: late"]);
     assert_eq!(world.journal.store.dead_letters(&world.channel, None, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_another_reply_became_is_no_proof_that_this_one_went_out() {
+    // given a reply that is out, and another one with the same words whose outcome nobody knows
+    let world = World::new(SendClass::ReadBack);
+    world.decide(|event| Ok(if event.kind == "action.settled" { nothing() } else { sends("Ciao") }));
+    world.says("1", None, "one").await;
+    world.settle().await;
+    world.fails([Fault::Transient(fault("timeout"))]);
+    world.says("2", None, "two").await;
+    world.settle().await;
+    assert_eq!(world.action("2").await.state, ActionState::Unknown);
+
+    // when the network finds the first for it
+    *world.network.finds.lock().unwrap() = Some(receipt(&world.action("1").await.id.to_string()));
+    for _ in 0..5 {
+        world.wait(60).await;
+    }
+
+    // then
+    assert_eq!(world.action("2").await.state, ActionState::Human);
 }

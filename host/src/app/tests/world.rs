@@ -38,6 +38,8 @@ pub(super) struct Network {
     pub(super) script: Arc<Mutex<VecDeque<Fault>>>,
     /// It takes the post although it answers with a fault.
     pub(super) takes_anyway: Arc<Mutex<bool>>,
+    /// What a search finds, whatever it is for.
+    pub(super) finds: Arc<Mutex<Option<Receipt>>>,
 }
 
 impl Native for Network {
@@ -52,6 +54,9 @@ impl Native for Network {
     }
 
     fn probe(&self, key: &str, _message: &Message) -> Result<(Sent, Option<Receipt>), Fault> {
+        if let Some(receipt) = self.finds.lock().unwrap().clone() {
+            return Ok((Sent::Yes, Some(receipt)));
+        }
         let is_there = self.posts.lock().unwrap().iter().any(|(known, _)| known == key);
         Ok(if is_there { (Sent::Yes, Some(receipt(key))) } else { (Sent::No, None) })
     }

@@ -48,7 +48,7 @@ fn speak(host: &str, port: u16, credential: &str) -> Result<String, NetError> {
     if credential.is_empty() {
         connection.write(b"hello\r\n")?;
     } else {
-        connection.write_secret(b"LOGIN ", credential, "raw", b"\r\n")?;
+        connection.write_secret(b"a LOGIN mallory ", credential, "raw", b"\r\n")?;
     }
     let mut said = Vec::new();
     while !said.ends_with(b"\n") {

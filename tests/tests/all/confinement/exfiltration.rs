@@ -251,7 +251,7 @@ fn a_credential_goes_where_it_belongs_and_never_comes_back() {
         let came = world.open("sse", "http://granted.example/events", "token", &[]).await;
         assert!(came.starts_with("Ok(Whole("), "{came}");
         assert!(came.contains(&format!("{:?}", format!("you are {stars}").as_bytes()).trim_matches(['[', ']']).to_owned()), "{came}");
-        assert_eq!(world.go(&["net", "mail.example", "143", "password"]).await, format!("said LOGIN {stars}\r\n"));
+        assert_eq!(world.go(&["net", "mail.example", "143", "password"]).await, format!("said a LOGIN mallory {stars}\r\n"));
         let sent = world.requests();
         assert!(sent.iter().any(|request| request.contains(&format!("authorization: Bearer {TOKEN}"))), "it did go out: {sent:?}");
     });
