@@ -15,6 +15,8 @@ use crate::model::Digest;
 use super::PluginError;
 
 const MAC_BYTES: usize = 32;
+/// Compiled forms that are kept: each build that is tried leaves one.
+const FORMS_MAX: usize = 256;
 
 /// A folder of compiled components.
 pub(super) struct Cache {
@@ -77,9 +79,23 @@ impl Cache {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let mac = self.mac(digest, engine_hash, code);
         let written = fs::write(&temporary, [mac.as_bytes().as_slice(), code].concat()).and_then(|()| fs::rename(&temporary, &path));
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| self.tidy()) {
             warn!(%digest, %error, "Cannot keep the compiled plugin; the next start compiles it again.");
         }
+    }
+
+    /// What was kept longest ago goes, and is compiled again where it is still needed. What cannot be removed is tried again with the next.
+    fn tidy(&self) -> std::io::Result<()> {
+        let dated = |file: std::io::Result<fs::DirEntry>| {
+            let file = file.ok()?;
+            file.path().extension()?;
+            Some((file.metadata().ok()?.modified().ok()?, file.path()))
+        };
+        let mut kept: Vec<_> = fs::read_dir(&self.dir)?.filter_map(dated).collect();
+        kept.sort();
+        let n_over = kept.len().saturating_sub(FORMS_MAX);
+        kept.into_iter().take(n_over).for_each(|(_, path)| drop(fs::remove_file(path)));
+        Ok(())
     }
 }
 
@@ -88,4 +104,22 @@ impl Cache {
 pub(super) fn believe(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are what wasmtime's own compiler wrote, in this process, in its child, or for `keep` of a host with the same key.
     unsafe { Component::deserialize(engine, code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_forms_the_newest_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let digest = |n: usize| Digest::of(&n.to_le_bytes());
+        for n in 0..FORMS_MAX + 9 {
+            cache.keep(b"code", digest(n), 1);
+        }
+        let n_kept = (0..FORMS_MAX + 9).filter(|n| cache.path(digest(*n), 1).exists()).count();
+        assert_eq!((n_kept, cache.path(digest(FORMS_MAX + 8), 1).exists()), (FORMS_MAX, true));
+        assert!(Cache::open(folder.path()).unwrap().key == cache.key, "the key stays");
+    }
 }
