@@ -99,7 +99,7 @@ impl Round<'_> {
         self.cursor = Cursor::begin(self.section, self.graph);
         for json in page.items.iter().rev() {
             if let Some(id) = id(json, "id") {
-                self.posts.add(Post::known(id, self.cursor.floor));
+                self.posts.add(Post::known(id, self.cursor.floor).posted_at(moment(json, "created_time").unwrap_or(0)));
             }
         }
         Ok(true)
@@ -155,7 +155,7 @@ impl Round<'_> {
             match post(self.section, json) {
                 Some(about) if about.occurred >= self.cursor.floor => {
                     // The second that `since` names is read again each time.
-                    if self.posts.add(Post::unread(about.native.id.clone(), self.cursor.floor)) {
+                    if self.posts.add(Post::unread(about.native.id.clone(), self.cursor.floor).posted_at(about.occurred)) {
                         self.changes.push(Change::Upsert(about));
                     }
                 }

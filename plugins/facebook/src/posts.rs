@@ -5,8 +5,10 @@ use membrana_sdk::json;
 use membrana_sdk::{Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
-/// Posts remembered; those that were read and are oldest leave first.
+/// Posts remembered, the newest; an older one until it was read.
 const POSTS_MAX: usize = 200;
+/// Older ones that wait to be read: a page of the feed, and those whose comments cannot be read.
+const OLDER_MAX: usize = 150;
 /// The host takes 64 KiB a value.
 const BYTES_MAX: usize = 60 << 10;
 /// So many may wait whose comments cannot be read.
@@ -19,6 +21,9 @@ const KEY: &str = "posts";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Post {
     pub(crate) id: String,
+    /// When it was posted; 0: a state of before does not tell. Units: milliseconds since 1970.
+    #[serde(default)]
+    at: Timestamp,
     /// The newest comment read. Units: milliseconds since 1970.
     pub(crate) newest: Timestamp,
     /// Where its comments go on.
@@ -34,12 +39,16 @@ pub(crate) struct Post {
 impl Post {
     /// One whose comments must be read from `floor` on.
     pub(crate) fn unread(id: String, floor: Timestamp) -> Self {
-        Self { id, newest: floor, next: None, visited: 0, put_off: 0 }
+        Self { id, at: 0, newest: floor, next: None, visited: 0, put_off: 0 }
     }
 
     /// One whose comments up to `at` do not matter.
     pub(crate) fn known(id: String, at: Timestamp) -> Self {
-        Self { id, newest: at, next: None, visited: at.max(1), put_off: 0 }
+        Self { id, at: 0, newest: at, next: None, visited: at.max(1), put_off: 0 }
+    }
+
+    pub(crate) fn posted_at(self, at: Timestamp) -> Self {
+        Self { at, ..self }
     }
 }
 
@@ -58,6 +67,7 @@ impl Posts {
     }
 
     pub(crate) fn keep(&mut self) {
+        self.forget();
         let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The posts whose comments are read cannot be remembered; comments may be overlooked.");
@@ -69,12 +79,22 @@ impl Posts {
         if self.find(&post.id).is_some() {
             return false;
         }
-        self.posts.push(post);
-        if self.posts.len() > POSTS_MAX {
-            let oldest = self.posts.iter().position(|post| !post.is_unread()).unwrap_or(0);
-            self.posts.remove(oldest);
-        }
+        // An import goes back in time: what comes later may be older.
+        let place = self.posts.partition_point(|known| known.at <= post.at);
+        self.posts.insert(place, post);
         true
+    }
+
+    /// Of more than are remembered the oldest go that were read.
+    fn forget(&mut self) {
+        let mut n_older = self.posts.len().saturating_sub(POSTS_MAX);
+        self.posts.retain(|post| {
+            let is_newest = n_older == 0;
+            n_older = n_older.saturating_sub(1);
+            is_newest || post.is_unread()
+        });
+        let n_over = self.posts.len().saturating_sub(POSTS_MAX + OLDER_MAX);
+        self.posts.drain(..n_over);
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Post> {
@@ -109,7 +129,7 @@ impl Posts {
     /// Its comments up to `at` are given up.
     pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
         if let Some(known) = self.posts.iter_mut().find(|known| known.id == id) {
-            *known = Post::known(id.to_owned(), at);
+            *known = Post::known(id.to_owned(), at).posted_at(known.at);
         }
     }
 

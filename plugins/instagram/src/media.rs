@@ -5,8 +5,10 @@ use membrana_sdk::json;
 use membrana_sdk::{Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
-/// Media remembered; those that were read and are oldest leave first.
+/// Media remembered, the newest; an older one until it was read.
 const MEDIA_MAX: usize = 200;
+/// Older ones that wait to be read: a page of the list, and those whose comments cannot be read.
+const OLDER_MAX: usize = 100;
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
 /// The host takes 64 KiB a value.
@@ -17,6 +19,9 @@ const KEY: &str = "media";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Medium {
     pub(crate) id: String,
+    /// When it was published; 0: a state of before does not tell. Units: milliseconds since 1970.
+    #[serde(default)]
+    at: Timestamp,
     /// As the account's list said last, and as it was when its comments were read.
     pub(crate) count: u64,
     pub(crate) count_read: u64,
@@ -38,7 +43,11 @@ pub(crate) struct Medium {
 
 impl Medium {
     pub(crate) fn new(id: String, count: u64, count_read: u64, newest: Timestamp, visited: Timestamp) -> Self {
-        Self { id, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0 }
+        Self { id, at: 0, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0 }
+    }
+
+    pub(crate) fn published_at(self, at: Timestamp) -> Self {
+        Self { at, ..self }
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -83,6 +92,7 @@ impl Media {
     }
 
     pub(crate) fn keep(&mut self) {
+        self.forget();
         let bytes = json::newest_within(&mut self.media, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
@@ -95,12 +105,22 @@ impl Media {
             known.count = medium.count;
             return false;
         }
-        self.media.push(medium);
-        if self.media.len() > MEDIA_MAX {
-            let oldest = self.media.iter().position(|medium| !medium.is_due()).unwrap_or(0);
-            self.media.remove(oldest);
-        }
+        // An import goes back in time: what comes later may be older.
+        let place = self.media.partition_point(|known| known.at <= medium.at);
+        self.media.insert(place, medium);
         true
+    }
+
+    /// Of more than are remembered the oldest go that were read.
+    fn forget(&mut self) {
+        let mut n_older = self.media.len().saturating_sub(MEDIA_MAX);
+        self.media.retain(|medium| {
+            let is_newest = n_older == 0;
+            n_older = n_older.saturating_sub(1);
+            is_newest || medium.is_due()
+        });
+        let n_over = self.media.len().saturating_sub(MEDIA_MAX + OLDER_MAX);
+        self.media.drain(..n_over);
     }
 
     /// It was read, to its end or to its next page.
@@ -130,7 +150,7 @@ impl Media {
     /// Its comments up to `at` are given up.
     pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
-            *known = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1));
+            *known = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1)).published_at(known.at);
         }
     }
 

@@ -139,7 +139,8 @@ impl Round<'_> {
         for json in page.items.iter().rev() {
             if let Some(id) = id(json, "id") {
                 let count = count(json);
-                self.media.add(Medium::new(id, count, count, self.cursor.floor, clock::now().max(1)));
+                let at = moment(json, "timestamp").unwrap_or(0);
+                self.media.add(Medium::new(id, count, count, self.cursor.floor, clock::now().max(1)).published_at(at));
             }
         }
         let tags = self.graph.list(&[&self.section.account, "tags"], &[("fields", "id"), ("limit", "50")], None)?;
@@ -212,7 +213,8 @@ impl Round<'_> {
             let is_told = about.occurred >= self.cursor.floor;
             let (newest, visited) = if is_told { (self.cursor.floor, 0) } else { (self.cursor.floor, clock::now().max(1)) };
             let count = count(json);
-            let is_new = self.media.add(Medium::new(about.native.id.clone(), count, if is_told { 0 } else { count }, newest, visited));
+            let medium = Medium::new(about.native.id.clone(), count, if is_told { 0 } else { count }, newest, visited);
+            let is_new = self.media.add(medium.published_at(about.occurred));
             if is_told && is_new {
                 self.changes.push(Change::Upsert(about));
             }

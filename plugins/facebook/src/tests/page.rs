@@ -6,6 +6,7 @@ use membrana_world::{Next, Side, US};
 
 use super::{World, answer_to, code, said, texts};
 use crate::Facebook;
+use crate::posts::Posts;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -58,6 +59,31 @@ fn history_is_walked_through_empty_pages_to_the_end() {
     assert_eq!(all.len(), 31, "{all:?}");
     assert!(!world.poll(Some(&cursor)).backfill);
     assert!(!cursor.contains("page-token"), "the token that `next` repeats is not kept");
+}
+
+#[test]
+fn after_an_import_of_more_posts_than_are_remembered_the_newest_are_read_again() {
+    // given
+    let world = World::start(r#","first_fetch":"import""#);
+    let posts: Vec<String> = (0..230)
+        .map(|n| {
+            world.advance(1_000);
+            world.meta.post(US, &format!("avviso {n}"))
+        })
+        .collect();
+    let (cursor, changes) = world.poll_all(None, 100);
+    assert_eq!(texts(&changes).len(), posts.len());
+
+    // when
+    world.advance(HOUR);
+    world.meta.comment("anna", posts.last().unwrap(), "sotto il più nuovo");
+    let page = world.poll(Some(&cursor));
+
+    // then
+    assert_eq!(texts(&page.changes), ["sotto il più nuovo"]);
+    let remembered = Posts::read();
+    assert!(posts.iter().rev().take(200).all(|id| remembered.find(id).is_some()));
+    assert!(posts.iter().take(30).all(|id| remembered.find(id).is_none()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use membrana_world::{Next, Shape, Side};
 
 use super::{World, answer_to, carried, code, named, said, texts};
 use crate::Instagram;
+use crate::media::Media;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -99,6 +100,21 @@ fn history_is_walked_through_empty_pages_to_the_end() {
     let all: Vec<Change> = first.changes.into_iter().chain(rest).collect();
     assert_eq!(texts(&all).len(), 3 + 27 + 27);
     assert!(!world.poll(Some(&cursor)).backfill);
+}
+
+#[test]
+fn after_an_import_of_more_media_than_are_remembered_the_newest_are_known() {
+    let world = World::start(r#","first_fetch":"import""#);
+    let media: Vec<String> = (0..230)
+        .map(|n| {
+            world.advance(1_000);
+            world.meta.medium(&format!("foto {n}"))
+        })
+        .collect();
+    let (_, changes) = world.poll_all(None, 100);
+    assert_eq!(texts(&changes).len(), media.len());
+    let remembered: Vec<String> = Media::read().turn(300).into_iter().map(|medium| medium.id).collect();
+    assert!(remembered.len() == 200 && media.iter().rev().take(200).all(|id| remembered.contains(id)), "{remembered:?}");
 }
 
 #[test]
