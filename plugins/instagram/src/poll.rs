@@ -122,7 +122,8 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
         return Err(fault.clone());
     }
     let backfill = round.cursor.is_history;
-    round.cursor.is_history &= !matches!(done, Ok(true));
+    // What moved to the front while the history was walked is history, too.
+    round.cursor.is_history &= !matches!(done, Ok(true)) || round.cursor.conversations.looks_back_to(round.cursor.floor);
     let more = round.is_unfinished() || round.cursor.is_history;
     round.media.keep();
     round.watched.keep();

@@ -187,7 +187,11 @@ impl Inbox<'_> {
         let Some(page) = walk.page(self.graph, &[self.node, "conversations"], &query, &mut changes)? else { return Ok(changes) };
         let until = floor.max(walk.since.saturating_sub(OVERLAP_MS));
         let is_new = |conversation: &&Json| moment(conversation, "updated_time").is_none_or(|at| at >= until);
+        // What moved to the front while the last walk went on was not told further back.
+        let (since, back_to) = (walk.since, floor.max(walk.back_to().saturating_sub(OVERLAP_MS)));
         for conversation in page.items.iter().filter(is_new) {
+            let has_moved = moment(conversation, "updated_time").is_none_or(|at| at >= since);
+            let until = if has_moved { back_to } else { until };
             let person = edge(conversation, "participants").iter().filter_map(|one| id(one, "id")).find(|id| id != self.owner);
             let messages = edge(conversation, "messages");
             changes.extend(messages.iter().filter_map(|json| self.read(json, person.clone(), until)));

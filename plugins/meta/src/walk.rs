@@ -22,6 +22,9 @@ pub struct Walk {
     /// The network did not go on from where a poll had ended: the walk is to begin anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_cut: bool,
+    /// Where the last walk began, if it took several pages: what stood behind a page and moved to the front meanwhile was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_since: Option<Timestamp>,
 }
 
 impl Walk {
@@ -35,6 +38,16 @@ impl Walk {
         self.next.is_none() && !self.is_cut
     }
 
+    /// What is new since the last walk is read back to here.
+    pub fn back_to(&self) -> Timestamp {
+        self.last_since.map_or(self.since, |last| last.min(self.since))
+    }
+
+    /// Says whether the last walk took several pages and began at `floor`: what moved meanwhile may have all its past before it.
+    pub fn looks_back_to(&self, floor: Timestamp) -> bool {
+        self.last_since.is_some_and(|last| last <= floor)
+    }
+
     /// The page that it stands before; none where the network does not go on from there. The walk begins anew with the next poll then; cut a
     /// second time it ends with a gap, which is noted. Errors: as [`Graph::list`].
     pub fn page(&mut self, graph: &Graph, at: &[&str], query: &[(&str, &str)], changes: &mut Vec<Change>) -> Result<Option<Listed>> {
@@ -44,7 +57,7 @@ impl Walk {
                 if self.is_cut {
                     let reason = "the network does not go on from where the last poll ended";
                     changes.push(note("gap", &json!({ "reason": reason, "list": at.last(), "since": self.since, "answer": detail.message })));
-                    self.end();
+                    self.end(true);
                 } else {
                     self.is_cut = true;
                 }
@@ -57,16 +70,18 @@ impl Walk {
     /// Goes over one page. It ends at the end of the list, or, where `stops_by_time`, after a page of nothing but what is known: one old
     /// thing that is pinned in front ends nothing, and an empty page neither.
     pub fn step(&mut self, page: &Listed, stops_by_time: bool, time: impl Fn(&Json) -> Option<Timestamp>) {
+        let is_long = self.next.is_some();
         let of_page = page.items.iter().filter_map(time).max();
         self.newest = self.newest.max(of_page.unwrap_or(0));
         let is_known = stops_by_time && of_page.is_some_and(|newest| newest <= self.since);
         self.next = page.next.clone().filter(|_| !is_known);
         if self.next.is_none() {
-            self.end();
+            self.end(is_long);
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, is_long: bool) {
+        self.last_since = is_long.then_some(self.since);
         self.since = self.since.max(self.newest);
         (self.newest, self.is_cut) = (0, false);
     }

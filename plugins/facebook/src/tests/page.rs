@@ -1,5 +1,7 @@
 //! A Page over real HTTP: what comes in by poll, and what goes out.
 
+use std::collections::BTreeMap;
+
 use membrana_sdk::connector::{Change, Ours, Sent};
 use membrana_sdk::{Connector as _, Fault, testing};
 use membrana_world::{Next, Side, US};
@@ -277,6 +279,40 @@ fn long_conversations_are_read_to_their_beginning() {
     world.advance(1_000);
     world.meta.message(Side::Messenger, "anna", "ultimo");
     assert!(texts(&world.poll(Some(&cursor)).changes).contains(&"ultimo"));
+}
+
+#[test]
+fn a_conversation_that_moves_to_the_front_during_a_walk_loses_no_message() {
+    for (section, is_history) in [("", false), (r#","first_fetch":"import""#, true)] {
+        // given two pages of conversations, of which a poll has room for the first
+        let world = World::start(section);
+        let cursor = if is_history { None } else { Some(world.poll(None).cursor) };
+        world.advance(1_000);
+        world.meta.message(Side::Messenger, "bea", "prima");
+        world.advance(HOUR);
+        for n in 0..5 {
+            world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+        }
+        let page = Facebook::poll(cursor, 5, 1 << 20).unwrap();
+        assert!(page.more && page.changes.len() == 5, "{:?}", page.changes);
+
+        // when
+        world.advance(1_000);
+        world.meta.message(Side::Messenger, "bea", "poi");
+        let (mut cursor, mut told) = (page.cursor, BTreeMap::new());
+        for _ in 0..5 {
+            let page = Facebook::poll(Some(cursor), 5, 1 << 20).unwrap();
+            for text in texts(&page.changes).into_iter().filter(|text| !text.starts_with("messaggio")) {
+                // What was told may be told again.
+                told.entry(text.to_owned()).or_insert(page.backfill);
+            }
+            cursor = page.cursor;
+        }
+
+        // then
+        let wanted = [("poi", is_history), ("prima", is_history)].map(|(text, is_history)| (text.to_owned(), is_history));
+        assert_eq!(told, BTreeMap::from(wanted), "of an import it is history");
+    }
 }
 
 #[test]
