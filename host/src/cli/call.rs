@@ -123,8 +123,12 @@ impl Caller {
         matches!(self, Self::InProcess(..))
     }
 
-    /// The host that runs with this configuration, if one answers.
+    /// The host that runs with this configuration, if one answers. Where nobody holds the store, whoever listens where a host did that was
+    /// killed is a stranger, and gets no token.
     pub(super) async fn of_host(config: &Config) -> Option<Self> {
+        if SledStore::keep_others_out(&config.host.data).is_ok() {
+            return None;
+        }
         let address = reachable(address_of_host(&config.host.data)?);
         timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
         Some(Self::Host(address, token_of(config)))

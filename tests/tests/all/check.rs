@@ -65,6 +65,18 @@ pub(crate) fn bundled(name: &str) -> Vec<u8> {
 }
 
 #[test]
+fn nobody_is_asked_where_a_host_listened_that_was_killed() {
+    let host = Host::new(CONFIG, TABLE);
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    std::fs::create_dir_all(host.dir().join("data")).unwrap();
+    host.write("data/listening", format!("{}\n", stranger.local_addr().unwrap()));
+    let (code, said) = told(&host, &["plugin", "list"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(stranger.accept().is_err(), "the stranger is connected to");
+}
+
+#[test]
 fn commands_say_what_to_do_next_and_end_with_the_right_code() {
     let host = Host::new(CONFIG, TABLE);
     assert_eq!(told(&host, &["no-such-command"]).0, Some(2));
