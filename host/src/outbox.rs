@@ -221,13 +221,16 @@ impl Outbox {
         }
     }
 
+    /// Under all its names.
+    fn ids_of(&self, receipt: &Receipt) -> Vec<InteractionId> {
+        let key = self.journal.store.id_key();
+        std::iter::once(&receipt.native).chain(&receipt.aka).map(|native| key.interaction(&self.channel, native)).collect()
+    }
+
     /// Says whether what was found is what another action became: the same words under the same post are no proof.
     async fn is_another_s(&self, action: &Action, found: &Result<(Sent, Option<Receipt>), Fault>) -> Result<bool, StoreError> {
         let Ok((Sent::Yes, Some(receipt))) = found else { return Ok(false) };
-        let key = self.journal.store.id_key();
-        let ids: Vec<InteractionId> =
-            std::iter::once(&receipt.native).chain(&receipt.aka).map(|native| key.interaction(&self.channel, native)).collect();
-        let known = self.journal.store.resolve(&self.channel, &ids).await?;
+        let known = self.journal.store.resolve(&self.channel, &self.ids_of(receipt)).await?;
         Ok(known.iter().any(|known| matches!(known, Resolved::Action(_, other) if *other != action.id)))
     }
 
@@ -256,10 +259,8 @@ impl Outbox {
     }
 
     async fn sent(&self, commit: &mut Commit, action: &Action, receipt: Option<Receipt>) -> Result<(), StageError> {
-        for native in receipt.iter().flat_map(|receipt| std::iter::once(&receipt.native).chain(&receipt.aka)) {
-            let id = self.journal.store.id_key().interaction(&self.channel, native);
-            commit.links.push((id, Link::Action(action.interaction, action.id)));
-        }
+        let ids = receipt.iter().flat_map(|receipt| self.ids_of(receipt));
+        commit.links.extend(ids.map(|id| (id, Link::Action(action.interaction, action.id))));
         if self.journal.store.channel(&self.channel).await?.status.is_some_and(|status| status.is_of_outbox()) {
             commit.status = Some(connected(commit.at));
         }

@@ -96,7 +96,8 @@ impl Wire {
             self.line.reserve_exact(room);
             self.line.extend(piece.iter().take(room));
             if piece.ends_with(b"\n") {
-                self.n_asked = lines_asked_by(&self.line).unwrap_or_else(|| self.n_asked.saturating_sub(1));
+                let words: Vec<&str> = std::str::from_utf8(&self.line).unwrap_or_default().split_ascii_whitespace().collect();
+                self.n_asked = lines_asked_by(&words).unwrap_or_else(|| self.n_asked.saturating_sub(1));
                 self.line.zeroize();
             }
         }
@@ -170,32 +171,28 @@ impl Wire {
 /// Mechanisms that ask for one line, where none came with them. Source: RFC 4616, Google's XOAUTH2 protocol.
 const MECHANISMS: [&str; 2] = ["PLAIN", "XOAUTH2"];
 
-/// How many lines the server asks for after this one, if it begins a login. Source: RFC 4954, RFC 9051 §6.2.2.
-fn lines_asked_by(line: &[u8]) -> Option<u8> {
-    let line = std::str::from_utf8(line).ok()?.to_ascii_uppercase();
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    match words.as_slice() {
-        ["AUTH", mechanism] => n_lines(mechanism),
-        [tag, "AUTHENTICATE", mechanism] if is_tag(tag) => n_lines(mechanism),
-        _ => None,
+/// How many lines the server asks for after a line of these words, if it begins a login. Source: RFC 4954, RFC 9051 §6.2.2.
+fn lines_asked_by(words: &[&str]) -> Option<u8> {
+    let mechanism = match words {
+        [auth, mechanism] if auth.eq_ignore_ascii_case("AUTH") => mechanism,
+        [tag, authenticate, mechanism] if is_tag(tag) && authenticate.eq_ignore_ascii_case("AUTHENTICATE") => mechanism,
+        _ => return None,
+    };
+    if mechanism.eq_ignore_ascii_case("LOGIN") {
+        return Some(2);
     }
-}
-
-fn n_lines(mechanism: &str) -> Option<u8> {
-    if mechanism == "LOGIN" { Some(2) } else { MECHANISMS.contains(&mechanism).then_some(1) }
+    MECHANISMS.iter().any(|known| known.eq_ignore_ascii_case(mechanism)).then_some(1)
 }
 
 /// The beginning of a line whose end is a credential for the server and nobody else. Source: RFC 9051 §6.2, RFC 4954, RFC 1939, RFC 4643.
 fn is_login(prefix: &[u8]) -> bool {
     let Some(line) = std::str::from_utf8(prefix).ok().and_then(|prefix| prefix.strip_suffix(' ')) else { return false };
     let words: Vec<&str> = line.splitn(3, ' ').collect();
-    let upper: Vec<String> = words.iter().take(2).map(|word| word.to_ascii_uppercase()).collect();
-    match (upper.first().map(String::as_str), upper.get(1).map(String::as_str), words.get(2)) {
-        (Some("PASS"), None, None) | (Some("AUTHINFO"), Some("PASS"), None) => true,
-        (Some("AUTH"), Some(mechanism), None) => MECHANISMS.contains(&mechanism),
-        (Some(tag), Some("AUTHENTICATE"), Some(mechanism)) => is_tag(tag) && MECHANISMS.contains(&mechanism.to_ascii_uppercase().as_str()),
-        (Some(tag), Some("LOGIN"), Some(user)) => is_tag(tag) && is_one_word(user),
-        _ => false,
+    match words.as_slice() {
+        [pass] => pass.eq_ignore_ascii_case("PASS"),
+        [info, pass] if info.eq_ignore_ascii_case("AUTHINFO") => pass.eq_ignore_ascii_case("PASS"),
+        [tag, login, user] if login.eq_ignore_ascii_case("LOGIN") => is_tag(tag) && is_one_word(user),
+        words => lines_asked_by(words) == Some(1),
     }
 }
 

@@ -67,7 +67,7 @@ impl Posts {
     }
 
     pub(crate) fn keep(&mut self) {
-        self.forget();
+        membrana_meta::remembered::forget_read(&mut self.posts, POSTS_MAX, OLDER_MAX, Post::is_unread);
         let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The posts whose comments are read cannot be remembered; comments may be overlooked.");
@@ -83,18 +83,6 @@ impl Posts {
         let place = self.posts.partition_point(|known| known.at <= post.at);
         self.posts.insert(place, post);
         true
-    }
-
-    /// Of more than are remembered the oldest go that were read.
-    fn forget(&mut self) {
-        let mut n_older = self.posts.len().saturating_sub(POSTS_MAX);
-        self.posts.retain(|post| {
-            let is_newest = n_older == 0;
-            n_older = n_older.saturating_sub(1);
-            is_newest || post.is_unread()
-        });
-        let n_over = self.posts.len().saturating_sub(POSTS_MAX + OLDER_MAX);
-        self.posts.drain(..n_over);
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Post> {

@@ -92,7 +92,7 @@ impl Media {
     }
 
     pub(crate) fn keep(&mut self) {
-        self.forget();
+        membrana_meta::remembered::forget_read(&mut self.media, MEDIA_MAX, OLDER_MAX, Medium::is_due);
         let bytes = json::newest_within(&mut self.media, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
@@ -109,18 +109,6 @@ impl Media {
         let place = self.media.partition_point(|known| known.at <= medium.at);
         self.media.insert(place, medium);
         true
-    }
-
-    /// Of more than are remembered the oldest go that were read.
-    fn forget(&mut self) {
-        let mut n_older = self.media.len().saturating_sub(MEDIA_MAX);
-        self.media.retain(|medium| {
-            let is_newest = n_older == 0;
-            n_older = n_older.saturating_sub(1);
-            is_newest || medium.is_due()
-        });
-        let n_over = self.media.len().saturating_sub(MEDIA_MAX + OLDER_MAX);
-        self.media.drain(..n_over);
     }
 
     /// It was read, to its end or to its next page.

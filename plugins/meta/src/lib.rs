@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod latest;
 pub mod messages;
 pub mod read;
+pub mod remembered;
 pub mod say;
 pub mod shape;
 pub mod walk;
