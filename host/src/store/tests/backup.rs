@@ -38,7 +38,7 @@ async fn a_backup_made_while_commits_go_on_has_each_channel_as_it_was_at_one_mom
 
     // then it is whole, and as the store was at a moment in between
     assert_sound(&verified.unwrap());
-    let copy = SledStore::open(&into).unwrap();
+    let copy = opened_again(&into);
     let (then, now) = (copy.channel(&channel()).await.unwrap(), store.channel(&channel()).await.unwrap());
     assert!(before.last <= then.last && then.last <= now.last && before.last < now.last, "{:?} {:?} {:?}", before.last, then.last, now.last);
     let n_then = usize::try_from(then.last.0).unwrap();
@@ -62,7 +62,7 @@ async fn a_backup_of_a_store_at_rest_is_the_same_store() {
 
     backup(&store, &to.path().join("a")).await.unwrap();
 
-    let copy = SledStore::open(&to.path().join("a")).unwrap();
+    let copy = opened_again(&to.path().join("a"));
     assert!(contents(&copy, &to.path().join("a")) == contents(&store, dir.path()));
     // and goes on as one
     let commit = random_commit(&mut dice, copy.as_ref(), COMMITS + 1).await;
@@ -74,7 +74,7 @@ async fn a_backup_of_a_store_at_rest_is_the_same_store() {
 async fn what_is_damaged_is_no_backup() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     closed_store(dir.path()).await;
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = opened_again(dir.path());
     store.damage_log(1).unwrap();
 
     let refused = backup(&store, &to.path().join("a")).await.unwrap_err().to_string();
@@ -89,7 +89,7 @@ async fn what_is_damaged_is_no_backup() {
 async fn a_lost_file_is_named_and_keeps_nothing_else_out_of_a_backup() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     closed_store(dir.path()).await;
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = opened_again(dir.path());
     let files: Vec<_> = std::fs::read_dir(dir.path().join("raw/1")).unwrap().flatten().collect();
     std::fs::remove_file(files[0].path()).unwrap();
 
@@ -97,7 +97,7 @@ async fn a_lost_file_is_named_and_keeps_nothing_else_out_of_a_backup() {
     let verified = backup(&store, &into).await.unwrap();
 
     assert!(verified.damage.is_empty() && verified.lost.len() == 1 && verified.lost[0].contains("no longer there"), "{verified:?}");
-    let copy = SledStore::open(&into).unwrap();
+    let copy = opened_again(&into);
     assert_eq!(copy.read_log(&channel(), Seq(1), 9).await.unwrap(), store.read_log(&channel(), Seq(1), 9).await.unwrap());
     let raws = copy.read_raw(&channel(), 1, 9, usize::MAX).await.unwrap();
     assert_eq!(raws.iter().map(|raw| matches!(raw.origin, RawOrigin::Lost { .. })).filter(|is_lost| *is_lost).count(), 1);
@@ -108,7 +108,7 @@ async fn a_lost_file_is_named_and_keeps_nothing_else_out_of_a_backup() {
 async fn after_a_backup_that_fails_the_next_one_is_made() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     closed_store(dir.path()).await;
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = opened_again(dir.path());
     // A folder is there where sled would lay its log.
     std::fs::create_dir_all(to.path().join("a/store/db")).unwrap();
     assert!(store.backup(&to.path().join("a"), Arc::new(Progress::default())).await.is_err());
