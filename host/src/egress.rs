@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 
 pub use address::Cidr;
-pub use credential::{Credential, FIELDS, Inject, Secret};
+pub use credential::{Credential, FIELDS, HEADER_WORDS, Inject, Secret};
 pub use grant::{GrantError, HostPort, HttpGrant};
 pub use http::{HttpError, HttpRequest, HttpResponse};
 pub use meter::{Budget, Meter, Price, Spent, Tariff};

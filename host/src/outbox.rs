@@ -230,8 +230,23 @@ impl Outbox {
     /// Says whether what was found is what another action became: the same words under the same post are no proof.
     async fn is_another_s(&self, action: &Action, found: &Result<(Sent, Option<Receipt>), Fault>) -> Result<bool, StoreError> {
         let Ok((Sent::Yes, Some(receipt))) = found else { return Ok(false) };
-        let known = self.journal.store.resolve(&self.channel, &self.ids_of(receipt)).await?;
-        Ok(known.iter().any(|known| matches!(known, Resolved::Action(_, other) if *other != action.id)))
+        let store = &self.journal.store;
+        let known = store.resolve(&self.channel, &self.ids_of(receipt)).await?;
+        if known.iter().any(|known| matches!(known, Resolved::Action(_, other) if *other != action.id)) {
+            return Ok(true);
+        }
+        // An echo that came before the receipt stands in the log as an entry of its own: whose it is tell the actions beside this one.
+        let Some(conversation) = store.conversation(&self.channel, action.conversation).await? else { return Ok(false) };
+        for (seq, ..) in conversation.recent.iter().filter(|(_, _, is_ours)| !is_ours) {
+            let entry = store.read_log(&self.channel, *seq, 1).await?.into_iter().next();
+            let Some(about) = entry.and_then(|entry| entry.new.interaction) else { continue };
+            let beside = store.actions_about(&self.channel, about).await?;
+            let names = |native: &NativeId| *native == receipt.native || receipt.aka.contains(native);
+            if beside.iter().any(|other| other.id != action.id && other.native.as_ref().is_some_and(names)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Commits what becomes of an action, with all that follows from it. A conflict means that an echo settled it first: that is the outcome.

@@ -101,9 +101,12 @@ pub fn until_midnight_ms(zone: &str) -> u64 {
     midnight().unwrap_or(86_400_000)
 }
 
-/// How long to wait after a 429: the longest of what the headers say, else a minute. Units: milliseconds.
+/// How long to wait after a 429: the longest of what the headers say, else a minute; a window that something is left of is not what
+/// refused. Units: milliseconds.
 pub fn refused_ms(answer: &Response) -> u64 {
-    let resets = FAMILIES.iter().filter_map(|family| answer.header(&format!("{family}reset")));
+    let is_left =
+        |family: &str| answer.header(&format!("{family}remaining")).is_some_and(|left| left.trim().parse::<f64>().is_ok_and(|left| left > 0.0));
+    let resets = FAMILIES.iter().filter(|family| !is_left(family)).filter_map(|family| answer.header(&format!("{family}reset")));
     let now = answer.answered_at();
     let said = answer.header("retry-after").into_iter().chain(resets).filter_map(|text| wait_ms(text, now)).max();
     said.unwrap_or(LATER_MS).max(SOONEST_MS)
@@ -195,6 +198,11 @@ mod tests {
             assert_eq!(refused_ms(&answer), expected, "{date}");
             assert_eq!(Allowance::of(&answer).map(|told| told.resets_in_ms), Some(expected), "{date}");
         }
+        let (hour, day) = ("x-ratelimit-perhour-", "x-ratelimit-perday-");
+        let names = [hour, day].map(|family| ["limit", "remaining", "reset"].map(|part| format!("{family}{part}")));
+        let said = [["1000", "0", "600"], ["5000", "4000", "70000"]];
+        let both: Vec<(&str, &str)> = names.iter().flatten().map(String::as_str).zip(said.iter().flatten().copied()).collect();
+        assert_eq!(refused_ms(&answer(&both)), 600_000, "the day is not used up");
         assert_eq!(refused_ms(&answer(&[("date", "Sat, 02 May 2026 10:03:00 GMT"), ("retry-after", "Sat, 02 May 2026 10:03:05 GMT")])), 5_000);
     }
 

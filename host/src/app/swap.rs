@@ -227,8 +227,9 @@ impl House {
         }
         let configured = order.configured()?;
         let record = self.desk.builds.record(name).map_err(|error| unreadable(name, &error))?;
-        if !record.leads_back_to(&order.section()?.plugin, Digest::of(&configured.bytes), &order.act.from) {
-            return Err(changed(name));
+        let (plugin, configured_digest) = (&order.section()?.plugin, Digest::of(&configured.bytes));
+        if !record.leads_back_to(plugin, configured_digest, &order.act.from) {
+            return Err(if record.is_unread(plugin, configured_digest, &order.act.from) { unread(name) } else { changed(name) });
         }
         let bytes: Arc<[u8]> = Arc::from(&bytes[..]);
         let file = Found { bytes: Arc::clone(&bytes), origin: "the file given".to_owned() };
@@ -442,6 +443,11 @@ fn overtaken(name: &str) -> Refusal {
 fn changed(name: &str) -> Refusal {
     let message = format!("the file that the section of `{name}` names was changed since it was loaded, so that no way would lead back");
     Refusal::conflict(message, "put the old file back, or read the configuration again (SIGHUP): then the changed file is in force")
+}
+
+fn unread(name: &str) -> Refusal {
+    let message = format!("the build that was put in force for `{name}` could not be read when the host started; the configured one runs");
+    Refusal::conflict(message, format!("go back from it first: membrana rollback {name}"))
 }
 
 fn not_durable(error: &io::Error) -> Refusal {

@@ -74,7 +74,7 @@ impl Inject {
             None if text == "basic" => Some(Self::Basic),
             None if text == "oauth2" => Some(Self::OAuth2),
             None if text == "oauth1" => Some(Self::OAuth1),
-            Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_ascii_lowercase())),
+            Some(("header", name)) if is_header_for_secrets(name) => Some(Self::Header(name.to_ascii_lowercase())),
             Some(("query", name)) if is_for_secrets(name) => Some(Self::Query(name.to_owned())),
             Some(("body", pointer)) if pointer.rsplit_once('/').is_some_and(|(_, last)| is_for_secrets(last)) && pointer.starts_with('/') => {
                 Some(Self::Body(pointer.to_owned()))
@@ -90,6 +90,17 @@ pub const FIELDS: [&str; 9] = ["access_token", "api_key", "apikey", "api-key", "
 
 fn is_for_secrets(field: &str) -> bool {
     FIELDS.iter().any(|known| known.eq_ignore_ascii_case(field))
+}
+
+/// One of these is in the name of a header that networks read credentials from.
+pub const HEADER_WORDS: [&str; 5] = ["auth", "key", "password", "secret", "token"];
+
+/// As for fields: what a network notes of a caller (`user-agent`, `referer`) it may show to whoever has an account.
+fn is_header_for_secrets(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
+        && HEADER_WORDS.iter().any(|word| name.contains(word))
+        && !name.starts_with("proxy-")
 }
 
 /// A credential that guests name and never see.
@@ -154,7 +165,7 @@ impl Credential {
         let is_taken = |answer: &Result<T, E>| answer.is_ok() && !is_refused(answer);
         let first = match timeout_at(deadline, tokens.access()).await.unwrap_or_else(|_| later()) {
             Ok(first) => first,
-            Err(Refused::Dead(_)) if !self.secrets.is_empty() => return Ok(ask(None).await),
+            Err(Refused::Nobody(_)) if !self.secrets.is_empty() => return Ok(ask(None).await),
             Err(refused) => return Err(refused),
         };
         let answer = ask(Some(first.clone())).await;
@@ -253,12 +264,12 @@ impl Credential {
     }
 }
 
-/// A guest's own `Authorization` makes room.
 /// Without who the guest says it is: another account's request must not carry the credential.
 fn anonymous(headers: &mut Vec<(String, String)>) {
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
 }
 
+/// A guest's own `Authorization` makes room.
 fn authorize(headers: &mut Vec<(String, String)>, value: String) {
     anonymous(headers);
     headers.push(("authorization".to_owned(), value));
@@ -365,6 +376,16 @@ mod tests {
         let (mut url, mut headers) = (Url::parse(url).unwrap(), vec![("Authorization".to_owned(), "Bearer of-the-guest".to_owned())]);
         credential.apply(None, &mut Outgoing { method: "GET", body: b"", url: &mut url, headers: &mut headers })?;
         Ok((url.to_string(), headers))
+    }
+
+    #[test]
+    fn a_credential_goes_only_where_networks_read_credentials_from() {
+        for place in ["header:api-key", "header:X-Auth-Token", "header:PRIVATE-TOKEN", "query:access_token", "body:/auth/password"] {
+            assert!(Inject::parse(place).is_some(), "{place}");
+        }
+        for place in ["header:user-agent", "header:host", "header:cookie", "header:my token", "header:", "query:status", "body:/status"] {
+            assert!(Inject::parse(place).is_none(), "{place}");
+        }
     }
 
     /// The key and message of RFC 4231 §4.3, whose HMAC-SHA256 is known.

@@ -213,7 +213,9 @@ impl Door {
             return Err(HttpError::Denied("a URL with user or password is never called".to_owned()));
         }
         if !self.config.http.iter().any(|grant| grant.allows(&url)) {
-            return Err(HttpError::Denied(format!("add `grant = {{ http = [\"{origin}\"] }}` to its section of membrana.toml")));
+            return Err(HttpError::Denied(format!(
+                "add `grant = {{ http = [\"{origin}\"] }}` to its section of membrana.toml; where it is granted, its manifest does not want it"
+            )));
         }
         if METHODS_NEVER.iter().any(|never| never.eq_ignore_ascii_case(&request.method)) {
             return Err(HttpError::Denied(format!("method {} is never used", request.method)));
@@ -312,7 +314,7 @@ impl Refused {
     /// As the guest sees it: nothing was sent.
     fn answered(self) -> Result<HttpResponse, HttpError> {
         match self {
-            Refused::Dead(why) => Ok(HttpResponse {
+            Refused::Nobody(why) | Refused::Dead(why) => Ok(HttpResponse {
                 status: 401,
                 headers: vec![
                     (OWN_HEADER.to_owned(), "bad-credentials".to_owned()),

@@ -77,7 +77,9 @@ impl Door {
         let is_granted = self.config.net.iter().any(|grant| grant.allows(host, port));
         let is_granted_in_clear = self.config.net.iter().any(|grant| grant.is_plain && grant.allows(host, port));
         if !is_granted {
-            return Err(NetError::Denied(format!("add `grant = {{ net = [\"{host}:{port}\"] }}` to its section of membrana.toml")));
+            return Err(NetError::Denied(format!(
+                "add `grant = {{ net = [\"{host}:{port}\"] }}` to its section of membrana.toml; where it is granted, its manifest does not want it"
+            )));
         }
         let too_many = |_| NetError::Denied(format!("more than {CONNECTIONS_MAX} connections at once"));
         let turn = Arc::clone(&self.connections).try_acquire_owned().map_err(too_many)?;

@@ -42,6 +42,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MS: u64 = 5_000;
 /// After a refusal that is no `invalid_grant`, or of a token that is new: it may be the network's own mishap. Units: milliseconds.
 const REFUSED_MS: u64 = 600_000;
+/// After a refresh because the network refused a token: one place that always refuses must not rotate it call by call.
+/// Units: milliseconds.
+const RENEWED_MS: u64 = 60_000;
 /// Tokens that answers are still scrubbed of.
 const SEEN_MAX: usize = 16;
 
@@ -75,6 +78,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// Where tokens of it are from, and whose they are.
+    fn place(&self) -> String {
+        format!("{}\n{}", self.token_url, self.id.expose())
+    }
+
     /// A call of the token endpoint with the client's proof. Source: RFC 6749 §2.3.1.
     fn request(&self, fields: &[(&str, &str)]) -> HttpRequest {
         let mut form = form_urlencoded::Serializer::new(String::new());
@@ -126,6 +134,8 @@ impl std::fmt::Debug for Tokens {
 /// Why there is no access token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
+    /// Nobody logged in yet, at this network; in words.
+    Nobody(String),
     /// Only a new login mends it; in words.
     Dead(String),
     /// Not now; nothing was sent to where the token was for.
@@ -155,11 +165,15 @@ struct Live {
     dead: Option<(Option<Wait>, String)>,
     /// The last refresh failed: not again before that is over.
     failed: Option<(Wait, String)>,
+    /// It was renewed because the network refused it: not again for this before that is over.
+    renewed: Option<Wait>,
 }
 
 /// Tokens as the network gave them.
 #[derive(Clone)]
 struct Held {
+    /// [`Client::place`]; none where an older host sealed them.
+    of: Option<String>,
     access: Secret,
     refresh: Option<Secret>,
     /// When they were asked for.
@@ -172,6 +186,8 @@ struct Held {
 /// The sealed form of [`Held`].
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    #[serde(default)]
+    of: Option<String>,
     access: String,
     refresh: Option<String>,
     obtained_ms: u64,
@@ -196,6 +212,7 @@ impl Held {
 
     fn sealed_form(&self) -> Zeroizing<Vec<u8>> {
         let kept = Kept {
+            of: self.of.clone(),
             access: self.access.expose().to_owned(),
             refresh: self.refresh.as_ref().map(|refresh| refresh.expose().to_owned()),
             obtained_ms: self.obtained.0,
@@ -208,6 +225,7 @@ impl Held {
     fn of_sealed(bytes: &[u8]) -> Option<Self> {
         let kept: Kept = serde_json::from_slice(bytes).ok()?;
         Some(Self {
+            of: kept.of,
             access: Secret::new(&kept.access),
             refresh: kept.refresh.as_deref().map(Secret::new),
             obtained: Timestamp(kept.obtained_ms),
@@ -294,12 +312,13 @@ impl Tokens {
             return Ok(held.access);
         }
         let is_fresh = now.since_ms(held.obtained) < REFUSED_MS;
-        if cause == Cause::Refused && is_fresh && self.is_unproved.load(Ordering::Acquire) {
+        let was_renewed = live.renewed.as_ref().is_some_and(|wait| wait.left(now).is_some());
+        if cause == Cause::Refused && (was_renewed || (is_fresh && self.is_unproved.load(Ordering::Acquire))) {
             return Err(Refused::Useless);
         }
         let fresh = match self.renewals.unsealed(&self.vault, live.stamp) {
             Some(fresh) => fresh,
-            None => self.refreshed(&mut live, &held, now).await?,
+            None => self.refreshed(&mut live, &held, cause).await?,
         };
         self.remember(&fresh);
         self.renewals.note_unsealed(&self.vault, live.stamp, fresh.clone());
@@ -307,14 +326,17 @@ impl Tokens {
         live.stamp = Some(sealed.map_err(|why| Refused::Later(self.words(&format!("the new tokens cannot be kept: {why}"))))?);
         self.renewals.sealed(&self.vault);
         (live.failed, live.held) = (None, Some(fresh.clone()));
+        live.renewed = (cause == Cause::Refused).then(|| Wait::of(Duration::from_millis(RENEWED_MS), now));
         self.is_unproved.store(true, Ordering::Release);
         Ok(fresh.access)
     }
 
     /// Asks the token endpoint, and notes how it refuses.
-    async fn refreshed(&self, live: &mut Live, held: &Held, now: Timestamp) -> Result<Held, Refused> {
+    async fn refreshed(&self, live: &mut Live, held: &Held, cause: Cause) -> Result<Held, Refused> {
+        let now = self.clock.now();
+        let mishap = Wait::of(Duration::from_millis(REFUSED_MS), now);
         let Some(refresh) = &held.refresh else {
-            return Err(self.bury(live, None, "the network refused it, and there is no refresh token"));
+            return Err(self.bury(live, Some(mishap), "the network refused it, and there is no refresh token"));
         };
         if let Some((_, why)) = live.failed.as_ref().filter(|(wait, _)| wait.left(now).is_some()) {
             return Err(Refused::Later(why.clone()));
@@ -327,10 +349,13 @@ impl Tokens {
                 Ok(Held { refresh: fresh.refresh.or_else(|| held.refresh.clone()), scope: fresh.scope.or_else(|| held.scope.clone()), ..fresh })
             }
             Err(answer::No::Grant(code)) => Err(self.bury(live, None, &format!("its refresh was refused ({code})"))),
-            Err(answer::No::Other(code)) => {
-                let wait = Wait::of(Duration::from_millis(REFUSED_MS), self.clock.now());
-                Err(self.bury(live, Some(wait), &format!("its refresh was refused ({code})")))
+            // What the network still takes is used to its end.
+            Err(answer::No::Other(code)) if cause == Cause::Due && !held.is_over(now) => {
+                let why = self.words(&format!("its refresh was refused ({code})"));
+                live.failed = Some((mishap, why.clone()));
+                Err(Refused::Later(why))
             }
+            Err(answer::No::Other(code)) => Err(self.bury(live, Some(mishap), &format!("its refresh was refused ({code})"))),
             Err(answer::No::Denied(why)) => Err(Refused::Denied(why)),
             Err(answer::No::Later(why)) => {
                 let why = self.words(&why);
@@ -350,7 +375,7 @@ impl Tokens {
     fn alive<'l>(&self, live: &'l Live, now: Timestamp) -> Result<&'l Held, Refused> {
         match (&live.held, &live.dead) {
             (_, Some((wait, why))) if wait.is_none_or(|wait| wait.left(now).is_some()) => Err(Refused::Dead(why.clone())),
-            (None, _) => Err(Refused::Dead(self.login_words("nobody logged in yet"))),
+            (None, _) => Err(Refused::Nobody(self.login_words("nobody logged in yet"))),
             (Some(held), _) => Ok(held),
         }
     }
@@ -364,7 +389,9 @@ impl Tokens {
         let opened = tokio::task::spawn_blocking(move || vault.open()).await;
         match opened.map_err(|_| Refused::Later(self.words("the sealed tokens could not be read")))? {
             Ok(Some((stamp, content))) => {
-                let held = Held::of_sealed(&content);
+                // What another network gave, or another application was given, this one must not see.
+                let is_ours = |held: &Held| held.of.as_ref().is_none_or(|of| *of == self.client.place());
+                let held = Held::of_sealed(&content).filter(is_ours);
                 held.iter().for_each(|held| self.remember(held));
                 *live = Live { stamp: Some(stamp), held, ..Live::default() };
                 self.is_unproved.store(false, Ordering::Release);
@@ -400,7 +427,7 @@ impl Tokens {
     async fn ask(&self, fields: &[(&str, &str)]) -> Result<Held, answer::No> {
         let asked_at = self.clock.now();
         match self.door.without_tokens(self.client.request(fields)).await {
-            Ok(answer) => answer::held(&answer, asked_at),
+            Ok(answer) => answer::held(&answer, self.client.place(), asked_at),
             Err(HttpError::Denied(why)) => Err(answer::No::Denied(why)),
             Err(error) => Err(answer::No::Later(format!("the token endpoint: {error}"))),
         }

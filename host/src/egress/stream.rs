@@ -157,7 +157,7 @@ impl Door {
 impl From<Refused> for StreamError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Dead(why) => Self::BadCredentials(why),
+            Refused::Nobody(why) | Refused::Dead(why) => Self::BadCredentials(why),
             Refused::Denied(why) => Self::Http(HttpError::Denied(why)),
             Refused::Later(why) => Self::Http(HttpError::Connect(why)),
             Refused::Useless => Self::Status { status: 401, retry_after: None },

@@ -5,8 +5,9 @@
 //! as it was sent: so masking ends after [`ECHO_BYTES`], or sooner, with the answer to the second line after the credential's
 //! own. The sooner end holds only while the guest speaks a line and waits for its answer; who writes ahead could stretch the
 //! echo past it. A credential that went into a text (a mail's body) comes back on another connection, beyond any mask:
-//! so it is written early in the conversation, in a line that logs in ([`is_login`]), or never: whoever has an account on the same
-//! server could make the name of a mailbox of it, or an address, and read it there.
+//! so it is written early in the conversation, in a line that logs in ([`is_login`]), while nothing else was spoken of
+//! ([`leads_to_login`]), or never: whoever has an account on the same server could make a mail of it, an address, or the name of a
+//! mailbox, and read it there.
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -20,8 +21,10 @@ const SECRETS_MAX: u32 = 4;
 const BEFORE_BYTES: usize = 4 << 10;
 /// Likewise. SMTP's longest way to a password: EHLO, AUTH LOGIN, the user's name. One more would be a mail's DATA.
 const BEFORE_ANSWERS: u32 = 3;
-/// So much of a line tells what it begins. Units: bytes.
-const LINE_BYTES: usize = 64;
+/// How an answer begins that asks for more: IMAP's and POP's `+`, SMTP's 334, NNTP's 383.
+const ASKS: [u8; 2] = [b'+', b'3'];
+/// A line of a login is no longer. Units: bytes. Source: RFC 5321 §4.5.3.1.4.
+const LINE_BYTES: usize = 512;
 
 /// What `take` gives.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,11 +51,15 @@ pub(super) struct Wire {
     n_secrets: u32,
     /// Lines written and not answered.
     awaited: usize,
+    /// How the answer to them begins, as far as it came.
+    answer: Option<u8>,
     /// Answers since the beginning, the handshake, or the last credential.
     answers: u32,
     /// The guest wrote more than one line before an answer, since the beginning or the handshake.
     is_ahead: bool,
     before_bytes: usize,
+    /// The guest wrote a line that belongs to no login, since the beginning or the handshake.
+    is_elsewhere: bool,
     /// The beginning of the line that the guest is writing.
     line: Zeroizing<Vec<u8>>,
     /// Lines that the login which the guest began still asks for; the last one is the credential.
@@ -65,7 +72,15 @@ impl Wire {
         self.is_ended |= bytes.is_empty();
         self.unread.extend_from_slice(bytes);
         self.mask();
+        if self.awaited == 0 {
+            self.answer = None;
+        } else if self.answer.is_none() {
+            self.answer = bytes.first().copied();
+        }
         if self.awaited > 0 && bytes.contains(&b'\n') {
+            if !self.answer.is_some_and(|first| ASKS.contains(&first)) {
+                self.n_asked = 0;
+            }
             self.awaited = 0;
             self.answers = self.answers.saturating_add(1);
         }
@@ -96,7 +111,9 @@ impl Wire {
             self.line.reserve_exact(room);
             self.line.extend(piece.iter().take(room));
             if piece.ends_with(b"\n") {
-                let words: Vec<&str> = std::str::from_utf8(&self.line).unwrap_or_default().split_ascii_whitespace().collect();
+                let line = std::str::from_utf8(&self.line).ok().filter(|line| line.ends_with('\n'));
+                let words: Vec<&str> = line.unwrap_or("?").split_ascii_whitespace().collect();
+                self.is_elsewhere |= !leads_to_login(&words, self.n_asked > 0);
                 self.n_asked = lines_asked_by(&words).unwrap_or_else(|| self.n_asked.saturating_sub(1));
                 self.line.zeroize();
             }
@@ -109,9 +126,9 @@ impl Wire {
         let answers_max = if self.n_secrets == 0 { BEFORE_ANSWERS } else { ECHO_ANSWERS };
         if self.n_secrets >= SECRETS_MAX {
             Err("it was written often enough over this connection")
-        } else if self.is_ahead {
+        } else if self.is_ahead || self.awaited > 0 {
             Err("it is written only where every line before it was answered")
-        } else if self.answers > answers_max || (self.n_secrets == 0 && self.before_bytes > BEFORE_BYTES) {
+        } else if self.is_elsewhere || self.answers > answers_max || (self.n_secrets == 0 && self.before_bytes > BEFORE_BYTES) {
             Err("it is written only at the beginning of a conversation")
         } else if !is_in_line {
             Err(
@@ -137,7 +154,9 @@ impl Wire {
 
     /// After the TLS handshake: a new conversation.
     pub(super) fn restart(&mut self) {
-        (self.awaited, self.answers, self.is_ahead, self.before_bytes, self.n_asked) = (0, 0, false, 0, 0);
+        (self.awaited, self.answers, self.is_ahead, self.before_bytes) = (0, 0, false, 0);
+        (self.is_elsewhere, self.n_asked) = (false, 0);
+        self.line.zeroize();
     }
 
     pub(super) fn has_unread(&self) -> bool {
@@ -184,6 +203,21 @@ fn lines_asked_by(words: &[&str]) -> Option<u8> {
     MECHANISMS.iter().any(|known| known.eq_ignore_ascii_case(mechanism)).then_some(1)
 }
 
+/// A line that a server may be told before a login or in it: it says who asks, asks what the server can do, or answers what a login
+/// asks for (`is_asked`), which is one word. None of them begins a text or a literal. Source: as [`is_login`]'s, RFC 2449, RFC 2971.
+fn leads_to_login(words: &[&str], is_asked: bool) -> bool {
+    let said = |at: usize, known: &[&str]| words.get(at).is_some_and(|word| known.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    let is_literal = words.last().is_some_and(|word| word.ends_with('}'));
+    let is_whole = match words {
+        [] => true,
+        [_] => is_asked || said(0, &["*", "CAPA", "CAPABILITIES", "NOOP", "STARTTLS", "STLS"]),
+        _ => (said(0, &["AUTHINFO"]) && said(1, &["USER", "PASS"])) || (said(0, &["MODE"]) && said(1, &["READER"])),
+    };
+    let begins =
+        said(0, &["EHLO", "HELO", "LHLO", "USER", "PASS", "AUTH"]) || said(1, &["CAPABILITY", "ID", "NOOP", "STARTTLS", "LOGIN", "AUTHENTICATE"]);
+    !is_literal && (is_whole || begins)
+}
+
 /// The beginning of a line whose end is a credential for the server and nobody else. Source: RFC 9051 §6.2, RFC 4954, RFC 1939, RFC 4643.
 fn is_login(prefix: &[u8]) -> bool {
     let Some(line) = std::str::from_utf8(prefix).ok().and_then(|prefix| prefix.strip_suffix(' ')) else { return false };
@@ -209,7 +243,7 @@ fn is_one_word(text: &str) -> bool {
     while let Some(sign) = signs.next() {
         match sign {
             '"' => return signs.next().is_none(),
-            '\\' => drop(signs.next()),
+            '\\' if !matches!(signs.next(), Some('"' | '\\')) => return false,
             '\r' | '\n' => return false,
             _ => {}
         }
@@ -308,6 +342,8 @@ mod tests {
         assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err());
 
         let mut wire = logged_in("secret");
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err(), "its line is not answered yet");
+        wire.arrived(b"a NO\r\n");
         for _ in 1..SECRETS_MAX {
             assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_ok());
             wire.secret_written(b"secret", Vec::new());
@@ -321,7 +357,7 @@ mod tests {
             let mut wire = Wire::default();
             for line in lines {
                 wire.written(line);
-                wire.arrived(b"x\r\n");
+                wire.arrived(b"+ x\r\n");
             }
             wire
         };
@@ -340,6 +376,7 @@ mod tests {
             "x\r\nDATA\r\n\r\n",
             "a LOGIN anna \"x\" ",
             "a LOGIN \"anna\\\" ",
+            "a LOGIN \"x\\\nb CREATE y\" ",
             "a LOGIN {4} ",
             "a b LOGIN anna ",
             "AUTH ",
@@ -360,5 +397,47 @@ mod tests {
         let mut wire = spoken(&[]);
         wire.written(b"b CREATE ");
         assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_err(), "the line has begun");
+    }
+
+    #[test]
+    fn a_credential_goes_into_no_text_that_a_line_before_it_began() {
+        let may = |lines: &[(&str, &str)], prefix: &[u8]| {
+            let mut wire = Wire::default();
+            wire.arrived(b"* OK\r\n");
+            for (line, answer) in lines {
+                wire.written(line.as_bytes());
+                wire.arrived(answer.as_bytes());
+            }
+            wire.may_write_secret(prefix, b"\r\n").is_ok()
+        };
+        let logins: [&[(&str, &str)]; 5] = [
+            &[("a CAPABILITY\r\n", "* CAPABILITY X\r\na OK\r\n"), ("b ID (\"name\" \"membrana\")\r\n", "b OK\r\n")],
+            &[("EHLO [127.0.0.1]\r\n", "250 x\r\n"), ("AUTH PLAIN\r\n", "504 no\r\n")],
+            &[("a AUTHENTICATE XOAUTH2\r\n", "+ \r\n"), ("\r\n", "a NO\r\n")],
+            &[("CAPA\r\n", "+OK\r\n"), ("USER anna\r\n", "+OK\r\n")],
+            &[("MODE READER\r\n", "200 x\r\n"), ("AUTHINFO USER anna\r\n", "381 x\r\n")],
+        ];
+        for lines in logins {
+            assert!(may(lines, b"PASS "), "{lines:?}");
+        }
+        let texts: [&[(&str, &str)]; 8] = [
+            &[("a LOGIN mallory x\r\n", "a OK\r\n"), ("b APPEND INBOX {200}\r\n", "+ \r\n")],
+            &[("b ID (\"name\" {40}\r\n", "+ \r\n")],
+            &[("a AUTHENTICATE LOGIN\r\n", "a BAD\r\n"), ("b APPEND INBOX {40}\r\n", "+ \r\n")],
+            &[("AUTH LOGIN\r\n", "500 x\r\n"), ("POST\r\n", "340 x\r\n")],
+            &[("POST\r\n", "340 x\r\n")],
+            &[("MAIL FROM:<a@x.example>\r\n", "250 x\r\n"), ("RCPT TO:<b@x.example>\r\n", "250 x\r\n")],
+            &[("MAIL FROM:<a@x.example>\r\n", "250 x\r\n"), ("DATA\r\n", "")],
+            &[("EHLO x\r\n", "")],
+        ];
+        for lines in texts {
+            assert!(!may(lines, b"PASS ") && !may(lines, b""), "{lines:?}");
+        }
+        let long = format!("EHLO {} x\r\n", "x".repeat(LINE_BYTES));
+        assert!(!may(&[(long.as_str(), "250 x\r\n")], b"PASS "), "what was not seen whole");
+        let mut wire = Wire::default();
+        wire.written(b"b APPEND INBOX {40}\r\nPA");
+        wire.restart();
+        assert!(wire.may_write_secret(b"PASS ", b"\r\n").is_ok(), "a handshake begins anew");
     }
 }

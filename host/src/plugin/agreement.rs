@@ -13,8 +13,8 @@ use super::{Change, RuleDecision};
 const EXAMPLES: usize = 5;
 /// Different differences told; more are counted together.
 const CHANGES: usize = 200;
-/// Numbers that are nearer than this are the same.
-const NEAR: f64 = 1e-6;
+/// Words of one answer that are told. Units: bytes.
+const WORDS_MAX: usize = 500;
 
 /// One answer, in words that can be compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,17 @@ pub struct Verdict {
 
 impl Verdict {
     fn of(words: impl Into<String>) -> Self {
-        Self { words: words.into(), parts: BTreeMap::new() }
+        Self::with_parts(words.into(), BTreeMap::new())
+    }
+
+    /// Words that are too long to be told go beneath as well.
+    fn with_parts(mut words: String, mut parts: BTreeMap<String, u32>) -> Self {
+        if words.len() > WORDS_MAX {
+            parts.insert("rest".to_owned(), crc32fast::hash(words.as_bytes()));
+            words.truncate(words.floor_char_boundary(WORDS_MAX));
+            words.push('…');
+        }
+        Self { words, parts }
     }
 
     /// How two that differ are told: where the words are the same, by what is beneath them.
@@ -59,7 +69,7 @@ pub(super) fn understood(changes: &[Change]) -> Verdict {
         let fields = fields.as_object().into_iter().flatten();
         parts.extend(fields.map(|(name, value)| (format!("{n}.{name}"), crc32fast::hash(value.to_string().as_bytes()))));
     }
-    Verdict { words: if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }, parts }
+    Verdict::with_parts(if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }, parts)
 }
 
 /// What a connector says of a raw item that it will never understand.
@@ -113,8 +123,11 @@ fn word(value: &Value) -> String {
     match value {
         Value::Text(text) | Value::Json(text) => text.clone(),
         Value::Boolean(flag) => flag.to_string(),
-        // Of either sign of zero.
-        Value::Number(number) => format!("{:.2}", if number.abs() < NEAR { 0.0 } else { *number }),
+        // Zero has one sign.
+        Value::Number(number) => match format!("{number:.2}") {
+            zero if zero == "-0.00" => "0.00".to_owned(),
+            text => text,
+        },
     }
 }
 
@@ -292,5 +305,8 @@ mod tests {
         assert_eq!(annotations(&one), annotations(&other));
         assert_ne!(annotations(&one), annotations(&[]));
         assert_eq!(annotations(&[said("s", Value::Number(-0.0))]), annotations(&[said("s", Value::Number(0.0))]));
+        assert_eq!(annotations(&[said("s", Value::Number(-0.004))]), annotations(&[said("s", Value::Number(0.004))]));
+        let long = |end: &str| annotations(&[said("words", Value::Text(format!("{}{end}", "è".repeat(2000))))]);
+        assert!(long("a").words.len() < 2 * WORDS_MAX && long("a") != long("b"), "cut, and compared whole");
     }
 }

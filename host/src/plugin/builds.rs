@@ -308,6 +308,11 @@ impl Record {
         }
     }
 
+    /// The build that was put in force last could not be read at the start: another one runs.
+    pub fn is_unread(&self, plugin: &str, configured: Digest, running: &str) -> bool {
+        self.steps.last().is_some_and(|step| step.digest != running) && self.is_over(plugin, configured)
+    }
+
     /// Nothing was put in force in the configured build's place.
     pub fn is_as_configured(&self) -> bool {
         self.steps.is_empty()
@@ -320,10 +325,10 @@ impl Record {
     }
 
     /// This build was swapped in not long ago, and was not to stay whatever it does. What proved itself for a while is not taken back for
-    /// a few faults, with all that its connector learned since.
+    /// a few faults, with all that its connector learned since; nor what a way back led to.
     pub fn is_on_trial(&self, digest: Digest, now: Timestamp) -> bool {
         let digest = digest.to_string();
-        let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.to == digest);
+        let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.act == "swap" && act.to == digest);
         let is_new = put.is_some_and(|act| now < act.at.plus(TRIAL_MAX));
         is_new && self.steps.last().is_some_and(|step| !step.stays && step.digest == digest)
     }
@@ -424,6 +429,13 @@ mod tests {
         assert!(!record.is_on_trial(two, Timestamp(1).plus(TRIAL_MAX)), "it proved itself");
         assert!(record.leads_back_to("sentiment", configured, &two.to_string()));
         assert!(!record.leads_back_to("sentiment", configured, &configured.to_string()), "the one swapped in could not be read, and does not run");
+        assert!(record.is_unread("sentiment", configured, &configured.to_string()));
+        assert!(!record.is_unread("sentiment", configured, &two.to_string()));
+
+        let (three, late) = (Digest::of(b"three"), Timestamp(1).plus(TRIAL_MAX));
+        builds.push("mood", "sentiment", configured, b"three", None, Act { to: three.to_string(), at: late, ..act(2) }).unwrap();
+        builds.pop("mood", Act { act: "rollback".to_owned(), to: two.to_string(), at: late, ..act(3) }).unwrap();
+        assert!(!builds.record("mood").unwrap().is_on_trial(two, late), "a way back proves nothing against it");
     }
 
     #[test]

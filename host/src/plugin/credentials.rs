@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::egress::{ClientAuth, FIELDS, Inject};
+use crate::egress::{ClientAuth, FIELDS, HEADER_WORDS, Inject};
 
 use super::{Kind, Manifest};
 
@@ -160,8 +160,9 @@ fn check_one(manifest: &Manifest, name: &str, credential: &WantsCredential) -> R
     let written = credential.inject.as_deref().unwrap_or("bearer");
     let Some(inject) = Inject::parse(written) else {
         return Err(format!(
-            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1; a query's NAME and the pointer's end are one of {}",
-            FIELDS.join(", ")
+            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1; a query's NAME and the pointer's end are one of {}; a header's NAME holds one of {}",
+            FIELDS.join(", "),
+            HEADER_WORDS.join(", ")
         ));
     };
     let wishes = if credential.hosts.is_empty() { manifest.wants.http.as_ref().map(|http| &http.hosts) } else { Some(&credential.hosts) };
@@ -231,7 +232,7 @@ mod tests {
             ("secret = \"t\"\ninject = \"oauth2\"\n".to_owned(), "go together"),
             ("secret = \"t\"\ninject = \"oauth1\"\n[wants.http.credentials.t.oauth1]\n".to_owned(), "only oauth1 has none"),
             ("inject = \"bearer\"\n".to_owned(), "write `secret`"),
-            ("secret = \"t\"\ninject = \"header:x\"\nproof = \"app\"\n".to_owned(), "`proof`"),
+            ("secret = \"t\"\ninject = \"header:x-key\"\nproof = \"app\"\n".to_owned(), "`proof`"),
             (format!("{OAUTH2}token = \"/oauth/token\"\n"), "`token = \"/oauth/token\"`"),
             (format!("{OAUTH2}token = \"{{config:base}}/token\"\n"), "{config:/pointer}/path"),
             (format!("{OAUTH2}token = \"https://a.example\"\nclient_auth = \"jwt\"\n"), "basic or body"),

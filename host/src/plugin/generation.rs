@@ -105,11 +105,16 @@ pub struct CallTurn(Option<OwnedSemaphorePermit>);
 /// An answer of a guest, not yet checked: wasmtime's failure, or the guest's fault, or a value.
 type Raw<T> = wasmtime::Result<Result<T, types::Fault>>;
 
+/// What the answers of one row may hold before they are committed. Units: bytes.
+const ROW_BYTES_MAX: usize = 8 << 20;
+
 /// Calls of `receive` in a row.
 struct Row {
     /// As the last one left it.
     state: PluginState,
     called: Vec<Called<Vec<Change>>>,
+    /// Of all answers together.
+    n_bytes: usize,
 }
 
 impl Called<Vec<Change>> {
@@ -123,12 +128,18 @@ impl Called<Vec<Change>> {
 }
 
 impl Row {
-    /// Keeps an answer; says whether the channel must wait now.
+    fn new(state: PluginState) -> Self {
+        Self { state, called: Vec::new(), n_bytes: 0 }
+    }
+
+    /// Keeps an answer; says whether the row ends with it: the channel must wait now, or enough is held.
     fn ends_with(&mut self, called: Called<Vec<Change>>) -> bool {
         let must_wait = called.result.as_ref().is_err_and(|fault| !fault.is_final());
+        let written: usize = called.state.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        self.n_bytes += written + called.result.iter().flatten().map(Change::n_bytes).sum::<usize>();
         self.state.write(&called.state);
         self.called.push(called);
-        must_wait
+        must_wait || self.n_bytes > ROW_BYTES_MAX
     }
 }
 
@@ -300,7 +311,8 @@ impl Generation {
 
     /// What raw items mean: a call for each that is for the connector at all, in their order, each with what those before it left in the
     /// state. They follow one another on the guests' threads, for to go there and back costs as much as a small call.
-    /// Shape: as many answers as there are such items, or fewer: it ends with the first that must wait, or when it is late.
+    /// Shape: as many answers as there are such items, or fewer: it ends with the first that must wait, when it is late, or when the
+    /// answers are large.
     pub async fn receive(
         &self,
         state: PluginState,
@@ -320,7 +332,7 @@ impl Generation {
     }
 
     async fn read(&self, state: PluginState, raws: Arc<Vec<RawItem>>, is_late: impl Fn() -> bool + Send + 'static) -> Vec<Called<Vec<Change>>> {
-        let mut row = Row { state, called: Vec::new() };
+        let mut row = Row::new(state);
         let (engine, pool, meter) = match &self.backing {
             Backing::Wasm(engine, pool) => (engine, Arc::clone(pool), Arc::clone(&self.meter)),
             Backing::Native(native) => {

@@ -17,6 +17,10 @@ use super::seal::{SEAL, SECTION, sealed};
 pub(super) const CONTRACT: &str = "0.1";
 /// Units: bytes.
 const MANIFEST_BYTES_MAX: usize = 256 << 10;
+/// Of the schema of a section: values in it, patterns among them, and how large one may become. Units: the last in bytes.
+const SCHEMA_VALUES_MAX: usize = 4096;
+const PATTERNS_MAX: usize = 64;
+const PATTERN_BYTES_MAX: usize = 256 << 10;
 const STATE_BYTES_DEFAULT: usize = 256 << 10;
 const STATE_BYTES_MAX: usize = 16 << 20;
 /// Promises about repeated sends.
@@ -230,7 +234,22 @@ impl Manifest {
         self.read_tariff()?;
         self.check_kind()?;
         credentials::check(self)?;
-        jsonschema::validator_for(&self.config).map(|_| ()).map_err(|error| format!("`config` is not a JSON Schema: {error}"))
+        self.schema().map(drop)
+    }
+
+    /// What judges its section. It comes from a stranger and is used in the host: it may not take long.
+    fn schema(&self) -> Result<jsonschema::Validator, String> {
+        let (mut n_values, mut n_patterns) = (0, 0);
+        look_over(&self.config, &mut n_values, &mut n_patterns)?;
+        if n_values > SCHEMA_VALUES_MAX {
+            return Err(format!("`config` has more than {SCHEMA_VALUES_MAX} values"));
+        }
+        if n_patterns > PATTERNS_MAX {
+            return Err(format!("`config` has more than {PATTERNS_MAX} patterns"));
+        }
+        let linear = jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
+        let made = jsonschema::options().with_pattern_options(linear).build(&self.config);
+        made.map_err(|error| format!("`config` is not a JSON Schema: {error}"))
     }
 
     /// What is there must be for this kind of plugin.
@@ -292,7 +311,7 @@ impl Manifest {
 
     /// What is wrong with this section, one for each key.
     pub fn check_config(&self, config: &serde_json::Value) -> Vec<ConfigMistake> {
-        let Ok(schema) = jsonschema::validator_for(&self.config) else { return Vec::new() };
+        let Ok(schema) = self.schema() else { return Vec::new() };
         let known = self.config_keys();
         if known.is_empty() && self.config.get("additionalProperties") == Some(&serde_json::Value::Bool(false)) {
             // Of a schema without properties the validator names the value that is too much, and not its key.
@@ -316,6 +335,26 @@ pub struct ConfigMistake {
     pub key: String,
     /// In words; empty where nobody knows the key.
     pub message: String,
+}
+
+/// Counts what a schema is made of. Errors: it refers to a part of itself, which could multiply its work without end.
+fn look_over(schema: &serde_json::Value, n_values: &mut usize, n_patterns: &mut usize) -> Result<(), String> {
+    *n_values += 1;
+    match schema {
+        serde_json::Value::Array(items) => items.iter().try_for_each(|item| look_over(item, n_values, n_patterns)),
+        serde_json::Value::Object(keys) => keys.iter().try_for_each(|(key, value)| {
+            if ["$ref", "$dynamicRef", "$recursiveRef"].contains(&key.as_str()) {
+                return Err(format!("`config` uses `{key}`: write out what it refers to"));
+            }
+            *n_patterns += match (key.as_str(), value) {
+                ("pattern", serde_json::Value::String(_)) => 1,
+                ("patternProperties", serde_json::Value::Object(by)) => by.len(),
+                _ => 0,
+            };
+            look_over(value, n_values, n_patterns)
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn mistakes_of(error: &jsonschema::ValidationError<'_>) -> Vec<ConfigMistake> {
@@ -411,6 +450,26 @@ mod tests {
     const MANIFEST: &str = "name = \"x\"\nversion = \"0.1.0\"\nkind = \"analyzer\"\ncontract = \"0.1\"\nsummary = \"s\"\nlicense = \"Apache-2.0\"\n";
 
     const COMPONENT: [u8; 8] = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00];
+
+    #[test]
+    fn a_schema_that_could_work_without_end_is_refused() {
+        let level = |n: usize| format!("\"$defs\".a{n}.allOf = [{{ \"$ref\" = \"#/$defs/a{}\" }}, {{ \"$ref\" = \"#/$defs/a{}\" }}]\n", n + 1, n + 1);
+        let patterns: String = (0..=PATTERNS_MAX).map(|n| format!("properties.p{n} = {{ type = \"string\", pattern = \"^x{n}$\" }}\n")).collect();
+        let values = format!("enum = [{}]\n", "1,".repeat(SCHEMA_VALUES_MAX));
+        for (schema, why) in [
+            ((0..40).map(level).collect::<String>(), "uses `$ref`"),
+            (patterns, "patterns"),
+            (values, "values"),
+            ("properties.p = { type = \"string\", pattern = \"(\\\\p{L}{50}){50}\" }\n".to_owned(), "not a JSON Schema"),
+        ] {
+            let told = Manifest::parse(&format!("{MANIFEST}[config]\ntype = \"object\"\n{schema}")).unwrap_err().to_string();
+            assert!(told.contains(why), "{told}");
+        }
+        let usual = format!("{MANIFEST}[config]\ntype = \"object\"\nproperties.p = {{ type = \"string\", pattern = \"^[0-9]+$\" }}\n");
+        let manifest = Manifest::parse(&usual).unwrap();
+        assert_eq!(manifest.check_config(&serde_json::json!({ "p": "x" })).len(), 1);
+        assert!(manifest.check_config(&serde_json::json!({ "p": "12" })).is_empty());
+    }
 
     #[test]
     fn a_manifest_is_found_again_after_embedding() {

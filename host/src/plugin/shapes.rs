@@ -48,6 +48,25 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// About what it holds. Units: bytes.
+    pub fn n_bytes(&self) -> usize {
+        size_of::<Interaction>()
+            + match self {
+                Self::Upsert(one) => {
+                    let attrs = one.attrs.iter().map(|(key, value)| key.len() + value.len());
+                    let ids = one.aka.iter().chain(&one.refs).map(|native| native.scope.len() + native.id.len());
+                    let files = one.attachments.iter().flat_map(|file| [&file.name, &file.url, &file.media_ref]).flatten().map(String::len);
+                    let words = [&one.subject, &one.quoted, &one.reply_context, &one.url].into_iter().flatten().map(String::len);
+                    one.text.len() + attrs.chain(ids).chain(files).chain(words).sum::<usize>()
+                }
+                Self::Raw(_, body) | Self::Unreadable { head: body, .. } => body.len(),
+                Self::Note { json, .. } => json.len(),
+                Self::Gone(_) => 0,
+            }
+    }
+}
+
 /// What a poll brought.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {

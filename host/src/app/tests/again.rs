@@ -153,3 +153,31 @@ async fn what_another_reply_became_is_no_proof_that_this_one_went_out() {
     // then
     assert_eq!(world.action("2").await.state, ActionState::Human);
 }
+
+#[tokio::test]
+async fn what_another_reply_became_is_no_proof_either_where_its_echo_came_before_its_receipt() {
+    // given a reply that is out and was told by the network first, and one with the same words in its thread whose outcome nobody knows
+    let world = World::new(SendClass::ReadBack);
+    world.decide(|event| Ok(if event.kind == "action.settled" { nothing() } else { sends("Ciao") }));
+    world.fails([Fault::Transient(fault("timeout"))]);
+    world.says("1", None, "one").await;
+    world.settle().await;
+    let out = receipt(&world.action("1").await.id.to_string());
+    let own = Interaction { native: out.native.clone(), ours: Ours::Yes(None), ..said("own", Some("1"), "Ciao") };
+    world.append(&out.native.id, Some("1"), EntryBody::Arrived(Box::new(own))).await;
+    world.wait(60).await;
+    assert_eq!(world.action("1").await.native.as_ref(), Some(&out.native));
+    world.fails([Fault::Transient(fault("timeout"))]);
+    world.says("2", Some("1"), "two").await;
+    world.settle().await;
+    assert_eq!(world.action("2").await.state, ActionState::Unknown);
+
+    // when the network finds the first for it
+    *world.network.finds.lock().unwrap() = Some(out);
+    for _ in 0..5 {
+        world.wait(60).await;
+    }
+
+    // then
+    assert_eq!(world.action("2").await.state, ActionState::Human);
+}

@@ -28,8 +28,8 @@ pub(super) enum No {
     Later(String),
 }
 
-/// The tokens of an answer to what was asked at this time.
-pub(super) fn held(answer: &HttpResponse, asked_at: Timestamp) -> Result<Held, No> {
+/// The tokens of an answer to what was asked at this time; `of`: whose they are.
+pub(super) fn held(answer: &HttpResponse, of: String, asked_at: Timestamp) -> Result<Held, No> {
     let json: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
     if !(200..300).contains(&answer.status) {
         return Err(refusal(answer.status, &json));
@@ -45,6 +45,7 @@ pub(super) fn held(answer: &HttpResponse, asked_at: Timestamp) -> Result<Held, N
     let seconds = json.get("expires_in").and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
     let seconds = seconds.filter(|seconds| (1..LIFETIME_MAX).contains(seconds));
     Ok(Held {
+        of: Some(of),
         access,
         refresh: token("refresh_token"),
         obtained: asked_at,
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     fn of(status: u16, body: &str) -> Result<Held, No> {
-        held(&HttpResponse { status, headers: Vec::new(), body: body.as_bytes().to_vec() }, Timestamp(1000))
+        held(&HttpResponse { status, headers: Vec::new(), body: body.as_bytes().to_vec() }, String::new(), Timestamp(1000))
     }
 
     #[test]

@@ -378,6 +378,77 @@ async fn without_a_refresh_token_it_is_good_until_it_is_refused() {
 }
 
 #[tokio::test]
+async fn one_refusal_is_not_the_end_of_a_login_without_a_refresh_token() {
+    let scene = Scene::new().await;
+    scene.oauth.without_refresh();
+    scene.log_in().await;
+    let door = scene.door(&scene.tokens(), &[]);
+    scene.server.next("GET /api", Next::status(401));
+
+    assert!(is_own(&get(&scene, &door).await.unwrap()));
+    assert!(is_own(&get(&scene, &door).await.unwrap()), "it is not asked again at once");
+    scene.advance(601);
+
+    assert_eq!(get(&scene, &door).await.unwrap().status, 200, "it was the network's own mishap");
+}
+
+#[tokio::test]
+async fn one_place_that_always_refuses_rotates_no_refresh_token_call_by_call() {
+    let scene = Scene::logged_in().await;
+    let door = scene.door(&scene.tokens(), &[]);
+
+    for n in 0..10 {
+        assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+        // Asked again with another token at the first time alone.
+        (0..if n == 0 { 2 } else { 1 }).for_each(|_| scene.server.next("GET /api", Next::status(401)));
+        assert_eq!(get(&scene, &door).await.unwrap().status, 401);
+    }
+
+    assert_eq!((scene.n_refreshes(), scene.oauth.n_reused()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_token_whose_refresh_is_refused_in_passing_is_used_to_its_end() {
+    let scene = Scene::logged_in().await;
+    let door = scene.door(&scene.tokens(), &[]);
+    scene.advance(6000);
+    scene.server.next(REFRESH, Next::status(401));
+
+    assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    assert_eq!(scene.n_refreshes(), 1, "not asked again at once");
+    scene.advance(600);
+    assert_eq!(get(&scene, &door).await.unwrap().status, 200);
+    assert_eq!(scene.n_refreshes(), 2);
+}
+
+#[tokio::test]
+async fn a_login_that_was_taken_back_is_not_made_up_for_by_a_token_of_the_configuration() {
+    let scene = Scene::logged_in().await;
+    let door = scene.door(&scene.tokens(), &["pasted-token"]);
+    scene.oauth.revoke();
+
+    for _ in 0..2 {
+        assert!(is_own(&get(&scene, &door).await.unwrap()));
+    }
+    let asked = scene.server.ledger().asked("GET /api");
+    assert!(asked.iter().all(|asked| asked.header("authorization") != Some("Bearer pasted-token")), "perhaps another account's");
+}
+
+#[tokio::test]
+async fn tokens_of_one_network_are_shown_to_no_other() {
+    let scene = Scene::logged_in().await;
+    let other = Oauth::new("app one", Some("client-s3cret"));
+    let server = OauthServer::start(&other).await.unwrap();
+    let elsewhere = Scene { oauth: other, server, clock: scene.clock.clone(), dir: scene.dir, renewals: Arc::default() };
+
+    let answer = get(&elsewhere, &elsewhere.door(&elsewhere.tokens(), &[])).await.unwrap();
+
+    assert!(is_own(&answer) && String::from_utf8_lossy(&answer.body).contains("nobody logged in"), "{answer:?}");
+    assert!(elsewhere.server.ledger().calls().is_empty());
+}
+
+#[tokio::test]
 async fn no_token_old_or_new_comes_back_to_the_guest() {
     let scene = Scene::logged_in().await;
     let door = scene.door(&scene.tokens(), &[]);

@@ -98,7 +98,9 @@ fn values_of(form: &[u8], field: &str) -> Vec<Range<usize>> {
     for pair in form.split(|byte| *byte == b'&') {
         let end = start + pair.len();
         let name_len = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        if decoded(pair.get(..name_len).unwrap_or_default()) == field {
+        // An escape takes three bytes for one.
+        let may_be = (field.len()..=3 * field.len()).contains(&name_len);
+        if may_be && decoded(pair.get(..name_len).unwrap_or_default()) == field {
             spans.push((start + name_len + 1).min(end)..end);
         }
         start = end + 1;
