@@ -53,6 +53,18 @@ async fn what_only_one_dress_has_is_not_compared() {
 }
 
 #[tokio::test]
+async fn a_picture_of_a_private_message_that_is_named_anew_is_no_edit() {
+    let told = |kind: &str, url: &str| {
+        let picture = Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: Some(url.to_owned()), media_ref: None };
+        upsert(Interaction { kind: kind.to_owned(), attachments: vec![picture], ..said("1", "look") })
+    };
+    for (kind, expected) in [("direct", &["arrived"][..]), ("post", &["arrived", "edited"][..])] {
+        let pages = ["https://a.example/1.png?oe=1", "https://b.example/x?oe=2"].map(|url| vec![told(kind, url)]);
+        assert_eq!(taken(pages.to_vec()).await.1, expected, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_later_edit_takes_a_picture_out_unless_webhooks_may_have_left_it_out() {
     let picture =
         Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: Some("https://x.example/1.png".to_owned()), media_ref: None };

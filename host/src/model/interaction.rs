@@ -135,9 +135,10 @@ impl Interaction {
     }
 
     /// What tells a repeat from a revision. Zero stands for "absent": a webhook and a poll dress the same thing differently,
-    /// so what one of them lacks is not compared.
+    /// so what one of them lacks is not compared. Files of a private message neither: nobody can change them, and networks name them
+    /// differently each time.
     pub fn fingerprint(&self) -> Fingerprint {
-        let attachments = (!self.attachments.is_empty()).then(|| {
+        let attachments = (!self.attachments.is_empty() && self.kind != "direct").then(|| {
             let names = self.attachments.iter().map(|a| format!("{:?}\0{:?}\0{:?}", a.name, a.size, a.url));
             names.collect::<Vec<_>>().join("\0")
         });

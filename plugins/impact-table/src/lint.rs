@@ -9,11 +9,12 @@ use crate::words::{is_near, places_in};
 const KEY: &str = "table_file";
 const LAST_ROW: &str = "end the table with [[row]] name = \"everything else\", without `when`";
 /// The words that the host and the bundled analyzers say; another is never met.
-const VOCABULARIES: [(&str, &[&str]); 4] = [
+const VOCABULARIES: [(&str, &[&str]); 5] = [
     ("intent", &["complaint", "question", "request", "suggestion", "praise", "thanks", "purchase", "churn", "application", "other"]),
     ("visibility", &["public", "unlisted", "followers", "direct"]),
     ("kind", &["post", "reply", "comment", "mention", "direct", "mail", "review", "reaction", "share", "checkin", "status"]),
     ("side", &["outside", "inside"]),
+    ("automated", &["no", "auto-reply", "bounce", "list", "bot", "notification"]),
 ];
 /// What people write in the place of a code: their own and English names of languages.
 const LANGUAGES: [(&[&str], &str); 10] = [

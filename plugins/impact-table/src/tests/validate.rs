@@ -17,11 +17,12 @@ fn a_good_table_only_says_which_rows_before_the_last_count() {
 }
 
 /// A change of the good table, a part of what is said, and its line.
-const MISTAKES: [(&str, &str, &str, u32); 37] = [
+const MISTAKES: [(&str, &str, &str, u32); 38] = [
     ("intent = [\"complaint\"]", "intent = [\"complain\"]", "no intent is \"complain\"", 5),
     ("visibility = [\"public\"]", "visibility = [\"pubic\"]", "no visibility is \"pubic\"", 5),
     ("visibility = [\"public\"]", "kind = [\"coment\"]", "no kind is \"coment\"", 5),
     ("visibility = [\"public\"]", "side = [\"indoors\"]", "no side is \"indoors\"", 5),
+    ("visibility = [\"public\"]", "automated = [\"auto_reply\"]", "no automated is \"auto_reply\"", 5),
     ("language = [\"it\", \"en\"]", "language = [\"english\", \"it\"]", "no language is \"english\"", 5),
     ("language = [\"it\", \"en\"]", "language = [\"pt_BR\"]", "no language is \"pt_BR\"", 5),
     ("it = \"Ciao", "italiano = \"Ciao", "\"italiano\", so no answer is chosen", 10),
