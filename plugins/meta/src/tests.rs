@@ -5,7 +5,7 @@ use membrana_sdk::testing;
 use membrana_sdk::text::cut;
 use serde_json::{Value as Json, json};
 
-use crate::graph::{listed, usage};
+use crate::graph::{Graph, listed, usage};
 use crate::hooks::{What, events};
 use crate::latest::Latest;
 use crate::read::{id, in_ms, moment};
@@ -114,6 +114,35 @@ fn a_walk_ends_where_the_last_began_and_an_empty_page_ends_nothing() {
     assert_eq!(step(&[], Some("b")), (100, true));
     assert_eq!(step(&[100, 99], Some("c")), (300, false));
     assert_eq!(step(&[400], None), (400, false));
+}
+
+#[test]
+fn only_what_came_to_the_front_after_a_walk_had_begun_is_read_further_back() {
+    // given two pages, whose answers take two seconds each
+    let mut host = testing::Host::default().on_http(|request| {
+        testing::with_host(|host| host.now += 2_000);
+        let page = match request.url.contains("after=2") {
+            true => r#"{"data":[{"t":300}]}"#,
+            false => r#"{"data":[{"t":400}],"paging":{"next":"https://g.test/?after=2"}}"#,
+        };
+        Ok(Response { status: 200, headers: Vec::new(), body: page.into() })
+    });
+    host.now = 1_795_514_400_700;
+    host.install();
+    let graph = Graph::new("https://g.test", "v1").unwrap();
+
+    // when
+    let mut walk = Walk::since(in_ms(100));
+    for _ in 0..2 {
+        let page = walk.page(&graph, &["7", "conversations"], &[], &mut Vec::new()).unwrap().unwrap();
+        walk.step(&page, true, |item| moment(item, "t"));
+    }
+
+    // then
+    let back_to = |walk: &Walk, at| walk.back_to(at) / 1000;
+    assert_eq!([None, Some(1_795_514_400_000), Some(1_795_514_399_999)].map(|at| back_to(&walk, at)), [100, 100, 400]);
+    let before: Walk = serde_json::from_str(r#"{"since":400000,"newest":0,"last_since":100000}"#).unwrap();
+    assert_eq!(back_to(&before, Some(1)), 100, "a cursor that does not tell when it began");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A list that grows at its front, walked to where the last walk began; a walk may take several polls.
 
 use membrana_sdk::connector::Change;
-use membrana_sdk::{Fault, Result, Timestamp};
+use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -22,9 +22,15 @@ pub struct Walk {
     /// The network did not go on from where a poll had ended: the walk is to begin anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_cut: bool,
+    /// When the first page of the walk under way was asked for, by the network's clock. Units: milliseconds since 1970, whole seconds.
+    #[serde(default)]
+    begun: Timestamp,
     /// Where the last walk began, if it took several pages: what stood behind a page and moved to the front meanwhile was not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_since: Option<Timestamp>,
+    /// When the first page of the last walk was asked for; 0: a cursor of before does not tell.
+    #[serde(default)]
+    last_begun: Timestamp,
 }
 
 impl Walk {
@@ -38,9 +44,10 @@ impl Walk {
         self.next.is_none() && !self.is_cut
     }
 
-    /// What is new since the last walk is read back to here.
-    pub fn back_to(&self) -> Timestamp {
-        self.last_since.map_or(self.since, |last| last.min(self.since))
+    /// What came to the front at `at` is read back to here: further where it may have moved while the last walk went on.
+    pub fn back_to(&self, at: Option<Timestamp>) -> Timestamp {
+        let may_have_moved = at.is_none_or(|at| at >= self.last_begun);
+        self.last_since.filter(|_| may_have_moved).map_or(self.since, |last| last.min(self.since))
     }
 
     /// Says whether the last walk took several pages and began at `floor`: what moved meanwhile may have all its past before it.
@@ -51,7 +58,14 @@ impl Walk {
     /// The page that it stands before; none where the network does not go on from there. The walk begins anew with the next poll then; cut a
     /// second time it ends with a gap, which is noted. Errors: as [`Graph::list`].
     pub fn page(&mut self, graph: &Graph, at: &[&str], query: &[(&str, &str)], changes: &mut Vec<Change>) -> Result<Option<Listed>> {
-        match graph.list(at, query, self.next.as_ref()) {
+        let asked = clock::now();
+        let page = graph.list(at, query, self.next.as_ref());
+        if self.next.is_none() {
+            // Its `Date` may be younger than what it shows, by as long as the answer took.
+            let took = clock::now().saturating_sub(asked);
+            self.begun = graph.answered_at().saturating_sub(took) / 1000 * 1000;
+        }
+        match page {
             Err(Fault::Permanent(detail)) if self.next.is_some() => {
                 self.next = None;
                 if self.is_cut {
@@ -82,6 +96,7 @@ impl Walk {
 
     fn end(&mut self, is_long: bool) {
         self.last_since = is_long.then_some(self.since);
+        self.last_begun = self.begun;
         self.since = self.since.max(self.newest);
         (self.newest, self.is_cut) = (0, false);
     }

@@ -316,6 +316,35 @@ fn a_conversation_that_moves_to_the_front_during_a_walk_loses_no_message() {
 }
 
 #[test]
+fn what_did_not_move_during_an_import_is_not_read_again() {
+    // given two pages of conversations, the newest of many messages
+    let world = World::start(r#","first_fetch":"import""#);
+    for n in 0..11 {
+        world.meta.message(Side::Messenger, &format!("person {n}"), "ciao");
+        world.advance(1_000);
+    }
+    for n in 0..300 {
+        world.advance(HOUR);
+        world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+    }
+    world.advance(1_000);
+    let (mut cursor, mut all, mut n_polls) = (None, Vec::new(), 0);
+    while all.len() < 300 + 11 {
+        let page = Facebook::poll(cursor, 256, 1 << 20).unwrap();
+        all.extend(page.changes);
+        (cursor, n_polls) = (Some(page.cursor), n_polls + 1);
+        assert!(page.more && n_polls < 10, "{n_polls}");
+    }
+
+    // when
+    let page = Facebook::poll(cursor, 256, 1 << 20).unwrap();
+
+    // then the last message alone lies within the overlap
+    assert_eq!((texts(&page.changes), page.more), (vec!["messaggio 299"], false));
+    assert!(!world.poll(Some(&page.cursor)).backfill);
+}
+
+#[test]
 fn who_cannot_be_written_to_and_a_block_are_different_things() {
     let world = World::start("");
     let first = world.poll(None);
