@@ -25,7 +25,7 @@ pub struct Walk {
     /// When the first page of the walk under way was asked for, by the network's clock. Units: milliseconds since 1970, whole seconds.
     #[serde(default)]
     begun: Timestamp,
-    /// Where the last walk began, if it took several pages: what stood behind a page and moved to the front meanwhile was not read.
+    /// How far the last walk looked back, if it took several pages: what stood behind a page and moved to the front meanwhile was not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_since: Option<Timestamp>,
     /// When the first page of the last walk was asked for; 0: a cursor of before does not tell.
@@ -50,7 +50,7 @@ impl Walk {
         self.last_since.filter(|_| may_have_moved).map_or(self.since, |last| last.min(self.since))
     }
 
-    /// Says whether the last walk took several pages and began at `floor`: what moved meanwhile may have all its past before it.
+    /// Says whether the last walk took several pages and looked back to `floor`: what moved meanwhile may have all its past before it.
     pub fn looks_back_to(&self, floor: Timestamp) -> bool {
         self.last_since.is_some_and(|last| last <= floor)
     }
@@ -85,7 +85,10 @@ impl Walk {
     /// thing that is pinned in front ends nothing, and an empty page neither.
     pub fn step(&mut self, page: &Listed, stops_by_time: bool, time: impl Fn(&Json) -> Option<Timestamp>) {
         let is_long = self.next.is_some();
-        let of_page = page.items.iter().filter_map(time).max();
+        // A first page that reaches back to before the last walk holds all that moved meanwhile: the next one need not look back so far.
+        let is_seen = page.items.iter().rev().find_map(&time).is_some_and(|last| last < self.last_begun);
+        self.last_since = self.last_since.filter(|_| is_long || !is_seen);
+        let of_page = page.items.iter().filter_map(&time).max();
         self.newest = self.newest.max(of_page.unwrap_or(0));
         let is_known = stops_by_time && of_page.is_some_and(|newest| newest <= self.since);
         self.next = page.next.clone().filter(|_| !is_known);
@@ -95,7 +98,7 @@ impl Walk {
     }
 
     fn end(&mut self, is_long: bool) {
-        self.last_since = is_long.then_some(self.since);
+        self.last_since = is_long.then(|| self.back_to(None));
         self.last_begun = self.begun;
         self.since = self.since.max(self.newest);
         (self.newest, self.is_cut) = (0, false);

@@ -316,6 +316,65 @@ fn a_conversation_that_moves_to_the_front_during_a_walk_loses_no_message() {
 }
 
 #[test]
+fn a_conversation_that_moves_during_two_walks_in_a_row_loses_no_message() {
+    // given
+    let world = World::start("");
+    let mut cursor = world.poll(None).cursor;
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "bea", "prima");
+
+    // when others write so much that a poll has room for one page, and she each time before hers is read
+    let mut told = Vec::new();
+    for (other, again) in [("anna", "poi"), ("carla", "infine")] {
+        world.advance(HOUR);
+        for _ in 0..5 {
+            world.meta.message(Side::Messenger, other, "di altri");
+        }
+        let page = Facebook::poll(Some(cursor), 5, 1 << 20).unwrap();
+        assert!(page.more && texts(&page.changes) == ["di altri"; 5], "{:?}", page.changes);
+        world.advance(1_000);
+        world.meta.message(Side::Messenger, "bea", again);
+        let (after, changes) = world.poll_all(Some(&page.cursor), 5);
+        assert!(texts(&changes).iter().all(|text| *text == "di altri"), "{changes:?}");
+        cursor = after;
+    }
+    for _ in 0..2 {
+        let (after, changes) = world.poll_all(Some(&cursor), 5);
+        told.extend(texts(&changes).into_iter().map(str::to_owned));
+        cursor = after;
+    }
+
+    // then
+    told.retain(|text| text != "di altri");
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told, ["infine", "poi", "prima"]);
+}
+
+#[test]
+fn who_writes_before_each_poll_is_read_back_to_the_last_walks_and_no_further() {
+    // given two pages of conversations
+    let world = World::start("");
+    let mut page = world.poll(None);
+    world.advance(1_000);
+    for name in ["bea", "carla", "dora", "elsa", "anna"] {
+        world.meta.message(Side::Messenger, name, "ciao");
+    }
+
+    // when
+    for n in 0..5 {
+        page = Facebook::poll(Some(page.cursor), 80, 1 << 20).unwrap();
+        assert!(!page.more);
+        world.advance(HOUR);
+        world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+    }
+    page = Facebook::poll(Some(page.cursor), 80, 1 << 20).unwrap();
+
+    // then
+    assert_eq!(texts(&page.changes), ["messaggio 4", "messaggio 3", "messaggio 2"]);
+}
+
+#[test]
 fn what_did_not_move_during_an_import_is_not_read_again() {
     // given two pages of conversations, the newest of many messages
     let world = World::start(r#","first_fetch":"import""#);
