@@ -242,6 +242,25 @@ fn what_may_be_a_complaint_is_not_answered_by_another_row_without_a_person() {
 }
 
 #[test]
+fn what_may_be_spam_is_not_answered_without_a_person_and_is_nobody_s_task() {
+    let spam = "version = \"1\"\n[[row]]\nname = \"spam\"\nwhen = { intent = [\"spam\"] }\n";
+    let welcome = "[[row]]\nname = \"welcome\"\nresponsible = \"support\"\nreply = { mode = \"send\", text = { en = \"Welcome!\" } }\n";
+    let mut unheard = event("spam", 0.0);
+    let about = unheard.interaction.as_mut().unwrap();
+    about.annotations.retain(|said| said.key != "intent");
+    about.missing = vec!["intent".to_owned()];
+
+    let decision = decide_by(&format!("{spam}{welcome}"), unheard.clone());
+    assert!(decision.actions[1].body.contains(r#""mode":"draft""#), "{decision:?}");
+    assert!(decision.reasons.iter().any(|why| why.contains("\"spam\" might have matched")), "{decision:?}");
+
+    let complaint = "[[row]]\nname = \"complaint\"\nwhen = { intent = [\"complaint\"] }\nresponsible = \"legal\"\n";
+    let rest = "[[row]]\nname = \"rest\"\n";
+    assert_eq!(keys(&decide_by(&format!("{spam}{rest}"), unheard.clone())), [""; 0]);
+    assert!(decide_by(&format!("{spam}{complaint}{rest}"), unheard).actions[0].body.contains("legal"), "it stands in for the row that has somebody");
+}
+
+#[test]
 fn a_reply_that_names_reviewers_is_never_sent_without_them() {
     // `validate` refuses such a table; a decision must not depend on that.
     let table = TABLE.replace("mode = \"draft\"", "mode = \"send\"");
