@@ -194,6 +194,7 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
         reasons.push("no reply: somebody of ours answered".to_owned());
         return None;
     }
+    let (language, text) = in_language(reply, language_of(about))?;
     let recent = event.exchange.as_ref().map_or(0, |exchange| exchange.automatic_replies_last_hour);
     let is_capped = reply.is_sent && recent >= AUTOMATIC_REPLIES_MAX;
     if is_capped {
@@ -202,7 +203,6 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
     // "Thank you!" must not go out by itself under what may be a complaint.
     let doubtful = in_doubt.filter(|_| reply.is_sent);
     reasons.extend(doubtful.map(|row| format!("row \"{}\" might have matched: the reply waits for a person", row.name)));
-    let (language, text) = in_language(reply, language_of(about))?;
     let is_at_once = reply.is_sent && !is_capped && doubtful.is_none() && reply.review.is_empty();
     let mode = if is_at_once { "send" } else { "draft" };
     action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })
