@@ -11,6 +11,8 @@ const MEDIA_MAX: usize = 200;
 const OLDER_MAX: usize = 100;
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
+/// Of the others of one whose comments may not be read, how many are asked for theirs.
+const OTHERS_MAX: usize = 3;
 /// The host takes 64 KiB a value.
 const BYTES_MAX: usize = 60 << 10;
 const KEY: &str = "media";
@@ -39,11 +41,17 @@ pub(crate) struct Medium {
     /// When its comments could not be read; 0: they could.
     #[serde(default)]
     put_off: Timestamp,
+    /// No comment of before is told: they were given up. Units: milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) floor: Timestamp,
+    /// They may not be read, which was told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_refused: bool,
 }
 
 impl Medium {
     pub(crate) fn new(id: String, count: u64, count_read: u64, newest: Timestamp, visited: Timestamp) -> Self {
-        Self { id, at: 0, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0 }
+        Self { id, at: 0, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0, floor: 0, is_refused: false }
     }
 
     pub(crate) fn published_at(self, at: Timestamp) -> Self {
@@ -92,7 +100,7 @@ impl Media {
     }
 
     pub(crate) fn keep(&mut self) {
-        membrana_meta::remembered::forget_read(&mut self.media, MEDIA_MAX, OLDER_MAX, Medium::is_due);
+        membrana_meta::remembered::forget_read(&mut self.media, MEDIA_MAX, OLDER_MAX, |medium| medium.is_due() && !medium.is_refused);
         let bytes = json::newest_within(&mut self.media, BYTES_MAX);
         if bytes != self.stored && state::set(KEY, &bytes).is_err() {
             log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
@@ -114,13 +122,13 @@ impl Media {
     /// It was read, to its end or to its next page.
     pub(crate) fn put(&mut self, medium: Medium) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == medium.id) {
-            *known = Medium { put_off: 0, ..medium };
+            *known = Medium { put_off: 0, is_refused: false, ..medium };
         }
     }
 
     /// Its comments cannot be read now. It waits for its turn, to be read from the beginning; where too many do, it says no.
     pub(crate) fn put_off(&mut self, id: &str) -> bool {
-        let n_others = self.media.iter().filter(|medium| medium.is_put_off() && medium.id != id).count();
+        let n_others = self.media.iter().filter(|medium| medium.is_put_off() && !medium.is_refused && medium.id != id).count();
         if n_others >= PUT_OFF_MAX {
             return false;
         }
@@ -131,6 +139,22 @@ impl Media {
         true
     }
 
+    /// Its comments may not be read; those up to `given_up` will not be. It is tried again in its turn. Says whether that is news.
+    pub(crate) fn refuse(&mut self, id: &str, given_up: Timestamp) -> bool {
+        let Some(known) = self.media.iter_mut().find(|known| known.id == id) else { return false };
+        known.floor = known.floor.max(given_up);
+        known.begin();
+        (known.count_read, known.visited, known.put_off) = (known.count, known.visited.max(1), clock::now().max(1));
+        !std::mem::replace(&mut known.is_refused, true)
+    }
+
+    /// Others whose comments can be read as far as is known: those that were come first, the youngest of them.
+    pub(crate) fn others(&self, id: &str) -> Vec<String> {
+        let mut others: Vec<_> = self.media.iter().rev().filter(|other| other.id != id && !other.is_put_off()).collect();
+        others.sort_by_key(|other| other.visited == 0);
+        others.into_iter().take(OTHERS_MAX).map(|other| other.id.clone()).collect()
+    }
+
     pub(crate) fn remove(&mut self, id: &str) {
         self.media.retain(|medium| medium.id != id);
     }
@@ -138,7 +162,8 @@ impl Media {
     /// Its comments up to `at` are given up.
     pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
-            *known = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1)).published_at(known.at);
+            let skipped = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1)).published_at(known.at);
+            *known = Medium { floor: at, ..skipped };
         }
     }
 

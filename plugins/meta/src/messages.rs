@@ -166,6 +166,8 @@ impl Inbox<'_> {
         if let Some(rest) = rests.last().cloned() {
             let limit = room.clamp(1, 100).to_string();
             let page = self.graph.list(&[&rest.conversation, "messages"], &[("fields", FIELDS), ("limit", &limit)], Some(&rest.next));
+            let others = [("platform", self.platform.word()), ("fields", "id,messages.limit(1){id}"), ("limit", "1")];
+            let page = page.map_err(|fault| self.graph.of_one(fault, &[self.node], "conversations", &others));
             if let Err(Fault::Permanent(detail)) = &page {
                 // It is gone, or goes on from there no more: the others must not wait for it.
                 rests.pop();
