@@ -88,7 +88,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     // What moved to the front while the history was walked is history, too.
     round.cursor.is_history &= !matches!(done, Ok(true)) || round.cursor.conversations.looks_back_to(round.cursor.floor);
     let more = round.is_unfinished() || round.cursor.is_history;
-    round.posts.keep();
+    round.changes.extend(round.posts.keep());
     round.watched.keep();
     let cursor = json::cursor_text("facebook", &round.cursor)?;
     Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })

@@ -1,16 +1,13 @@
 //! Posts whose comments are read: how far, and which are next. The feed does not tell that an old post was commented on.
 
 use membrana_meta::graph::Next;
-use membrana_sdk::json;
-use membrana_sdk::{Timestamp, clock, log, state};
+use membrana_meta::remembered::{self, Bounds};
+use membrana_sdk::connector::Change;
+use membrana_sdk::{Timestamp, clock, state};
 use serde::{Deserialize, Serialize};
 
-/// Posts remembered, the newest; an older one until it was read.
-const POSTS_MAX: usize = 200;
 /// Older ones that wait to be read: a page of the feed, and those whose comments cannot be read.
-const OLDER_MAX: usize = 150;
-/// The host takes 64 KiB a value.
-const BYTES_MAX: usize = 60 << 10;
+const BOUNDS: Bounds = Bounds { newest_max: 200, older_max: 150 };
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
 /// Of the others of one whose comments may not be read, how many are asked for theirs.
@@ -71,12 +68,9 @@ impl Posts {
         Self { posts: serde_json::from_slice(&stored).unwrap_or_default(), stored }
     }
 
-    pub(crate) fn keep(&mut self) {
-        membrana_meta::remembered::forget_read(&mut self.posts, POSTS_MAX, OLDER_MAX, Post::is_unread);
-        let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
-        if bytes != self.stored && state::set(KEY, &bytes).is_err() {
-            log::warn("The posts whose comments are read cannot be remembered; comments may be overlooked.");
-        }
+    /// Gives the gap where some are forgotten that wait to be read.
+    pub(crate) fn keep(&mut self) -> Option<Change> {
+        remembered::keep(KEY, &mut self.posts, &self.stored, &BOUNDS, Post::is_unread)
     }
 
     /// Says whether it is new: one that is known already stays as it is.

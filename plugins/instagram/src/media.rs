@@ -1,20 +1,17 @@
 //! Media whose comments are read. The number of comments tells what changed; what it does not tell, a visit in turn does.
 
 use membrana_meta::graph::Next;
-use membrana_sdk::json;
-use membrana_sdk::{Timestamp, clock, log, state};
+use membrana_meta::remembered::{self, Bounds};
+use membrana_sdk::connector::Change;
+use membrana_sdk::{Timestamp, clock, state};
 use serde::{Deserialize, Serialize};
 
-/// Media remembered, the newest; an older one until it was read.
-const MEDIA_MAX: usize = 200;
 /// Older ones that wait to be read: a page of the list, and those whose comments cannot be read.
-const OLDER_MAX: usize = 100;
+const BOUNDS: Bounds = Bounds { newest_max: 200, older_max: 100 };
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
 /// Of the others of one whose comments may not be read, how many are asked for theirs.
 const OTHERS_MAX: usize = 3;
-/// The host takes 64 KiB a value.
-const BYTES_MAX: usize = 60 << 10;
 const KEY: &str = "media";
 
 /// One of them.
@@ -99,12 +96,9 @@ impl Media {
         Self { media: serde_json::from_slice(&stored).unwrap_or_default(), stored }
     }
 
-    pub(crate) fn keep(&mut self) {
-        membrana_meta::remembered::forget_read(&mut self.media, MEDIA_MAX, OLDER_MAX, |medium| medium.is_due() && !medium.is_refused);
-        let bytes = json::newest_within(&mut self.media, BYTES_MAX);
-        if bytes != self.stored && state::set(KEY, &bytes).is_err() {
-            log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
-        }
+    /// Gives the gap where some are forgotten that wait to be read.
+    pub(crate) fn keep(&mut self) -> Option<Change> {
+        remembered::keep(KEY, &mut self.media, &self.stored, &BOUNDS, |medium| medium.is_due() && !medium.is_refused)
     }
 
     /// Says whether it is new; of a known one the count is taken.

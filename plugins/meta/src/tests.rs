@@ -1,5 +1,6 @@
 //! What both connectors rest on.
 
+use membrana_sdk::connector::Change;
 use membrana_sdk::http::Response;
 use membrana_sdk::testing;
 use membrana_sdk::text::cut;
@@ -9,6 +10,7 @@ use crate::graph::{Graph, listed, usage};
 use crate::hooks::{What, events};
 use crate::latest::Latest;
 use crate::read::{id, in_ms, moment};
+use crate::remembered::{Bounds, keep};
 use crate::walk::Walk;
 
 #[test]
@@ -157,4 +159,21 @@ fn what_was_heard_lately_survives_the_call_and_is_bounded() {
     assert!(!read.is_overtaken("id 1", 0), "the oldest are forgotten");
     assert!(read.is_overtaken("id 999", 998) && !read.is_overtaken("id 999", 999), "an edit does not overtake itself");
     assert!(read.is_overtaken("id 998", 998) && !read.is_overtaken("id 998", 999), "what is gone comes back with a later word alone");
+}
+
+#[test]
+fn what_waits_to_be_read_and_is_forgotten_is_a_gap() {
+    for (n_posts, n_lost, first) in [(5, 0, 0), (6, 1, 1), (30, 25, 25)] {
+        testing::Host::default().install();
+        let mut posts: Vec<u32> = (0..n_posts).collect();
+        let gap = keep("posts", &mut posts, b"", &Bounds { newest_max: 3, older_max: 2 }, |_| true);
+        assert_eq!((posts.len(), posts.first()), (5, Some(&first)));
+        let told =
+            gap.map(|gap| if let Change::Note((kind, body)) = gap { (kind, body.contains(&format!(r#""posts":{n_lost}"#))) } else { panic!() });
+        assert_eq!(told, (n_lost > 0).then(|| ("gap".to_owned(), true)));
+    }
+    testing::Host::default().install();
+    let mut read: Vec<u32> = (0..30).collect();
+    let gap = keep("posts", &mut read, b"", &Bounds { newest_max: 3, older_max: 2 }, |_| false);
+    assert!(gap.is_none() && read == [27, 28, 29]);
 }
