@@ -1,6 +1,7 @@
 //! One round of polling: what waits to be read on, then the feed, then conversations; and when nothing waits, the comments of
 //! posts known, in turn, and a second look at what was said lately.
 
+use membrana_meta::REFUSED;
 use membrana_meta::graph::Graph;
 use membrana_meta::messages::Rest;
 use membrana_meta::read::{id, moment};
@@ -87,7 +88,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     // What moved to the front while the history was walked is history, too.
     round.cursor.is_history &= !matches!(done, Ok(true)) || round.cursor.conversations.looks_back_to(round.cursor.floor);
     let more = round.is_unfinished() || round.cursor.is_history;
-    round.posts.keep();
+    round.changes.extend(round.posts.keep());
     round.watched.keep();
     let cursor = json::cursor_text("facebook", &round.cursor)?;
     Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })
@@ -236,11 +237,20 @@ impl Round<'_> {
 
     /// What concerns one post alone keeps no other waiting: it is read from where it was when its turn comes. Of an import that would be told as
     /// if it were new: there it is tried until it can be read, or is refused. What is refused, and cannot wait, is given up.
+    /// What may not be read while another post's comments can is a gap, told once; where none can, the token lacks a permission.
     fn put_off(&mut self, post: Post, fault: Fault) -> Result<()> {
-        match fault {
+        match self.graph.of_one(fault, &self.posts.others(&post.id), "comments", &[("limit", "1")]) {
             Fault::Permanent(detail) if detail.code == "meta.gone" => {
                 self.posts.remove(&post.id);
                 self.changes.push(Change::Gone(membrana_meta::shape::thing(post.id)));
+            }
+            Fault::Permanent(detail) if detail.code == REFUSED => {
+                // Of an import, what is read later would be told as if it were new.
+                let given_up = if self.cursor.is_history { self.graph.answered_at() } else { 0 };
+                if self.posts.refuse(&post.id, given_up) {
+                    let gap = json!({ "reason": "the comments of a post may not be read", "post": post.id, "answer": detail.message });
+                    self.changes.push(note("gap", &gap));
+                }
             }
             Fault::Permanent(_) | Fault::Transient(_) if !self.cursor.is_history && self.posts.put_off(&post.id) => self.n_put_off += 1,
             Fault::Permanent(detail) => {

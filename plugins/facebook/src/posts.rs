@@ -1,18 +1,17 @@
 //! Posts whose comments are read: how far, and which are next. The feed does not tell that an old post was commented on.
 
 use membrana_meta::graph::Next;
-use membrana_sdk::json;
-use membrana_sdk::{Timestamp, clock, log, state};
+use membrana_meta::remembered::{self, Bounds};
+use membrana_sdk::connector::Change;
+use membrana_sdk::{Timestamp, clock, state};
 use serde::{Deserialize, Serialize};
 
-/// Posts remembered, the newest; an older one until it was read.
-const POSTS_MAX: usize = 200;
 /// Older ones that wait to be read: a page of the feed, and those whose comments cannot be read.
-const OLDER_MAX: usize = 150;
-/// The host takes 64 KiB a value.
-const BYTES_MAX: usize = 60 << 10;
+const BOUNDS: Bounds = Bounds { newest_max: 200, older_max: 150 };
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
+/// Of the others of one whose comments may not be read, how many are asked for theirs.
+const OTHERS_MAX: usize = 3;
 /// Of a turn, how many are the youngest.
 const YOUNGEST: usize = 3;
 const KEY: &str = "posts";
@@ -34,17 +33,20 @@ pub(crate) struct Post {
     /// When its comments could not be read; 0: they could.
     #[serde(default)]
     put_off: Timestamp,
+    /// They may not be read, which was told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_refused: bool,
 }
 
 impl Post {
     /// One whose comments must be read from `floor` on.
     pub(crate) fn unread(id: String, floor: Timestamp) -> Self {
-        Self { id, at: 0, newest: floor, next: None, visited: 0, put_off: 0 }
+        Self { id, at: 0, newest: floor, next: None, visited: 0, put_off: 0, is_refused: false }
     }
 
     /// One whose comments up to `at` do not matter.
     pub(crate) fn known(id: String, at: Timestamp) -> Self {
-        Self { id, at: 0, newest: at, next: None, visited: at.max(1), put_off: 0 }
+        Self { id, at: 0, newest: at, next: None, visited: at.max(1), put_off: 0, is_refused: false }
     }
 
     pub(crate) fn posted_at(self, at: Timestamp) -> Self {
@@ -66,12 +68,9 @@ impl Posts {
         Self { posts: serde_json::from_slice(&stored).unwrap_or_default(), stored }
     }
 
-    pub(crate) fn keep(&mut self) {
-        membrana_meta::remembered::forget_read(&mut self.posts, POSTS_MAX, OLDER_MAX, Post::is_unread);
-        let bytes = json::newest_within(&mut self.posts, BYTES_MAX);
-        if bytes != self.stored && state::set(KEY, &bytes).is_err() {
-            log::warn("The posts whose comments are read cannot be remembered; comments may be overlooked.");
-        }
+    /// Gives the gap where some are forgotten that wait to be read.
+    pub(crate) fn keep(&mut self) -> Option<Change> {
+        remembered::keep(KEY, &mut self.posts, &self.stored, &BOUNDS, Post::is_unread)
     }
 
     /// Says whether it is new: one that is known already stays as it is.
@@ -98,13 +97,13 @@ impl Posts {
         let now = clock::now().max(1);
         if let Some(known) = self.posts.iter_mut().find(|known| known.id == post.id) {
             let visited = if post.next.is_none() { now } else { known.visited };
-            *known = Post { visited, put_off: 0, ..post };
+            *known = Post { visited, put_off: 0, is_refused: false, ..post };
         }
     }
 
     /// Its comments cannot be read now. It waits for its turn; where too many do, it says no.
     pub(crate) fn put_off(&mut self, id: &str) -> bool {
-        let n_others = self.posts.iter().filter(|post| post.is_put_off() && post.id != id).count();
+        let n_others = self.posts.iter().filter(|post| post.is_put_off() && !post.is_refused && post.id != id).count();
         if n_others >= PUT_OFF_MAX {
             return false;
         }
@@ -112,6 +111,21 @@ impl Posts {
             known.put_off = clock::now().max(1);
         }
         true
+    }
+
+    /// Its comments may not be read; those up to `given_up` will not be. It is tried again in its turn. Says whether that is news.
+    pub(crate) fn refuse(&mut self, id: &str, given_up: Timestamp) -> bool {
+        let Some(known) = self.posts.iter_mut().find(|known| known.id == id) else { return false };
+        known.newest = known.newest.max(given_up);
+        (known.next, known.visited, known.put_off) = (None, known.visited.max(1), clock::now().max(1));
+        !std::mem::replace(&mut known.is_refused, true)
+    }
+
+    /// Others whose comments can be read as far as is known: those that were come first, the youngest of them.
+    pub(crate) fn others(&self, id: &str) -> Vec<String> {
+        let mut others: Vec<_> = self.posts.iter().rev().filter(|other| other.id != id && !other.is_put_off()).collect();
+        others.sort_by_key(|other| other.visited == 0);
+        others.into_iter().take(OTHERS_MAX).map(|other| other.id.clone()).collect()
     }
 
     /// Its comments up to `at` are given up.

@@ -26,19 +26,19 @@ pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
         "interaction.gone" => return silent("it was taken back: nothing is left to do"),
         other => return silent(&format!("{other} needs no decision")),
     }
-    let (mut doubts, mut in_doubt) = (Vec::new(), None);
+    let (mut doubts, mut in_doubt) = (Vec::new(), Vec::new());
     for row in &table.rows {
         match verdict(row, about) {
             Verdict::Matches => {
-                let mut decision = act(row, event, about, in_doubt);
-                if let Some(doubtful) = in_doubt.filter(|_| row.responsible.is_none() && !about.backfill) {
-                    stand_in(&mut decision, doubtful);
+                let mut decision = act(row, event, about, in_doubt.first().copied());
+                if row.responsible.is_none() && !about.backfill {
+                    stand_in(&mut decision, &in_doubt);
                 }
                 decision.reasons.extend(doubts);
                 return decision;
             }
             Verdict::Unknown(predicate) => {
-                in_doubt = in_doubt.or(Some(row).filter(|row| row.responsible.is_some()));
+                in_doubt.push(row);
                 if doubts.len() < DOUBTS_MAX {
                     doubts.push(doubt(row, predicate, about));
                 }
@@ -51,10 +51,10 @@ pub(crate) fn decision(table: &Table, event: &Event) -> Decision {
     decision
 }
 
-/// An analyzer that fails must not hide a complaint: where the row that matches would only count, the row that might have
-/// matched gives its task. It answers nothing, for that it does not know enough.
-fn stand_in(decision: &mut Decision, doubtful: &Row) {
-    let Some(responsible) = &doubtful.responsible else { return };
+/// An analyzer that fails must not hide a complaint: where the row that matches would only count, the first with somebody responsible
+/// that might have matched gives its task. It answers nothing, for that it does not know enough.
+fn stand_in(decision: &mut Decision, in_doubt: &[&Row]) {
+    let Some((doubtful, responsible)) = in_doubt.iter().find_map(|row| Some((row, row.responsible.as_ref()?))) else { return };
     decision.actions.extend(action("assign", "assign", &AssignBody::of(doubtful, responsible)));
     decision.reasons.push(format!("row \"{}\" might have matched and nobody else is responsible: {} looks at it", doubtful.name, responsible.name));
 }
@@ -163,7 +163,7 @@ fn language_of(about: &Interaction) -> Option<&str> {
     about.language.as_deref().or_else(told)
 }
 
-/// `in_doubt`: an earlier row that might have matched.
+/// `in_doubt`: the first earlier row that might have matched, also one that only counts: it may be spam.
 fn act(row: &Row, event: &Event, about: &Interaction, in_doubt: Option<&Row>) -> Decision {
     let mut actions = Vec::new();
     let mut reasons: Vec<String> = row.when.iter().flatten().map(|predicate| reason(predicate, about)).collect();
@@ -194,6 +194,7 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
         reasons.push("no reply: somebody of ours answered".to_owned());
         return None;
     }
+    let (language, text) = in_language(reply, language_of(about))?;
     let recent = event.exchange.as_ref().map_or(0, |exchange| exchange.automatic_replies_last_hour);
     let is_capped = reply.is_sent && recent >= AUTOMATIC_REPLIES_MAX;
     if is_capped {
@@ -202,7 +203,6 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
     // "Thank you!" must not go out by itself under what may be a complaint.
     let doubtful = in_doubt.filter(|_| reply.is_sent);
     reasons.extend(doubtful.map(|row| format!("row \"{}\" might have matched: the reply waits for a person", row.name)));
-    let (language, text) = in_language(reply, language_of(about))?;
     let is_at_once = reply.is_sent && !is_capped && doubtful.is_none() && reply.review.is_empty();
     let mode = if is_at_once { "send" } else { "draft" };
     action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })

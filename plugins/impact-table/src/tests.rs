@@ -242,6 +242,39 @@ fn what_may_be_a_complaint_is_not_answered_by_another_row_without_a_person() {
 }
 
 #[test]
+fn what_may_be_spam_is_not_answered_without_a_person_and_is_nobody_s_task() {
+    let spam = "version = \"1\"\n[[row]]\nname = \"spam\"\nwhen = { intent = [\"spam\"] }\n";
+    let welcome = "[[row]]\nname = \"welcome\"\nresponsible = \"support\"\nreply = { mode = \"send\", text = { en = \"Welcome!\" } }\n";
+    let mut unheard = event("spam", 0.0);
+    let about = unheard.interaction.as_mut().unwrap();
+    about.annotations.retain(|said| said.key != "intent");
+    about.missing = vec!["intent".to_owned()];
+
+    let decision = decide_by(&format!("{spam}{welcome}"), unheard.clone());
+    assert!(decision.actions[1].body.contains(r#""mode":"draft""#), "{decision:?}");
+    assert!(decision.reasons.iter().any(|why| why.contains("\"spam\" might have matched")), "{decision:?}");
+
+    let complaint = "[[row]]\nname = \"complaint\"\nwhen = { intent = [\"complaint\"] }\nresponsible = \"legal\"\n";
+    let rest = "[[row]]\nname = \"rest\"\n";
+    assert_eq!(keys(&decide_by(&format!("{spam}{rest}"), unheard.clone())), [""; 0]);
+    assert!(decide_by(&format!("{spam}{complaint}{rest}"), unheard).actions[0].body.contains("legal"), "it stands in for the row that has somebody");
+}
+
+#[test]
+fn where_there_is_no_reply_none_is_said_to_wait_for_a_person() {
+    // `validate` refuses such a table; a decision must not depend on that.
+    let table = "[[row]]\nname = \"complaint\"\nwhen = { intent = [\"complaint\"] }\nresponsible = \"support\"\n[[row]]\nname = \"rest\"\nresponsible = \"support\"\nreply = { mode = \"send\", text = {} }\n";
+    let mut unheard = event("complaint", -0.9);
+    unheard.exchange = Some(Exchange { version: 9, automatic_replies_last_hour: 3 });
+    let about = unheard.interaction.as_mut().unwrap();
+    about.annotations.retain(|said| said.key != "intent");
+    about.missing = vec!["intent".to_owned()];
+    let decision = crate::decide::decision(&crate::table::read(table).0, &unheard);
+    assert_eq!(keys(&decision), ["assign"]);
+    assert!(decision.reasons.iter().all(|why| !why.contains("waits for a person")), "{decision:?}");
+}
+
+#[test]
 fn a_reply_that_names_reviewers_is_never_sent_without_them() {
     // `validate` refuses such a table; a decision must not depend on that.
     let table = TABLE.replace("mode = \"draft\"", "mode = \"send\"");

@@ -60,7 +60,8 @@ fn mentioned(section: &Section, graph: &Graph, value: &Json, at: Timestamp) -> R
         return Ok(unreadable(value, &section.account, &format!("mention/{at}"), "a mention whose id is none"));
     }
     let me = Me::ask(section, graph)?;
-    let answer = match graph.get(&[&section.account], &[("fields", &fields)]) {
+    let answer = graph.get(&[&section.account], &[("fields", &fields)]);
+    let answer = match answer.map_err(|fault| graph.of_one(fault, &[&section.account], "tags", &[("limit", "1")])) {
         Ok(answer) => answer,
         Err(Fault::Permanent(detail)) => return Ok(note("meta.mention-lost", &json!({ "id": native, "code": detail.code }))),
         Err(fault) => return Err(fault),

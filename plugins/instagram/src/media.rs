@@ -1,18 +1,17 @@
 //! Media whose comments are read. The number of comments tells what changed; what it does not tell, a visit in turn does.
 
 use membrana_meta::graph::Next;
-use membrana_sdk::json;
-use membrana_sdk::{Timestamp, clock, log, state};
+use membrana_meta::remembered::{self, Bounds};
+use membrana_sdk::connector::Change;
+use membrana_sdk::{Timestamp, clock, state};
 use serde::{Deserialize, Serialize};
 
-/// Media remembered, the newest; an older one until it was read.
-const MEDIA_MAX: usize = 200;
 /// Older ones that wait to be read: a page of the list, and those whose comments cannot be read.
-const OLDER_MAX: usize = 100;
+const BOUNDS: Bounds = Bounds { newest_max: 200, older_max: 100 };
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
-/// The host takes 64 KiB a value.
-const BYTES_MAX: usize = 60 << 10;
+/// Of the others of one whose comments may not be read, how many are asked for theirs.
+const OTHERS_MAX: usize = 3;
 const KEY: &str = "media";
 
 /// One of them.
@@ -39,11 +38,17 @@ pub(crate) struct Medium {
     /// When its comments could not be read; 0: they could.
     #[serde(default)]
     put_off: Timestamp,
+    /// No comment of before is told: they were given up. Units: milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) floor: Timestamp,
+    /// They may not be read, which was told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_refused: bool,
 }
 
 impl Medium {
     pub(crate) fn new(id: String, count: u64, count_read: u64, newest: Timestamp, visited: Timestamp) -> Self {
-        Self { id, at: 0, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0 }
+        Self { id, at: 0, count, count_read, newest, newest_now: 0, n_found: 0, next: None, visited, put_off: 0, floor: 0, is_refused: false }
     }
 
     pub(crate) fn published_at(self, at: Timestamp) -> Self {
@@ -91,12 +96,9 @@ impl Media {
         Self { media: serde_json::from_slice(&stored).unwrap_or_default(), stored }
     }
 
-    pub(crate) fn keep(&mut self) {
-        membrana_meta::remembered::forget_read(&mut self.media, MEDIA_MAX, OLDER_MAX, Medium::is_due);
-        let bytes = json::newest_within(&mut self.media, BYTES_MAX);
-        if bytes != self.stored && state::set(KEY, &bytes).is_err() {
-            log::warn("The media whose comments are read cannot be remembered; comments may be overlooked.");
-        }
+    /// Gives the gap where some are forgotten that wait to be read.
+    pub(crate) fn keep(&mut self) -> Option<Change> {
+        remembered::keep(KEY, &mut self.media, &self.stored, &BOUNDS, |medium| medium.is_due() && !medium.is_refused)
     }
 
     /// Says whether it is new; of a known one the count is taken.
@@ -114,13 +116,13 @@ impl Media {
     /// It was read, to its end or to its next page.
     pub(crate) fn put(&mut self, medium: Medium) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == medium.id) {
-            *known = Medium { put_off: 0, ..medium };
+            *known = Medium { put_off: 0, is_refused: false, ..medium };
         }
     }
 
     /// Its comments cannot be read now. It waits for its turn, to be read from the beginning; where too many do, it says no.
     pub(crate) fn put_off(&mut self, id: &str) -> bool {
-        let n_others = self.media.iter().filter(|medium| medium.is_put_off() && medium.id != id).count();
+        let n_others = self.media.iter().filter(|medium| medium.is_put_off() && !medium.is_refused && medium.id != id).count();
         if n_others >= PUT_OFF_MAX {
             return false;
         }
@@ -131,6 +133,22 @@ impl Media {
         true
     }
 
+    /// Its comments may not be read; those up to `given_up` will not be. It is tried again in its turn. Says whether that is news.
+    pub(crate) fn refuse(&mut self, id: &str, given_up: Timestamp) -> bool {
+        let Some(known) = self.media.iter_mut().find(|known| known.id == id) else { return false };
+        known.floor = known.floor.max(given_up);
+        known.begin();
+        (known.count_read, known.visited, known.put_off) = (known.count, known.visited.max(1), clock::now().max(1));
+        !std::mem::replace(&mut known.is_refused, true)
+    }
+
+    /// Others whose comments can be read as far as is known: those that were come first, the youngest of them.
+    pub(crate) fn others(&self, id: &str) -> Vec<String> {
+        let mut others: Vec<_> = self.media.iter().rev().filter(|other| other.id != id && !other.is_put_off()).collect();
+        others.sort_by_key(|other| other.visited == 0);
+        others.into_iter().take(OTHERS_MAX).map(|other| other.id.clone()).collect()
+    }
+
     pub(crate) fn remove(&mut self, id: &str) {
         self.media.retain(|medium| medium.id != id);
     }
@@ -138,7 +156,8 @@ impl Media {
     /// Its comments up to `at` are given up.
     pub(crate) fn skip(&mut self, id: &str, at: Timestamp) {
         if let Some(known) = self.media.iter_mut().find(|known| known.id == id) {
-            *known = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1)).published_at(known.at);
+            let skipped = Medium::new(id.to_owned(), known.count, known.count, at, at.max(1)).published_at(known.at);
+            *known = Medium { floor: at, ..skipped };
         }
     }
 

@@ -4,6 +4,7 @@
 use membrana_sdk::json;
 use std::collections::VecDeque;
 
+use membrana_meta::REFUSED;
 use membrana_meta::graph::{Graph, Next};
 use membrana_meta::messages::Rest;
 use membrana_meta::read::{edge, id, id_in, moment};
@@ -81,6 +82,8 @@ impl Cut {
         match self {
             Self::Calls => is_first,
             Self::Fault(Fault::Permanent(_)) => true,
+            // The comment could be read.
+            Self::Fault(Fault::Auth(detail)) => detail.code == REFUSED,
             Self::Fault(Fault::Transient(_)) => is_again,
             Self::Fault(_) => false,
         }
@@ -125,7 +128,7 @@ pub(crate) fn poll(section: &Section, graph: &Graph, cursor: Option<&str>, max_i
     // What moved to the front while the history was walked is history, too.
     round.cursor.is_history &= !matches!(done, Ok(true)) || round.cursor.conversations.looks_back_to(round.cursor.floor);
     let more = round.is_unfinished() || round.cursor.is_history;
-    round.media.keep();
+    round.changes.extend(round.media.keep());
     round.watched.keep();
     let cursor = json::cursor_text("instagram", &round.cursor)?;
     Ok(Page { changes: round.changes, cursor, more, backfill, next_poll_ms: None, allowance: graph.allowance() })
@@ -284,11 +287,20 @@ impl Round<'_> {
 
     /// What concerns one medium alone keeps no other waiting: it is read from the beginning when its turn comes. Of an import that would be told as
     /// if it were new: there it is tried until it can be read, or is refused. What is refused, and cannot wait, is given up.
+    /// What may not be read while another medium's comments can is a gap, told once; where none can, the token lacks a permission.
     fn put_off(&mut self, of: Medium, fault: Fault) -> Result<()> {
-        match fault {
+        match self.graph.of_one(fault, &self.media.others(&of.id), "comments", &[("limit", "1")]) {
             Fault::Permanent(detail) if detail.code == "meta.gone" => {
                 self.media.remove(&of.id);
                 self.changes.push(Change::Gone(thing(of.id)));
+            }
+            Fault::Permanent(detail) if detail.code == REFUSED => {
+                // Of an import, what is read later would be told as if it were new.
+                let given_up = if self.cursor.is_history { self.graph.answered_at() } else { 0 };
+                if self.media.refuse(&of.id, given_up) {
+                    let gap = json!({ "reason": "the comments of a medium may not be read", "medium": of.id, "answer": detail.message });
+                    self.changes.push(note("gap", &gap));
+                }
             }
             Fault::Permanent(_) | Fault::Transient(_) if !self.cursor.is_history && self.media.put_off(&of.id) => self.n_put_off += 1,
             Fault::Permanent(detail) => {
@@ -333,7 +345,7 @@ impl Round<'_> {
             of.n_found += 1;
         }
         of.newest_now = of.newest_now.max(about.occurred);
-        if about.occurred >= self.cursor.floor && self.watched.add(&about) {
+        if about.occurred >= self.cursor.floor.max(of.floor) && self.watched.add(&about) {
             self.changes.push(Change::Upsert(about));
         }
     }

@@ -60,6 +60,18 @@ impl World {
         panic!("it never ends")
     }
 
+    /// Calls to such addresses are not permitted from now on; of none, all are.
+    fn refuse(&self, parts: &[String]) {
+        let (address, parts) = (self.meta.address(), parts.to_vec());
+        let body = br#"{"error":{"message":"(#10) not permitted","code":10}}"#.to_vec();
+        let refused = Response { status: 403, headers: Vec::new(), body };
+        let answers = move |request: &Request| match parts.iter().any(|part| request.url.contains(part)) {
+            true => Ok(refused.clone()),
+            false => carried(address, request),
+        };
+        testing::with_host(|host| *host = std::mem::take(host).on_http(answers));
+    }
+
     fn hear(&self, shape: Shape) -> Vec<Change> {
         self.meta.deliveries(shape).iter().flat_map(|body| receive(body).unwrap()).collect()
     }

@@ -13,6 +13,8 @@ use crate::read::text;
 const THROTTLED_MIN: u64 = 60;
 /// After "temporarily blocked": whoever goes on is blocked for good. Units: milliseconds.
 const BLOCKED_MS: u64 = 24 * 3_600_000;
+/// The code of what is not permitted.
+pub const REFUSED: &str = "meta.permission";
 /// Of the network's own words, what an admin sees. Units: bytes.
 const WORDS_BYTES_MAX: usize = 200;
 
@@ -57,8 +59,8 @@ fn fault(error: &Json, answer: &Response, call: Call) -> Fault {
         (506, _) => uncertain(call, "meta.duplicate", "the network has the same text already"),
         (1 | 2, _) => uncertain(call, "meta.service", &words),
         _ if is_transient => uncertain(call, "meta.service", &words),
-        (3 | 10 | 200..=299, _) if call == Call::Read => Fault::auth("meta.permission", format!("a permission is missing ({words})")),
-        (3 | 10 | 200..=299, _) => Fault::permanent("meta.permission", format!("the network does not permit it ({words})")),
+        (3 | 10 | 200..=299, _) if call == Call::Read => Fault::auth(REFUSED, format!("a permission is missing ({words})")),
+        (3 | 10 | 200..=299, _) => Fault::permanent(REFUSED, format!("the network does not permit it ({words})")),
         (100, 33) | (803, _) => Fault::permanent("meta.gone", "it does not exist, or the token may not see it"),
         (100, _) if said.contains("appsecret_proof") => Fault::auth("meta.proof", "this app demands a proof of its secret with each call"),
         _ if answer.status >= 500 => uncertain(call, "meta.status", &words),
@@ -81,6 +83,11 @@ fn token_code(subcode: u64) -> &'static str {
 fn throttled(answer: &Response, words: &str) -> Fault {
     let minutes = usage(answer).map(|usage| usage.minutes).filter(|minutes| *minutes > 0).unwrap_or(THROTTLED_MIN);
     Fault::rate_limited("meta.throttled", format!("too many calls ({words})"), minutes.saturating_mul(60_000))
+}
+
+/// Says whether a permission is missing: for the one thing that was read, or for all of its kind.
+pub(crate) fn is_refused(fault: &Fault) -> bool {
+    matches!(fault, Fault::Auth(detail) if detail.code == REFUSED)
 }
 
 /// Says whether a fault means that the one thing asked for is gone.

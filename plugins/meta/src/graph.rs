@@ -8,7 +8,7 @@ use membrana_sdk::{Fault, Result, Timestamp, clock};
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::faults::{is_gone, judged};
+use crate::faults::{REFUSED, is_gone, is_refused, judged};
 use crate::read::list;
 
 /// The name of the credential in the manifests.
@@ -103,6 +103,25 @@ impl Graph {
         let first = query.iter().filter(|(key, _)| !from.iter().any(|(known, _)| known == key)).copied();
         let query: Vec<(&str, &str)> = first.chain(from.iter().map(|(key, value)| (key.as_str(), value.as_str()))).collect();
         listed(&self.get(at, &query)?)
+    }
+
+    /// What ended a read. A refusal is `permanent`, and concerns the one thing that was read, where the list `edge` of one of `others` can be
+    /// read; where none can, the token lacks a permission.
+    pub fn of_one(&self, fault: Fault, others: &[impl AsRef<str>], edge: &str, query: &[(&str, &str)]) -> Fault {
+        let refusal = match fault {
+            Fault::Auth(detail) if detail.code == REFUSED => detail,
+            fault => return fault,
+        };
+        for other in others {
+            match self.list(&[other.as_ref(), edge], query, None) {
+                Ok(_) => return Fault::Permanent(refusal),
+                Err(Fault::Permanent(_)) => {}
+                Err(fault) if is_refused(&fault) => {}
+                // That keeps the answer from being known.
+                Err(fault) => return fault,
+            }
+        }
+        Fault::Auth(refusal)
     }
 
     /// Does something. Errors: `outcome-unknown` where it may have been done.

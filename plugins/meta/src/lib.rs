@@ -16,5 +16,7 @@ pub mod shape;
 pub mod walk;
 pub mod watch;
 
+pub use faults::REFUSED;
+
 #[cfg(test)]
 mod tests;

@@ -166,6 +166,8 @@ impl Inbox<'_> {
         if let Some(rest) = rests.last().cloned() {
             let limit = room.clamp(1, 100).to_string();
             let page = self.graph.list(&[&rest.conversation, "messages"], &[("fields", FIELDS), ("limit", &limit)], Some(&rest.next));
+            let others = [("platform", self.platform.word()), ("fields", "id,messages.limit(1){id}"), ("limit", "1")];
+            let page = page.map_err(|fault| self.graph.of_one(fault, &[self.node], "conversations", &others));
             if let Err(Fault::Permanent(detail)) = &page {
                 // It is gone, or goes on from there no more: the others must not wait for it.
                 rests.pop();
@@ -185,13 +187,10 @@ impl Inbox<'_> {
         let query = [("platform", self.platform.word()), ("fields", fields.as_str()), ("limit", limit.as_str())];
         let mut changes = Vec::new();
         let Some(page) = walk.page(self.graph, &[self.node, "conversations"], &query, &mut changes)? else { return Ok(changes) };
-        let until = floor.max(walk.since.saturating_sub(OVERLAP_MS));
-        let is_new = |conversation: &&Json| moment(conversation, "updated_time").is_none_or(|at| at >= until);
-        // What moved to the front while the last walk went on was not told further back.
-        let (since, back_to) = (walk.since, floor.max(walk.back_to().saturating_sub(OVERLAP_MS)));
+        let since = floor.max(walk.since.saturating_sub(OVERLAP_MS));
+        let is_new = |conversation: &&Json| moment(conversation, "updated_time").is_none_or(|at| at >= since);
         for conversation in page.items.iter().filter(is_new) {
-            let has_moved = moment(conversation, "updated_time").is_none_or(|at| at >= since);
-            let until = if has_moved { back_to } else { until };
+            let until = floor.max(walk.back_to(moment(conversation, "updated_time")).saturating_sub(OVERLAP_MS));
             let person = edge(conversation, "participants").iter().filter_map(|one| id(one, "id")).find(|id| id != self.owner);
             let messages = edge(conversation, "messages");
             changes.extend(messages.iter().filter_map(|json| self.read(json, person.clone(), until)));

@@ -1,14 +1,16 @@
 //! What both connectors rest on.
 
+use membrana_sdk::connector::Change;
 use membrana_sdk::http::Response;
 use membrana_sdk::testing;
 use membrana_sdk::text::cut;
 use serde_json::{Value as Json, json};
 
-use crate::graph::{listed, usage};
+use crate::graph::{Graph, listed, usage};
 use crate::hooks::{What, events};
 use crate::latest::Latest;
 use crate::read::{id, in_ms, moment};
+use crate::remembered::{Bounds, keep};
 use crate::walk::Walk;
 
 #[test]
@@ -117,6 +119,35 @@ fn a_walk_ends_where_the_last_began_and_an_empty_page_ends_nothing() {
 }
 
 #[test]
+fn only_what_came_to_the_front_after_a_walk_had_begun_is_read_further_back() {
+    // given two pages, whose answers take two seconds each
+    let mut host = testing::Host::default().on_http(|request| {
+        testing::with_host(|host| host.now += 2_000);
+        let page = match request.url.contains("after=2") {
+            true => r#"{"data":[{"t":300}]}"#,
+            false => r#"{"data":[{"t":400}],"paging":{"next":"https://g.test/?after=2"}}"#,
+        };
+        Ok(Response { status: 200, headers: Vec::new(), body: page.into() })
+    });
+    host.now = 1_795_514_400_700;
+    host.install();
+    let graph = Graph::new("https://g.test", "v1").unwrap();
+
+    // when
+    let mut walk = Walk::since(in_ms(100));
+    for _ in 0..2 {
+        let page = walk.page(&graph, &["7", "conversations"], &[], &mut Vec::new()).unwrap().unwrap();
+        walk.step(&page, true, |item| moment(item, "t"));
+    }
+
+    // then
+    let back_to = |walk: &Walk, at| walk.back_to(at) / 1000;
+    assert_eq!([None, Some(1_795_514_400_000), Some(1_795_514_399_999)].map(|at| back_to(&walk, at)), [100, 100, 400]);
+    let before: Walk = serde_json::from_str(r#"{"since":400000,"newest":0,"last_since":100000}"#).unwrap();
+    assert_eq!(back_to(&before, Some(1)), 100, "a cursor that does not tell when it began");
+}
+
+#[test]
 fn what_was_heard_lately_survives_the_call_and_is_bounded() {
     testing::Host::default().install();
     let mut latest = Latest::read();
@@ -128,4 +159,21 @@ fn what_was_heard_lately_survives_the_call_and_is_bounded() {
     assert!(!read.is_overtaken("id 1", 0), "the oldest are forgotten");
     assert!(read.is_overtaken("id 999", 998) && !read.is_overtaken("id 999", 999), "an edit does not overtake itself");
     assert!(read.is_overtaken("id 998", 998) && !read.is_overtaken("id 998", 999), "what is gone comes back with a later word alone");
+}
+
+#[test]
+fn what_waits_to_be_read_and_is_forgotten_is_a_gap() {
+    for (n_posts, n_lost, first) in [(5, 0, 0), (6, 1, 1), (30, 25, 25)] {
+        testing::Host::default().install();
+        let mut posts: Vec<u32> = (0..n_posts).collect();
+        let gap = keep("posts", &mut posts, b"", &Bounds { newest_max: 3, older_max: 2 }, |_| true);
+        assert_eq!((posts.len(), posts.first()), (5, Some(&first)));
+        let told =
+            gap.map(|gap| if let Change::Note((kind, body)) = gap { (kind, body.contains(&format!(r#""posts":{n_lost}"#))) } else { panic!() });
+        assert_eq!(told, (n_lost > 0).then(|| ("gap".to_owned(), true)));
+    }
+    testing::Host::default().install();
+    let mut read: Vec<u32> = (0..30).collect();
+    let gap = keep("posts", &mut read, b"", &Bounds { newest_max: 3, older_max: 2 }, |_| false);
+    assert!(gap.is_none() && read == [27, 28, 29]);
 }

@@ -6,6 +6,7 @@ use membrana_sdk::json;
 use membrana_sdk::{Fault, Result, Timestamp, clock, log, state};
 use serde::{Deserialize, Serialize};
 
+use crate::faults::is_refused;
 use crate::graph::Graph;
 use crate::shape::thing;
 
@@ -97,7 +98,7 @@ impl Watched {
                     }
                 }
                 // What concerns the network or the token concerns the others too.
-                Err(Fault::RateLimited(_) | Fault::Auth(_) | Fault::Config(_)) => break,
+                Err(fault @ (Fault::RateLimited(_) | Fault::Auth(_) | Fault::Config(_))) if !is_refused(&fault) => break,
                 Ok(Look::Nothing) | Err(_) => {}
             }
         }

@@ -316,6 +316,198 @@ fn a_conversation_that_moves_to_the_front_during_a_walk_loses_no_message() {
 }
 
 #[test]
+fn a_conversation_that_moves_during_two_walks_in_a_row_loses_no_message() {
+    // given
+    let world = World::start("");
+    let mut cursor = world.poll(None).cursor;
+    world.advance(1_000);
+    world.meta.message(Side::Messenger, "bea", "prima");
+
+    // when others write so much that a poll has room for one page, and she each time before hers is read
+    let mut told = Vec::new();
+    for (other, again) in [("anna", "poi"), ("carla", "infine")] {
+        world.advance(HOUR);
+        for _ in 0..5 {
+            world.meta.message(Side::Messenger, other, "di altri");
+        }
+        let page = Facebook::poll(Some(cursor), 5, 1 << 20).unwrap();
+        assert!(page.more && texts(&page.changes) == ["di altri"; 5], "{:?}", page.changes);
+        world.advance(1_000);
+        world.meta.message(Side::Messenger, "bea", again);
+        let (after, changes) = world.poll_all(Some(&page.cursor), 5);
+        assert!(texts(&changes).iter().all(|text| *text == "di altri"), "{changes:?}");
+        cursor = after;
+    }
+    for _ in 0..2 {
+        let (after, changes) = world.poll_all(Some(&cursor), 5);
+        told.extend(texts(&changes).into_iter().map(str::to_owned));
+        cursor = after;
+    }
+
+    // then
+    told.retain(|text| text != "di altri");
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told, ["infine", "poi", "prima"]);
+}
+
+#[test]
+fn who_writes_before_each_poll_is_read_back_to_the_last_walks_and_no_further() {
+    // given two pages of conversations
+    let world = World::start("");
+    let mut page = world.poll(None);
+    world.advance(1_000);
+    for name in ["bea", "carla", "dora", "elsa", "anna"] {
+        world.meta.message(Side::Messenger, name, "ciao");
+    }
+
+    // when
+    for n in 0..5 {
+        page = Facebook::poll(Some(page.cursor), 80, 1 << 20).unwrap();
+        assert!(!page.more);
+        world.advance(HOUR);
+        world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+    }
+    page = Facebook::poll(Some(page.cursor), 80, 1 << 20).unwrap();
+
+    // then
+    assert_eq!(texts(&page.changes), ["messaggio 4", "messaggio 3", "messaggio 2"]);
+}
+
+#[test]
+fn what_did_not_move_during_an_import_is_not_read_again() {
+    // given two pages of conversations, the newest of many messages
+    let world = World::start(r#","first_fetch":"import""#);
+    for n in 0..11 {
+        world.meta.message(Side::Messenger, &format!("person {n}"), "ciao");
+        world.advance(1_000);
+    }
+    for n in 0..300 {
+        world.advance(HOUR);
+        world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+    }
+    world.advance(1_000);
+    let (mut cursor, mut all, mut n_polls) = (None, Vec::new(), 0);
+    while all.len() < 300 + 11 {
+        let page = Facebook::poll(cursor, 256, 1 << 20).unwrap();
+        all.extend(page.changes);
+        (cursor, n_polls) = (Some(page.cursor), n_polls + 1);
+        assert!(page.more && n_polls < 10, "{n_polls}");
+    }
+
+    // when
+    let page = Facebook::poll(cursor, 256, 1 << 20).unwrap();
+
+    // then the last message alone lies within the overlap
+    assert_eq!((texts(&page.changes), page.more), (vec!["messaggio 299"], false));
+    assert!(!world.poll(Some(&page.cursor)).backfill);
+}
+
+#[test]
+fn comments_that_one_post_does_not_let_us_read_are_one_gap_and_stop_nothing_else() {
+    for (section, later) in [("", vec!["di uno"]), (r#","first_fetch":"import""#, Vec::new())] {
+        // given
+        let world = World::start(section);
+        let cursor = section.is_empty().then(|| world.poll(None).cursor);
+        world.advance(5_000);
+        let names = ["uno", "due", "tre"];
+        let all = names.map(|name| world.meta.post(US, name));
+        for (id, name) in all.iter().zip(names) {
+            world.meta.comment("anna", id, &format!("di {name}"));
+        }
+
+        // when
+        world.refuse(&[format!("/{}/comments", all[0])]);
+        world.advance(5_000);
+        let (cursor, mut changes) = world.poll_all(cursor.as_deref(), 100);
+        world.advance(HOUR);
+        let (cursor, more) = world.poll_all(Some(&cursor), 100);
+        changes.extend(more);
+
+        // then
+        let gaps = changes.iter().filter(|change| matches!(change, Change::Note((kind, _)) if kind == "gap"));
+        let mut told = texts(&changes);
+        told.sort_unstable();
+        assert_eq!((told, gaps.count()), (vec!["di due", "di tre", "due", "tre", "uno"], 1));
+
+        // and what may be read again is, but for what an import gave up
+        world.refuse(&[]);
+        assert_eq!(texts(&world.poll_all(Some(&cursor), 100).1), later);
+    }
+}
+
+#[test]
+fn comments_that_no_post_lets_us_read_want_a_permission_also_where_they_could_be_read_before() {
+    for could_be_read in [false, true] {
+        let world = World::start("");
+        let mut cursor = world.poll(None).cursor;
+        world.advance(5_000);
+        let all = ["uno", "due", "tre"].map(|name| world.meta.post(US, name));
+        if could_be_read {
+            cursor = world.poll_all(Some(&cursor), 100).0;
+        }
+        world.advance(5_000);
+        for id in &all {
+            world.meta.comment("anna", id, "commento");
+        }
+        world.refuse(&["/comments".to_owned()]);
+        let fault = (0..3).find_map(|_| match Facebook::poll(Some(cursor.clone()), 100, 1 << 20) {
+            Ok(page) => {
+                cursor = page.cursor;
+                None
+            }
+            Err(fault) => Some(fault),
+        });
+        assert!(matches!(&fault, Some(Fault::Auth(detail)) if detail.code == "meta.permission"), "{fault:?}");
+        world.refuse(&[]);
+        assert!(texts(&world.poll_all(Some(&cursor), 100).1).contains(&"commento"));
+    }
+}
+
+#[test]
+fn a_conversation_that_we_may_not_read_on_is_a_gap_and_all_of_them_want_a_permission() {
+    for is_one in [true, false] {
+        let world = World::start(r#","first_fetch":"import""#);
+        for n in 0..30 {
+            world.meta.message(Side::Messenger, "anna", &format!("messaggio {n}"));
+        }
+        world.meta.message(Side::Messenger, "bea", "ciao");
+        world.advance(60_000);
+        let page = Facebook::poll(None, 20, 1 << 20).unwrap();
+        let thread = format!("/t_{}/messages", world.meta.person("anna"));
+        world.refuse(&if is_one { vec![thread] } else { vec![thread, "/conversations".to_owned()] });
+        let mut cursor = page.cursor;
+        let mut all = page.changes;
+        let fault = (0..5).find_map(|_| match Facebook::poll(Some(cursor.clone()), 20, 1 << 20) {
+            Ok(page) => {
+                all.extend(page.changes);
+                cursor = page.cursor;
+                None
+            }
+            Err(fault) => Some(fault),
+        });
+        let n_gaps = all.iter().filter(|change| matches!(change, Change::Note((kind, _)) if kind == "gap")).count();
+        assert_eq!((n_gaps, fault.is_none()), if is_one { (1, true) } else { (0, false) }, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_comment_that_may_not_be_looked_at_again_hides_no_edit_of_another() {
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let first = world.poll(None);
+    world.advance(5_000);
+    let edited = world.meta.comment("anna", &post, "prima");
+    world.advance(5_000);
+    let youngest = world.meta.comment("bea", &post, "ciao");
+    let second = world.poll(Some(&first.cursor));
+    world.advance(5_000);
+    world.meta.edit(&edited, "dopo");
+    world.refuse(&[format!("/{youngest}?")]);
+    assert_eq!(texts(&world.poll(Some(&second.cursor)).changes), ["dopo"]);
+}
+
+#[test]
 fn who_cannot_be_written_to_and_a_block_are_different_things() {
     let world = World::start("");
     let first = world.poll(None);

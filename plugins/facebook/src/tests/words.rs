@@ -276,6 +276,15 @@ fn conversations_are_left_alone_where_the_section_says_so() {
 }
 
 #[test]
+fn posts_that_wait_and_are_forgotten_are_told() {
+    let posts: Vec<_> = (0..400).map(|n| json!({ "id": format!("7_{n}"), "newest": 5, "visited": 0, "put_off": 5 })).collect();
+    scripted(|_| response(200, r#"{"data":[]}"#));
+    membrana_sdk::testing::with_host(|host| host.state.insert("posts".to_owned(), serde_json::to_vec(&posts).unwrap()));
+    let page = Facebook::poll(Some(CURSOR.to_owned()), 100, 0).unwrap();
+    assert!(matches!(page.changes.as_slice(), [Change::Note((kind, body))] if kind == "gap" && body.contains(r#""posts":50"#)), "{page:?}");
+}
+
+#[test]
 fn half_of_the_limit_used_means_fewer_visits_and_nearly_all_none() {
     for (per_cent, n_visits) in [(10, 10), (60, 2), (95, 0)] {
         let posts: Vec<_> = (0..12).map(|n| json!({ "id": format!("7_{n}"), "newest": 1_795_510_000_000_u64, "visited": 5 })).collect();

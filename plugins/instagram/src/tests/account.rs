@@ -53,6 +53,93 @@ fn a_medium_whose_comments_cannot_be_read_keeps_no_other_waiting() {
 }
 
 #[test]
+fn comments_that_one_medium_does_not_let_us_read_are_one_gap_and_stop_nothing_else() {
+    for (section, later) in [("", vec!["di uno"]), (r#","first_fetch":"import""#, Vec::new())] {
+        // given
+        let world = World::start(section);
+        let cursor = section.is_empty().then(|| world.poll(None).cursor);
+        world.advance(5_000);
+        let names = ["uno", "due", "tre"];
+        let all = names.map(|name| world.meta.medium(name));
+        for (id, name) in all.iter().zip(names) {
+            world.meta.comment("anna", id, &format!("di {name}"));
+        }
+
+        // when
+        world.refuse(&[format!("/{}/comments", all[0])]);
+        world.advance(5_000);
+        let (cursor, mut changes) = world.poll_all(cursor.as_deref(), 100);
+        world.advance(HOUR);
+        let (cursor, more) = world.poll_all(Some(&cursor), 100);
+        changes.extend(more);
+
+        // then
+        let gaps = changes.iter().filter(|change| matches!(change, Change::Note((kind, _)) if kind == "gap"));
+        let mut told = texts(&changes);
+        told.sort_unstable();
+        assert_eq!((told, gaps.count()), (vec!["di due", "di tre", "due", "tre", "uno"], 1));
+
+        // and what may be read again is, but for what an import gave up
+        world.refuse(&[]);
+        assert_eq!(texts(&world.poll_all(Some(&cursor), 100).1), later);
+    }
+}
+
+#[test]
+fn answers_that_may_not_be_read_are_a_gap_of_their_comment_alone() {
+    let world = World::start("");
+    let first = world.poll(None);
+    world.advance(5_000);
+    let medium = world.meta.medium("foto");
+    let (address, comments) = (world.meta.address(), format!("/{medium}/comments"));
+    let answers = move |request: &Request| {
+        let body = match &request.url {
+            url if url.contains(&comments) => {
+                r#"{"data":[{"id":"5","text":"sopra","timestamp":"2026-11-24T10:01:05+0000","replies":{"data":[],"paging":{"next":"https://g.test/?after=2"}}},
+                    {"id":"4","text":"sotto","timestamp":"2026-11-24T10:01:05+0000"}]}"#
+            }
+            url if url.contains("/5/replies") => r#"{"error":{"message":"(#10) not permitted","code":10}}"#,
+            _ => return carried(address, request),
+        };
+        Ok(Response { status: 200, headers: Vec::new(), body: body.into() })
+    };
+    testing::with_host(|host| *host = std::mem::take(host).on_http(answers));
+    let (_, changes) = world.poll_all(Some(&first.cursor), 100);
+    assert_eq!(texts(&changes), ["foto", "sopra", "sotto"]);
+    // It is tried again with each visit.
+    let gaps: Vec<_> = changes.iter().filter_map(|change| if let Change::Note((_, body)) = change { Some(body.as_str()) } else { None }).collect();
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| gap.contains(r#""comment":"5""#)), "{gaps:?}");
+}
+
+#[test]
+fn comments_that_no_medium_lets_us_read_want_a_permission_also_where_they_could_be_read_before() {
+    for could_be_read in [false, true] {
+        let world = World::start("");
+        let mut cursor = world.poll(None).cursor;
+        world.advance(5_000);
+        let all = ["uno", "due", "tre"].map(|name| world.meta.medium(name));
+        if could_be_read {
+            cursor = world.poll_all(Some(&cursor), 100).0;
+        }
+        world.advance(5_000);
+        for id in &all {
+            world.meta.comment("anna", id, "commento");
+        }
+        world.refuse(&["/comments".to_owned()]);
+        let fault = (0..3).find_map(|_| match Instagram::poll(Some(cursor.clone()), 100, 1 << 20) {
+            Ok(page) => {
+                cursor = page.cursor;
+                None
+            }
+            Err(fault) => Some(fault),
+        });
+        assert!(matches!(&fault, Some(Fault::Auth(detail)) if detail.code == "meta.permission"), "{fault:?}");
+        world.refuse(&[]);
+        assert!(texts(&world.poll_all(Some(&cursor), 100).1).contains(&"commento"));
+    }
+}
+
+#[test]
 fn media_that_name_us_are_told_once_however_many_there_were_before_and_are_now() {
     // given more old ones than the first look remembers
     let world = World::start("");

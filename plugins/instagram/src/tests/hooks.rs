@@ -67,6 +67,17 @@ fn a_mention_waits_for_the_network_and_one_that_is_gone_holds_nobody() {
 }
 
 #[test]
+fn a_mention_that_we_may_not_read_holds_nobody_unless_none_can_be_read() {
+    let world = World::start("");
+    world.meta.tag("anna", "guardate @acme");
+    let body = world.meta.deliveries(Shape::Flat).remove(0);
+    world.refuse(&["mentioned_media".to_owned()]);
+    assert!(matches!(receive(&body).unwrap().as_slice(), [Change::Note((kind, _))] if kind == "meta.mention-lost"));
+    world.refuse(&["mentioned_media".to_owned(), "/tags".to_owned()]);
+    assert!(matches!(receive(&body), Err(Fault::Auth(_))));
+}
+
+#[test]
 fn own_messages_come_back_as_ours() {
     let world = World::start("");
     world.meta.message(Side::Instagram, "ivo", "salve");
