@@ -7,16 +7,29 @@ use crate::harness::{Host, text};
 /// Of every figure, sorted.
 const KEYS: [&str; 8] = ["bar", "baseline", "holds", "name", "noise", "ratio", "unit", "value"];
 
+/// Of `bench channels`.
+const CHANNELS: [&str; 9] = ["x", "mastodon", "discourse", "misago", "feed", "facebook", "instagram", "mail", "touchpoint"];
+
 #[test]
 fn bench_start_prints_one_object_a_figure_and_leaves_nothing() {
+    prints_and_leaves_nothing("start", &["start.memory-idle", "start.warm", "start.warm-ms"]);
+}
+
+#[test]
+fn bench_channels_takes_in_ten_thousand_items_of_each_connector() {
+    let names = CHANNELS.map(|channel| [format!("channels.{channel}"), format!("channels.{channel}-us")]);
+    prints_and_leaves_nothing("channels", &names.iter().flatten().map(String::as_str).collect::<Vec<_>>());
+}
+
+fn prints_and_leaves_nothing(bench: &str, expected: &[&str]) {
     let host = Host::new("", "");
 
-    let output = host.cli(&["bench", "start", "--json"]);
+    let output = host.cli(&["bench", bench, "--json"]);
 
     let told = String::from_utf8_lossy(&output.stderr);
     let figures: Vec<Json> = String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = figures.iter().map(|figure| text(figure, "/name")).collect();
-    assert_eq!(names, ["start.memory-idle", "start.warm", "start.warm-ms"], "{told}");
+    assert_eq!(names, expected, "{told}");
     for figure in &figures {
         let mut keys: Vec<&String> = figure.as_object().unwrap().keys().collect();
         keys.sort_unstable();

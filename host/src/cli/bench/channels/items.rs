@@ -6,7 +6,7 @@
 //! | mastodon | notifications, 40 a page, which is its largest that all servers know |
 //! | discourse | the list of posts, 50 a page, each as written and as shown |
 //! | misago | 25 threads a page of the list, 20 posts a page of a thread |
-//! | feed | ten blogs of 25 new posts each |
+//! | feed | ten blogs of 25 new posts each, above the newest that was there before |
 //! | facebook, instagram | webhooks of ten entries: comments, and on the Page messages too |
 //! | mail | mails of some 3 KB, text and HTML, as IMAP gives them |
 //! | touchpoint | a webhook for each |

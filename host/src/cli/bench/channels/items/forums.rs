@@ -113,18 +113,22 @@ fn thread_post(thread: u32, item: Item) -> Json {
 
 /// Each blog's editions, one after the other.
 pub(super) fn feed(all: All) -> Pages {
-    let editions = |blog: u32| (0..ITEMS / FEEDS / EDITION).map(move |n| edition(all, blog, (n * FEEDS + blog) * EDITION).into());
+    let begins = |blog: u32, n: u32| (n * FEEDS + blog) * EDITION;
+    let known = move |blog: u32, n: u32| n.checked_sub(1).map(|before| begins(blog, before) + EDITION - 1);
+    let editions = move |blog: u32| (0..ITEMS / FEEDS / EDITION).map(move |n| edition(all, blog, begins(blog, n), known(blog, n)).into());
     (0..FEEDS).map(|blog| (format!("{}#", feed_path(blog)), editions(blog).collect())).collect()
 }
 
-fn edition(all: All, blog: u32, from: u32) -> Vec<u8> {
+/// Its new posts, from this one on, above the newest of the edition before.
+fn edition(all: All, blog: u32, from: u32, known: Option<u32>) -> Vec<u8> {
     let head = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><rss version=\"2.0\" xmlns:content=\"http://purl.org/rss/1.0/modules/content/\" \
          xmlns:dc=\"http://purl.org/dc/elements/1.1/\" xmlns:slash=\"http://purl.org/rss/1.0/modules/slash/\">\n<channel>\n<title>Blog {blog}</title>\
          \n<link>https://blog{blog}.example</link>\n<description>News</description>\n<language>it-IT</language>\n\
          <generator>https://wordpress.org/?v=6.8</generator>\n"
     );
-    let items: String = all.some(from, EDITION).rev().map(|item| post(blog, item)).collect();
+    let known = known.into_iter().flat_map(|n| all.some(n, 1));
+    let items: String = all.some(from, EDITION).rev().chain(known).map(|item| post(blog, item)).collect();
     format!("{head}{items}</channel>\n</rss>\n").into_bytes()
 }
 
