@@ -342,7 +342,7 @@ impl House {
             tasks: Mutex::default(),
             shadows: Mutex::default(),
             stop: CancellationToken::new(),
-            named: Mutex::new(files_of(&config)),
+            named: Mutex::new(config.files.clone()),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
             in_force: ArcSwap::from_pointee(InForce { config, kit }),
             journal,
@@ -352,7 +352,7 @@ impl House {
     async fn reload(self: &Arc<Self>) -> Result<(), AppError> {
         let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
         let Some(config) = config else { return Err(AppError::Config(report)) };
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = files_of(&config);
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = config.files.clone();
         let mut running = self.running.lock().await;
         let before = self.in_force.load_full();
         refuse_what_needs_a_restart(&before.config, &config, &mut report);
@@ -425,11 +425,6 @@ impl House {
         self.ingress.set(running.hooks());
         self.intakes.store(Arc::new(running.intakes()));
     }
-}
-
-/// The files that its sections name.
-fn files_of(config: &Config) -> Vec<PathBuf> {
-    prepare::sections(config).flat_map(|section| section.places.files()).map(Path::to_owned).collect()
 }
 
 /// Keys that a running host cannot follow.

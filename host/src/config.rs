@@ -32,6 +32,8 @@ pub const DEFAULT_TABLE: &str = include_str!("config/default-impact.toml");
 pub struct Config {
     /// The file.
     pub file: PathBuf,
+    /// Every file that it names and that is read: secrets, certificates, tables. They may be gone.
+    pub files: Vec<PathBuf>,
     /// `[host]`.
     pub host: Host,
     /// In file order.

@@ -35,6 +35,8 @@ struct Checker<'r> {
     env: Env<'r>,
     /// Names of channels, analyzers and rules, with where they stand.
     names: BTreeMap<String, Place>,
+    /// Files that it names, as far as they were asked for.
+    files: Vec<PathBuf>,
     broken: Broken,
 }
 
@@ -59,7 +61,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     let broken = broken(&errors, root.get_ref(), &lines, report);
     let n_broken = report.findings.len();
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), broken };
+    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), files: Vec::new(), broken };
     let place = Place { file: file.to_owned(), line: 1, column: 1 };
     let mut table = Table::new("membrana.toml", root.get_ref(), place);
     let host_value = table.value("host");
@@ -76,6 +78,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     // An unknown table may be a mistyped [host].
     host.is_sound &= host_value.is_some() || checker.reading.report.findings.len() == n_before;
     checker.references(&channels, &analyzers);
+    let files = checker.files;
     // What else a broken line seems to say follows from its being broken.
     let broken_lines: Vec<u32> = report.findings.iter().take(n_broken).map(|finding| finding.place.line).collect();
     let mut n_seen = 0;
@@ -84,7 +87,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
         n_seen <= n_broken || finding.place.file != file || !broken_lines.contains(&finding.place.line)
     });
     report.sort();
-    Config { file: file.to_owned(), host, channels, analyzers, rules, teams, sinks }
+    Config { file: file.to_owned(), files, host, channels, analyzers, rules, teams, sinks }
 }
 
 /// Tells what is no TOML, one mistake a line: the rest of a broken line follows from its first.
@@ -407,6 +410,7 @@ impl Checker<'_> {
 
     fn file(&mut self, span: &Range<usize>, name: &str) -> Option<(String, PathBuf)> {
         let path = self.dir.join(name);
+        self.files.push(path.clone());
         let size = std::fs::metadata(&path).map(|meta| meta.len()).unwrap_or(0);
         if size > FILE_MAX {
             self.reading.error(span, format!("`{name}` has {size} bytes"), format!("a file may have {FILE_MAX} bytes at most"));

@@ -70,11 +70,6 @@ impl Places {
         }
     }
 
-    /// Files that keys of the section name.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.values().map(PathBuf::as_path)
-    }
-
     pub(super) fn name_file(&mut self, key: &str, file: PathBuf) {
         self.files.insert(key.to_owned(), file);
     }

@@ -55,6 +55,20 @@ async fn a_file_of_the_configuration_that_is_written_anew_is_read_again_by_itsel
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_written_anew_in_its_file_is_taken_by_itself() {
+    let mut host = Host::new(&with_host("admin_token = { file = \"token\" }"), TABLE);
+    host.write("token", "before\n");
+    host.start().await;
+    let status =
+        async |token: &str| call(host.address, "GET", "/api/v1/status", &[("authorization", &format!("Bearer {token}"))], b"").await.unwrap().status;
+    assert_eq!(status("before").await, 200);
+    host.write("token", "after\n");
+    assert!(eventually(async || status("before").await == 401).await, "{}", host.log());
+    assert_eq!(status("after").await, 200);
+    assert!(host.cli(&["channel", "pause", "shop"]).status.success(), "the command line shows the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_order_and_every_refused_caller_is_kept_in_a_chain_that_shows_an_edit() {
     let mut host = Host::new(&with_host("admin_token = { file = \"token\" }"), TABLE);
     host.write("token", "right\n");
