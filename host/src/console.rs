@@ -20,6 +20,8 @@ mod read;
 mod refusal;
 mod rerun;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};

@@ -143,18 +143,26 @@ fn queries_of(name: &str) -> Vec<Json> {
     names.iter().map(|key| json!({ "name": key, "in": "query", "required": false, "schema": schema(key) })).collect()
 }
 
+/// What the body of an order may say.
+pub(super) fn keys_of(name: &str) -> &'static [&'static str] {
+    match name {
+        "pauseChannel" | "rejectAction" => &["by", "reason"],
+        "closeTask" => &["by"],
+        "retryAction" => &["by", "text"],
+        "approveAction" => &["by", "text", "fingerprint"],
+        _ => &[],
+    }
+}
+
 /// The body of an order, if it takes one.
 fn body_of(name: &str) -> Option<Json> {
     if matches!(name, "swapPlugin" | "beginShadow") {
         return Some(json!({ "required": true, "content": { "application/wasm": { "schema": { "type": "string", "format": "binary" } } } }));
     }
-    let keys: &[&str] = match name {
-        "pauseChannel" | "rejectAction" => &["by", "reason"],
-        "closeTask" => &["by"],
-        "retryAction" => &["by", "text"],
-        "approveAction" => &["by", "text", "fingerprint"],
-        _ => return None,
-    };
+    let keys = keys_of(name);
+    if keys.is_empty() {
+        return None;
+    }
     let properties: Map<String, Json> = keys.iter().map(|key| ((*key).to_owned(), json!({ "type": ["string", "null"] }))).collect();
     let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
     Some(json!({ "required": false, "content": { "application/json": { "schema": schema } } }))

@@ -19,7 +19,7 @@ use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
 use super::lists::Narrow;
 use super::read::{find_action, find_dead, find_raw, find_task, gone};
-use super::{Desk, Polled, Refusal};
+use super::{Desk, Polled, Refusal, openapi};
 
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
@@ -73,6 +73,16 @@ impl Order {
         Ok(())
     }
 
+    /// Refuses what the order of this name in the API does not know: it would do something else than was meant.
+    fn is_of(&self, name: &str) -> Result<(), Refusal> {
+        let (keys, given) =
+            (openapi::keys_of(name), [("by", &self.by), ("text", &self.text), ("fingerprint", &self.fingerprint), ("reason", &self.reason)]);
+        match given.iter().find(|(key, value)| value.is_some() && !keys.contains(key)) {
+            Some((key, _)) => Err(Refusal::bad_request(format!("`{key}` is not for this order"), format!("it knows: {}", keys.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     fn by(&self) -> String {
         self.by.clone().unwrap_or_else(|| SOMEBODY.to_owned())
     }
@@ -80,6 +90,7 @@ impl Order {
 
 /// Holds a channel: nothing is polled, understood or sent; webhooks are still made durable.
 pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, order: Order) -> Done {
+    order.is_of("pauseChannel")?;
     let reason = order.reason.clone().unwrap_or_else(|| format!("paused by {}", order.by()));
     set_state(&desk, &name, "paused", Some(reason)).await
 }
@@ -126,6 +137,7 @@ pub(super) async fn poll(State(desk): State<Arc<Desk>>, Path(name): Path<String>
 
 /// Closes a task.
 pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("closeTask")?;
     let task = find_task(&desk, &id).await?;
     if !matches!(task.state, TaskState::Open | TaskState::Waiting) {
         return Err(Refusal::conflict(format!("task `{id}` is {}", task.state.word()), "only open tasks can be closed"));
@@ -141,8 +153,10 @@ pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<Str
 
 /// Lets a draft go out; by one of the reviewing teams where the rule names some.
 pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("approveAction")?;
     let action = find_action(&desk, &id).await?;
     if action.state == ActionState::Human {
+        has_its_text(&action, &order)?;
         return seen(&desk, action).await;
     }
     waits(&action)?;
@@ -201,6 +215,15 @@ async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) ->
     })
 }
 
+/// An uncertain one gets no other text.
+fn has_its_text(action: &Action, order: &Order) -> Result<(), Refusal> {
+    if order.text.is_none() || action.state != ActionState::Human {
+        return Ok(());
+    }
+    let message = format!("action `{}` may be out there with the text that it has", action.id);
+    Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"))
+}
+
 /// A person saw an uncertain one on the network: it went out.
 async fn seen(desk: &Desk, action: Action) -> Done {
     let mut commit = desk.journal.begin(&action.channel);
@@ -215,6 +238,7 @@ async fn seen(desk: &Desk, action: Action) -> Done {
 /// Keeps a draft from going out, or a reply that was not tried yet; or says of an uncertain one that it is settled without: its exchange
 /// goes on.
 pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("rejectAction")?;
     let action = find_action(&desk, &id).await?;
     // Whether an uncertain one is out there is nothing that is reviewed.
     let by = if action.state == ActionState::Human {
@@ -246,15 +270,13 @@ fn waits(action: &Action) -> Result<(), Refusal> {
 
 /// Sends again what a person looked at: dead, or uncertain and surely not out; with another text where the network did not take that one.
 pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("retryAction")?;
     let mut action = find_action(&desk, &id).await?;
     may_be_tried_again(&action)?;
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
+    has_its_text(&action, &order)?;
     if order.text.is_some() {
-        if action.state == ActionState::Human {
-            let message = format!("action `{id}` may be out there with the text that it has");
-            return Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"));
-        }
         let by = reviewer(&desk, &action, &order, "retry")?;
         is_taken(&desk, &action, &order, "retry").await?;
         action = Action { revision: action.revision, ..action.approved(order.text, commit.at) };

@@ -1,0 +1,103 @@
+//! What lists, orders and metrics make of what is stored, asked over the router without a network.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::{Value as Json, json};
+use tower::ServiceExt as _;
+
+use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
+use crate::ingress::Ingress;
+use crate::model::{Action, ActionState};
+use crate::plugin::Builds;
+use crate::testing::{Stand, claimed, said};
+
+/// A desk on a store in memory, with one channel that the configuration names unless it says otherwise.
+struct Office {
+    stand: Stand,
+    desk: Arc<Desk>,
+    router: Router,
+    _dir: tempfile::TempDir,
+}
+
+fn section(name: &str) -> Section {
+    Section { name: name.to_owned(), plugin: "feed".to_owned(), digest: None, generation: Weak::new(), hook: None, budget: None }
+}
+
+impl Office {
+    fn new() -> Self {
+        Self::with(Sections { channels: vec![section("blog")], teams: vec!["support".to_owned()], ..Sections::default() })
+    }
+
+    fn with(sections: Sections) -> Self {
+        let (stand, dir) = (Stand::new("blog"), tempfile::tempdir().unwrap());
+        let desk = Arc::new(Desk {
+            journal: stand.journal.clone(),
+            sections: ArcSwap::from_pointee(sections),
+            poll: None,
+            refused: ArcSwapOption::empty(),
+            builds: Builds::new(dir.path()),
+            audit: Audit::new(dir.path()),
+            backups: Backups::of(dir.path()),
+            redriving: tokio::sync::Mutex::default(),
+            swaps: None,
+            tokens: ArcSwap::default(),
+            guesses: Guesses::default(),
+        });
+        let router = router(Arc::clone(&desk), Arc::new(Ingress::new(stand.journal.clone())), true);
+        Self { stand, desk, router, _dir: dir }
+    }
+
+    /// The status, and what is answered.
+    async fn ask(&self, method: &str, path: &str, token: &str, body: Json) -> (u16, String) {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path).header("host", "localhost").header("authorization", format!("Bearer {token}"));
+        let answer = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let (status, said) = self.ask("GET", path, "", Json::Null).await;
+        assert_eq!(status, 200, "{path}: {said}");
+        said
+    }
+
+    /// One key of each line of a list.
+    async fn listed(&self, path: &str, key: &str) -> Vec<String> {
+        let of = |line: &str| serde_json::from_str::<Json>(line).unwrap()[key].as_str().unwrap_or_default().to_owned();
+        self.get(path).await.lines().map(of).collect()
+    }
+
+    /// A reply about a new message, in this state.
+    async fn reply(&self, about: &str, state: ActionState) -> Action {
+        self.stand.arrive(vec![said(about, "Where is my parcel?")]).await;
+        let mut commit = self.stand.journal.begin(&self.stand.channel);
+        let action = Action { state, text: about.to_owned(), created: commit.at, ..claimed(&self.stand, about) };
+        commit.actions.push(action.clone());
+        self.stand.journal.commit(commit).await.unwrap();
+        self.stand.advance(std::time::Duration::from_secs(1));
+        action
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_out_there_gets_no_other_text_and_an_order_knows_its_own_keys_alone() {
+    let office = Office::new();
+    let action = office.reply("1", ActionState::Human).await;
+    let approve = format!("/api/v1/actions/{}/approve", action.id);
+    let (status, said) = office.ask("POST", &approve, "", json!({ "text": "Another one" })).await;
+    assert!(status == 409 && said.contains("may be out there with the text that it has"), "{said}");
+    let (retry, reject) = (approve.replace("approve", "retry"), approve.replace("approve", "reject"));
+    for (path, key) in [(&retry, "fingerprint"), (&reject, "text"), (&"/api/v1/channels/blog/pause".to_owned(), "text")] {
+        let (status, said) = office.ask("POST", path, "", json!({ key: "x" })).await;
+        assert!(status == 400 && said.contains("is not for this order"), "{path}: {said}");
+    }
+    assert_eq!(office.ask("POST", &approve, "", json!({ "by": "support" })).await.0, 200, "a person saw it");
+    assert_eq!(office.listed("/api/v1/actions", "state").await, ["sent"]);
+}
