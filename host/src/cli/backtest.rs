@@ -19,7 +19,7 @@ use crate::plugin::{Agreement, AnalyzeBatch, RuleDecision, Verdict, annotations,
 use crate::rules::Rule;
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::show;
 use super::things::with_query;
 use stored::Stored;
@@ -190,7 +190,7 @@ impl Backtest {
             if let (Some(whole), Some(told)) = (whole.as_object_mut(), told.as_object()) {
                 whole.extend(told.clone());
             }
-            return put(whole);
+            return put_json(whole);
         }
         show::differences(&told)?;
         put(format_args!("{name}, build {:.12}: {}", digest.to_string(), self.agreement))

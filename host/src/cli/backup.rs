@@ -17,7 +17,7 @@ use crate::store::{Commit, SledStore, Store, StoreError, Verified, copy_folder, 
 use crate::telemetry::chain;
 
 use super::call::{Caller, Purpose, make_data_folder, what_is_needed};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::things::with_query;
 
 /// Between two words of how far it is.
@@ -33,7 +33,7 @@ pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<()
     caller.close().await?;
     let made = made?;
     if is_json {
-        return put(made);
+        return put_json(made);
     }
     let count = |key: &str| made.get(key).and_then(Json::as_u64).unwrap_or_default();
     put(format_args!("`{}` is a backup: {} entries in {} records, read whole once.", folder.display(), count("entries"), count("records")))?;
@@ -254,7 +254,7 @@ fn cannot(failure: &std::io::Error) -> Failure {
 fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) -> Result<(), Failure> {
     let Restored { verified, audit_damage, n_uncertain } = restored;
     if is_json {
-        return put(json!({
+        return put_json(json!({
             "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "lost": verified.lost, "audit": audit_damage, "kept": kept,
         }));
     }

@@ -12,7 +12,7 @@ use crate::app::{App, AppError, examine, log_findings, process_env};
 use crate::clock::Clock;
 use crate::config::{DEFAULT, DEFAULT_TABLE};
 
-use super::outcome::{Failure, aside, counted, put};
+use super::outcome::{Failure, aside, counted, put, put_json};
 use super::watch::{LOOK, Watch};
 
 /// Writes the commented files; never over one that is there, and both or none.
@@ -41,7 +41,7 @@ pub(super) async fn check(file: &Path, is_json: bool, clock: Clock) -> Result<()
     let (ready, report) = examine(file, &process_env(), clock).await?;
     let Some((config, ..)) = ready else { return Err(Failure::Config(report)) };
     if is_json {
-        return report.findings.iter().try_for_each(|finding| put(finding.json()));
+        return report.findings.iter().try_for_each(|finding| put_json(finding.json()));
     }
     report.to_string().lines().try_for_each(put)?;
     put(format_args!(

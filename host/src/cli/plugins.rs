@@ -11,7 +11,7 @@ use crate::plugin::{self, Inspection, Manifest, NO_COMPONENT};
 use crate::telemetry::chain;
 
 use super::call::Caller;
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::show;
 
 const IN_USE: &[(&str, &str)] = &[
@@ -145,7 +145,7 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
     let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
     let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), error.cure()))?;
     let told = json_of(&found.origin, &inspection);
-    if is_json { put(told) } else { show::thing(&told) }
+    if is_json { put_json(told) } else { show::thing(&told) }
 }
 
 /// Plugins there are, with what they used where a host runs.
@@ -175,7 +175,7 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
     let limit = limit.unwrap_or(usize::MAX);
     rows.truncate(limit);
     if is_json {
-        return rows.iter().try_for_each(put);
+        return rows.iter().try_for_each(put_json);
     }
     if in_use.is_none() {
         return show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 
-use super::outcome::{Failure, put};
+use super::outcome::{Failure, on_one_line, put};
 
 /// Units: characters.
 const CELL_MAX: usize = 60;
@@ -59,7 +59,7 @@ fn word(value: &Json) -> String {
         Json::Array(items) if items.iter().all(|item| tallied(item).is_some()) => items.iter().filter_map(tallied).collect::<Vec<_>>().join(", "),
         other => tallied(other).unwrap_or_else(|| other.to_string()),
     };
-    text.chars().map(|c| if c.is_control() || is_unseen(c) { ' ' } else { c }).collect()
+    on_one_line(&text)
 }
 
 /// What was counted, and how often: `hologram 3`.
@@ -67,13 +67,6 @@ fn tallied(value: &Json) -> Option<String> {
     let times = value.get("times")?;
     let what = value.get("kind").or_else(|| value.get("reason")).and_then(Json::as_str);
     Some(what.map_or_else(|| times.to_string(), |what| format!("{what} {times}")))
-}
-
-/// Characters that nobody sees: they end a line, or turn the direction of what follows, and so what a line seems to say. Those that join
-/// what is seen, as in emoji and Indian scripts, stay.
-fn is_unseen(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
 }
 
 /// Keys and values, nested ones indented.
@@ -86,6 +79,8 @@ fn nested(value: &Json, depth: usize) -> Shown {
         return put(format_args!("{:depth$}{}", "", word(value)));
     };
     for (key, value) in object {
+        // A manifest's own words are keys, too.
+        let key = on_one_line(key);
         match value {
             Json::Object(inner) if !inner.is_empty() => {
                 put(format_args!("{:depth$}{key}", ""))?;

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::app::{find, process_env};
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put, put_bytes};
+use super::outcome::{Failure, aside, put, put_bytes, put_json};
 use super::{ChannelCommand, Command, DeadCommand, InteractionCommand, ListArgs, OutboxCommand, TaskCommand, show};
 
 /// Rows that a terminal shows where no limit is given.
@@ -101,33 +101,33 @@ pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result
 
 async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Failure> {
     match wish {
-        Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put(line)).await,
-        Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| put(line)).await,
+        Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put_json(line)).await,
+        Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| put_json(line)).await,
         Wish::List(path, columns) => tables(caller, &path, columns).await,
         Wish::Bytes(path) => caller.bytes(&path, &mut |bytes| put_bytes(bytes)).await,
         Wish::Get(path, show) => {
             let answer = caller.thing("GET", &path, None).await?;
-            if is_json { put(answer) } else { show(&answer) }
+            if is_json { put_json(answer) } else { show(&answer) }
         }
         Wish::Delete(path) => {
             let answer = caller.thing("DELETE", &path, None).await?;
-            if is_json { put(answer) } else { show::thing(&answer) }
+            if is_json { put_json(answer) } else { show::thing(&answer) }
         }
         Wish::Status => {
             let mut answer = caller.thing("GET", "/api/v1/status", None).await?;
             if let Some(status) = answer.as_object_mut() {
                 status.insert("waiting".to_owned(), waiting(caller).await?);
             }
-            if is_json { put(answer) } else { status(&answer) }
+            if is_json { put_json(answer) } else { status(&answer) }
         }
         Wish::Act(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
-            if is_json { put(answer) } else { show::act(&answer) }
+            if is_json { put_json(answer) } else { show::act(&answer) }
         }
         Wish::Post(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
             if is_json {
-                put(&answer)?
+                put_json(&answer)?
             } else {
                 show::thing(&answer)?
             }

@@ -276,13 +276,14 @@ fn commands_at_once_take_turns() {
 async fn an_export_is_lines_and_a_full_disk_is_a_failure() {
     let mut host = Host::new(CONFIG, TABLE);
     host.start().await;
-    let note = "Where is my parcel? ".repeat(10);
-    let body = format!("{{\"id\":\"order-1\",\"note\":\"{note}\"}}");
+    let note = format!("{}\u{7f}\u{9b}2J\u{202e}!", "Where is my parcel? ".repeat(10));
+    let body = serde_json::json!({ "id": "order-1", "note": note }).to_string();
     crate::hooks::shop(&host).post("evt-1", membrana_world::Dress::Right, &body).await.unwrap();
     host.until(&["interaction", "list"], |all| all.len() == 1).await;
     let exported = host.cli(&["interaction", "export"]);
     let line: serde_json::Value = serde_json::from_slice(&exported.stdout).unwrap();
     assert_eq!(text(&line, "/text").trim_end(), note.trim_end());
+    assert!(!String::from_utf8_lossy(&exported.stdout).contains(['\u{7f}', '\u{9b}', '\u{202e}']), "it may be read on a terminal");
 
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = host.command(&["interaction", "export"]).stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
