@@ -430,8 +430,7 @@ const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 pub fn run(clock: Clock) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && std::env::args().any(|word| word == "--json") => return outcome::report_usage(&error),
-        Err(error) => error.exit(),
+        Err(error) => return outcome::report_usage(error, std::env::args_os().any(|word| word == "--json")),
     };
     if let Command::CompileComponent { memory_bytes, cpu_s } = cli.command {
         return plugins::compile(memory_bytes, cpu_s);

@@ -3,11 +3,16 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Report;
+use crate::app::process_env;
+use crate::config::{Report, nearest};
 use crate::store::StoreError;
+
+use super::Cli;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
@@ -149,19 +154,46 @@ pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
     ExitCode::from(if matches!(failure, Failure::Config(_)) { 3 } else { 1 })
 }
 
-/// What the arguments lack, for a program: as of [`report`].
-pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
+/// What the arguments lack, or the help that they ask for: as of [`report`].
+pub(super) fn report_usage(mut error: clap::Error, is_json: bool) -> ExitCode {
+    if let Some(ContextValue::Strings(names)) = error.remove(ContextKind::ValidSubcommand) {
+        let seen = names.into_iter().filter(|name| Cli::command().find_subcommand(name).is_none_or(|command| !command.is_hide_set()));
+        error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(seen.collect()));
+    }
+    if !is_json || !error.use_stderr() {
+        error.exit();
+    }
     let text = error.render().to_string();
     let (message, cure) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
     let message = message.strip_prefix("error: ").unwrap_or(message);
-    _ = report(&Failure::failed(message, cure.trim()), true);
+    let cure = if cure.trim().is_empty() { "`membrana --help` tells what there is" } else { cure.trim() };
+    _ = report(&Failure::failed(message, cure), true);
     ExitCode::from(2)
+}
+
+/// What is logged: a level, or levels of parts of the host (`info,membrana::outbox=debug`).
+const LOG: &str = "MEMBRANA_LOG";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A mistyped level would be taken for the name of a part, of which there is none.
+fn filter_of(text: &str) -> Option<EnvFilter> {
+    let is_slip = |word: &str| !LEVELS.contains(&word.to_ascii_lowercase().as_str()) && nearest(&word.to_ascii_lowercase(), &LEVELS).is_some();
+    if text.split(',').map(str::trim).any(is_slip) { None } else { EnvFilter::try_new(text).ok() }
 }
 
 /// Logs go to standard error; `MEMBRANA_LOG` sets what, JSON where nobody watches.
 pub(super) fn set_up_log(is_host: bool) {
     let default = if is_host { "info" } else { "error" };
-    let filter = EnvFilter::try_from_env("MEMBRANA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = process_env()(LOG).and_then(|text| {
+        let read = filter_of(&text);
+        if read.is_none() {
+            aside(format_args!(
+                "warning: {LOG} is `{text}`, which is nothing to log by; {default} is logged\n  help: write error, warn, info, debug or trace"
+            ));
+        }
+        read
+    });
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
     if let Err(error) = done {
@@ -172,6 +204,16 @@ pub(super) fn set_up_log(is_host: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_nothing_to_log_by() {
+        for text in ["debug", "INFO", "info,membrana::outbox=debug", "membrana", ""] {
+            assert!(filter_of(text).is_some(), "{text}");
+        }
+        for text in ["debgu", "warn,tarce", "membrana=debgu", "=="] {
+            assert!(filter_of(text).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn what_a_terminal_obeys_or_nobody_sees_is_blank_to_people_and_escaped_to_programs() {

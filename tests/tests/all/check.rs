@@ -1,5 +1,7 @@
 //! `check` and the plugin commands: every mistake at once, with place and cure; exit codes.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::harness::Host;
 use crate::hooks::{CONFIG, TABLE};
 
@@ -83,6 +85,16 @@ fn commands_say_what_to_do_next_and_end_with_the_right_code() {
     let (code, said) = told(&host, &["task", "list", "--tem", "support", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("a program cannot read this: {said}"));
     assert!(code == Some(2) && said["error"]["message"].as_str().is_some_and(|message| message.contains("--tem")), "{said}");
+    let (code, said) = told(&host, &["--json", "plugin"]);
+    assert!(code == Some(2) && said.contains("inspect"), "{said}");
+    let (code, said) = told(&host, &["--json", "--config", "membrana.toml"]);
+    assert!(code == Some(2) && said.contains("status") && !said.contains("compile-component"), "{said}");
+    let mut odd = host.command(&["--json", "status"]);
+    odd.arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    assert_eq!(odd.output().unwrap().status.code(), Some(2), "an argument that is no UTF-8");
+    let mut mistyped = host.command(&["task", "list"]);
+    let said = mistyped.env("MEMBRANA_LOG", "debgu").output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&said).contains("MEMBRANA_LOG is `debgu`"), "{said:?}");
     let (code, said) = told(&host, &["interaction", "show", &"0".repeat(32)]);
     assert_eq!(code, Some(1));
     assert!(said.contains("interaction list"), "{said}");
