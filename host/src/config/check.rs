@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::places::{Lines, Places};
-use super::shape::{Reading, Table, nearest, what};
+use super::shape::{Reading, Table, integer, nearest, what};
 use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule, Secret};
 use crate::egress::Budget;
 use crate::model::Role;
@@ -537,7 +537,7 @@ fn cycle(analyzers: &[Analyzer]) -> Option<String> {
 fn json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::from(text.as_ref()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(Json::Null, Json::from),
+        DeValue::Integer(number) => integer(number).map_or(Json::Null, Json::from),
         DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Json::Null, Json::from),
         DeValue::Boolean(flag) => Json::from(*flag),
         DeValue::Datetime(date) => Json::from(date.to_string()),

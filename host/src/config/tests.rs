@@ -78,6 +78,23 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn a_whole_number_is_read_however_it_is_written() {
+    let budget =
+        |written: &str| check(&format!("[[channel]]\nname = \"a\"\nplugin = \"feed\"\nbudget = {{ calls = {written}, money = {written} }}\n"));
+    for (written, number) in [("16", 16), ("0x10", 16), ("0xFF", 255), ("0o17", 15), ("0b101", 5), ("1_000", 1000)] {
+        let (config, _) = budget(written).unwrap();
+        let budget = config.channels[0].plugin.budget;
+        assert_eq!((budget.calls, budget.money.map(|money| money.to_string())), (Some(number), Some(number.to_string())), "{written}");
+    }
+    for (written, message) in
+        [("-5", "`calls` is -5"), ("0", "`calls` is 0"), ("99999999999999999999", "larger than any number"), ("1.5", "not a whole")]
+    {
+        let report = budget(written).unwrap_err();
+        assert!(report.findings.iter().any(|finding| finding.message.contains(message)), "{written}: {report}");
+    }
+}
+
+#[test]
 fn more_analyzers_than_the_store_can_number_are_refused() {
     let all: String = (0..256).map(|n| format!("[[analyzer]]\nname = \"a{n}\"\nplugin = \"language\"\n")).collect();
     let report = check(&all).unwrap_err();
