@@ -138,7 +138,7 @@ impl Checker<'_> {
         is_sound &= self.reading.report.findings.len() == n_before;
         let plugins = self.path(&mut table, "plugins", "plugins");
         let hooks_listen = self.address(&mut table, "hooks_listen");
-        let public_url = table.text(&mut self.reading, "public_url").map(|url| self.url(url));
+        let public_url = table.text(&mut self.reading, "public_url").map(|url| self.public_url(url));
         let ca_pem = self.trust_roots(&mut table);
         let (has_admin, tokens) = self.tokens(&mut table, &places);
         let raw_keep = table.duration(&mut self.reading, "raw_keep", Duration::from_secs(72 * 3600));
@@ -150,10 +150,10 @@ impl Checker<'_> {
                 "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1",
             );
         }
-        if is_sound && hooks_listen == Some(listen) && listen.port() != 0 {
+        if is_sound && let Some(hooks) = hooks_listen.filter(|hooks| is_taken(listen, *hooks)) {
             self.reading.report.error(
                 places.place("hooks_listen", 0, 0),
-                format!("`hooks_listen` is {listen}, as `listen` is"),
+                format!("`hooks_listen` is {hooks}, where `listen` is {listen}: the port is taken"),
                 "give webhooks a port of their own, or leave `hooks_listen` out: they then come in on `listen`",
             );
         }
@@ -233,6 +233,15 @@ impl Checker<'_> {
             self.reading.error(&text.span(), format!("\"{}\" is not a URL", text.get_ref()), "write https://host/path");
         }
         text.into_inner()
+    }
+
+    /// Paths are put behind it.
+    fn public_url(&mut self, text: Spanned<String>) -> String {
+        if url::Url::parse(text.get_ref()).is_ok_and(|url| url.query().is_some() || url.fragment().is_some()) {
+            let message = format!("`public_url` is \"{}\", behind which no path can stand", text.get_ref());
+            self.reading.error(&text.span(), message, "write it without `?` and `#`: https://host/path");
+        }
+        self.url(text)
     }
 
     /// Reads each table of an array of tables.
@@ -507,6 +516,12 @@ impl Checker<'_> {
             self.reading.report.error(place, format!("analyzer `{name}` comes `after` itself"), "break the circle of `after`");
         }
     }
+}
+
+/// Says whether who listens on `one` leaves no room for `other`: its port, on this address or on all of the machine's.
+fn is_taken(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |all: SocketAddr, one: SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
 
 /// Their places in the store are single bytes.
