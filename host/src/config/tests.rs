@@ -21,7 +21,7 @@ fn the_file_that_init_writes_is_right() {
 }
 
 /// Text, a part of the first message, a part of its cure, line and column.
-const MISTAKES: [(&str, &str, &str, u32, u32); 34] = [
+const MISTAKES: [(&str, &str, &str, u32, u32); 35] = [
     ("[host]\nlisten = \"nowhere\"\n", "not an address", "127.0.0.1:7700", 2, 10),
     ("[host]\nlisten = \"0.0.0.0:7700\"\n", "others can reach", "admin_token", 2, 10),
     ("[host]\nhooks_listen = \"127.0.0.1:7700\"\n", "the port is taken", "a port of their own", 2, 16),
@@ -29,6 +29,7 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 34] = [
     ("[host]\nhooks_listen = \"[::]:7700\"\n", "the port is taken", "a port of their own", 2, 16),
     ("[host]\npublic_url = \"https://a.example/?b\"\n", "no path can stand", "without `?` and `#`", 2, 14),
     ("[host]\npublic_url = \"https://a.example/#b\"\n", "no path can stand", "without `?` and `#`", 2, 14),
+    ("host = { data = \"perché\", listen = \"nowhere\" }\n", "not an address", "127.0.0.1:7700", 1, 36),
     ("[host]\nlistn = \"x\"\n", "no key `listn`", "did you mean `listen`?", 2, 1),
     ("[host]\nraw_keep = \"3 days\"\n", "not a duration", "\"1d\"", 2, 12),
     ("[host]\nadmin_token = \"hunter2\"\n", "written out here", "env", 2, 15),
