@@ -354,6 +354,9 @@ impl<'a> Preparing<'a> {
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
     fn target(&mut self, sink: &crate::config::Sink) -> Option<Arc<Target>> {
+        if !sink.is_whole {
+            return None;
+        }
         let Some(door) = doors::of_sink(&self.kit.egress, &sink.url, &sink.private, &sink.secrets) else {
             let place = Place::file(&self.config.file);
             self.report.error(place, format!("sink `{}` cannot be reached at its `url`", sink.name), "write https://host/path");

@@ -356,7 +356,7 @@ impl Checker<'_> {
                 );
             }
         }
-        let mut places = Places::new(place);
+        let (mut places, outer) = (Places::new(place), table.places(self.reading.lines));
         let mut is_whole = !table.is_broken();
         let config = match table.value("config").map(|value| (value.get_ref(), value.span())) {
             Some((DeValue::Table(inner), _)) => {
@@ -375,7 +375,7 @@ impl Checker<'_> {
         let limits = self.limits(table.value("limits"));
         // Without a plugin the section still has its name, which others may say.
         let plugin = plugin.map(|plugin| self.plugin_path(plugin)).unwrap_or_default();
-        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places })
+        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places, outer })
     }
 
     fn plugin_path(&self, plugin: Spanned<String>) -> String {
@@ -493,14 +493,14 @@ impl Checker<'_> {
         let channel_names: Vec<&str> = channels.iter().map(|channel| channel.plugin.name.as_str()).collect();
         let analyzer_names: Vec<&str> = analyzers.iter().map(|analyzer| analyzer.plugin.name.as_str()).collect();
         for analyzer in analyzers {
-            let place = analyzer.plugin.places.section();
             let lists = [("channels", "channel", &analyzer.channels, &channel_names), ("after", "analyzer", &analyzer.after, &analyzer_names)];
             for (key, kind, named, known) in lists {
-                for name in named.iter().filter(|name| !known.contains(&name.as_str())) {
+                for (n, name) in named.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
+                    let place = analyzer.plugin.outer.place(&format!("{key}[{n}]"), 0, 0);
                     let cure =
                         nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
                     self.reading.report.error(
-                        place.clone(),
+                        place,
                         format!("`{key}` of analyzer `{}` names the {kind} \"{name}\", which does not exist", analyzer.plugin.name),
                         cure,
                     );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::places::Lines;
+use super::places::{Lines, Places};
 use super::{Place, Report};
 
 /// A table that is being read; what was not asked for at the end is unknown.
@@ -44,6 +44,13 @@ impl<'t, 'i> Table<'t, 'i> {
 
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
+    }
+
+    /// Where all its keys are.
+    pub(super) fn places(&self, lines: &Lines) -> Places {
+        let mut places = Places::new(self.place.clone());
+        places.collect("", self.table, lines);
+        places
     }
 
     /// A value of any type.

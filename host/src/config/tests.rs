@@ -54,7 +54,7 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 35] = [
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = true\n", "`media` is true or false", "keep =", 4, 9),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { keep = \"a month\" }\n", "not a duration", "\"1d\"", 4, 18),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { file_bytes = 33554433 }\n", "33554433", "33554432", 4, 24),
-    ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
+    ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 4, 10),
     ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),
     (
         "[[sink]]\nname = \"crm\"\nurl = \"https://a.example\"\nsecret = { env = \"SET\" }\nevents = [\"task.open\"]\n",

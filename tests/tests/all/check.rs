@@ -32,6 +32,13 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn a_sink_s_url_that_is_none_is_told_once_in_its_line() {
+    let sink = "[[sink]]\nname = \"crm\"\nurl = \"crm.example\"\nsecret = { env = \"SECRET\" }\n";
+    let (code, said) = told(&Host::new(&format!("{CONFIG}{sink}"), TABLE), &["check"]);
+    assert_eq!((code, said.matches("error: ").count()), (Some(3), 1), "{said}");
+}
+
+#[test]
 fn a_table_s_mistakes_are_told_in_the_table_s_own_lines() {
     let host = Host::new(CONFIG, &TABLE.replace("\"shops\"", "\"shop\""));
     let (code, said) = told(&host, &["check"]);
