@@ -121,7 +121,7 @@ fn json_of(origin: &str, inspection: &Inspection) -> Json {
         "wants": {
             "http": http.map(|http| &http.hosts),
             "net": net.map(|net| &net.endpoints),
-            "secrets": http.into_iter().flat_map(|h| h.credentials.values()).chain(net.into_iter().flat_map(|n| n.credentials.values())).flat_map(|c| c.secrets_known()).collect::<Vec<_>>(),
+            "secrets": manifest.secrets_known().collect::<Vec<_>>(),
             "ingress": manifest.wants.ingress.as_ref().map(|ingress| &ingress.verify),
             "personal_data": manifest.wants.personal_data,
             "attachments": manifest.wants.attachments,

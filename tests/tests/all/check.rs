@@ -32,6 +32,21 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn a_secret_or_a_grant_that_the_plugin_has_no_use_for_is_told() {
+    let config = "[[channel]]\nname = \"fb\"\nplugin = \"facebook\"\nconfig = { base_url = \"https://graph.facebook.com\", page = \"1\" }\ngrant = { http = [\"https://graph.facebook.com\"], net = [\"a.example:25\"] }\n\
+                  secrets = { page_token = { env = \"SECRET\" }, app_secrt = { env = \"SECRET\" } }\n";
+    let (code, said) = told(&Host::new(config, TABLE), &["check"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("membrana.toml:8:46: error: `fb`: plugin `facebook` knows no secret `app_secrt`\n  help: did you mean `app_secret`?"),
+        "{said}"
+    );
+    assert!(said.contains(":7:50: warning: `fb`: plugin `facebook` does not ask for what `net` grants"), "{said}");
+    let (code, said) = told(&Host::new(&config.replace("app_secrt", "app_secret"), TABLE), &["check"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_sink_s_url_that_is_none_is_told_once_in_its_line() {
     let sink = "[[sink]]\nname = \"crm\"\nurl = \"crm.example\"\nsecret = { env = \"SECRET\" }\n";
     let (code, said) = told(&Host::new(&format!("{CONFIG}{sink}"), TABLE), &["check"]);
