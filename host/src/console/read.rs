@@ -92,18 +92,13 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
     let record = desk.journal.store.channel(name).await?;
     let sections = desk.sections.load();
     let section = sections.channels.iter().find(|section| section.name == name.as_str());
-    let state = match (&record.status, section) {
-        (_, None) => "removed",
-        (Some(status), _) => status.state.as_str(),
-        (None, Some(_)) => "waiting",
-    };
     Ok(json!({
         "name": name.as_str(),
         "plugin": section.map(|section| section.plugin.as_str()),
         "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
         "build": section.map(|section| build_json(desk, section)),
         "hook": section.and_then(|section| section.hook.as_deref()),
-        "state": state,
+        "state": state_of(&record, section.is_some()),
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
         "budget": section.and_then(|section| section.budget.as_ref()).map(|(budget, dir)| budget_json(budget, dir, name, desk.journal.clock.now())),
@@ -116,6 +111,15 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "media": { "stored": record.media.stored, "failed": record.media.failed, "bytes": record.media.bytes },
         "behind": behind(&record, &sections.sinks),
     }))
+}
+
+/// The state that a channel is in, for all surfaces. What was removed is in none that it was left in.
+pub(super) fn state_of(record: &ChannelRecord, is_configured: bool) -> &str {
+    match &record.status {
+        _ if !is_configured => "removed",
+        Some(status) => status.state.as_str(),
+        None => "waiting",
+    }
 }
 
 /// Counted since ever; `what` names the words.

@@ -14,6 +14,7 @@ use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
 use crate::ingress::Ingress;
 use crate::model::{Action, ActionState};
 use crate::plugin::Builds;
+use crate::store::ChannelStatus;
 use crate::testing::{Stand, claimed, said};
 
 /// A desk on a store in memory, with one channel that the configuration names unless it says otherwise.
@@ -100,4 +101,20 @@ async fn what_may_be_out_there_gets_no_other_text_and_an_order_knows_its_own_key
     }
     assert_eq!(office.ask("POST", &approve, "", json!({ "by": "support" })).await.0, 200, "a person saw it");
     assert_eq!(office.listed("/api/v1/actions", "state").await, ["sent"]);
+}
+
+#[tokio::test]
+async fn metrics_tell_the_state_that_the_list_of_channels_tells_and_no_lag_of_what_was_removed() {
+    let office = Office::new();
+    office.desk.sections.store(Arc::new(Sections { channels: vec![section("new")], ..Sections::default() }));
+    office.reply("1", ActionState::Pending).await;
+    let mut commit = office.stand.journal.begin(&office.stand.channel);
+    commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: commit.at });
+    office.stand.journal.commit(commit).await.unwrap();
+    assert_eq!(office.listed("/api/v1/channels", "state").await, ["removed", "waiting"]);
+    let metrics = office.get("/metrics").await;
+    for part in ["channel_state{channel=\"blog\",state=\"removed\"} 1", "channel_state{channel=\"new\",state=\"waiting\"} 1"] {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
+    assert!(!metrics.contains("reader_lag{channel=\"blog\"") && metrics.contains("reader_lag{channel=\"new\""), "{metrics}");
 }
