@@ -92,10 +92,16 @@ impl Narrow {
         }
         // Those of a section that is gone by now may be left.
         let any = Self { plugin: self.plugin.clone(), ..Self::default() };
-        match pin!(Pages::new(desk, desk.channels().await?, Of::Dead(any)).stream()).next().await {
-            Some(found) => found.map(drop).map_err(Refusal::from),
-            None => Err(Refusal::no_such_plugin(plugin, sections.names())),
-        }
+        if is_any(desk, Of::Dead(any)).await? { Ok(()) } else { Err(Refusal::no_such_plugin(plugin, sections.names())) }
+    }
+
+    /// Refuses a team that has no task and can get none.
+    async fn knows_team(&self, desk: &Desk) -> Result<(), Refusal> {
+        let (sections, team) = (desk.sections.load(), self.team.clone());
+        let teams: Vec<&str> = sections.teams.iter().map(String::as_str).collect();
+        let known = Self::known("team", self.team.as_ref(), &teams);
+        // The tasks of one that is gone by now stay its own.
+        if known.is_err() && is_any(desk, Of::Tasks { state: None, team }).await? { Ok(()) } else { known }
     }
 
     /// Says whether it is one of those meant.
@@ -222,8 +228,8 @@ impl Merge {
 /// What is open first, by deadline, where so many are asked for; all of them come channel by channel.
 pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &TaskState::ALL.map(TaskState::word))?;
-    Narrow::known("team", narrow.team.as_ref(), &desk.sections.load().teams.iter().map(String::as_str).collect::<Vec<_>>())?;
     narrow.has_only(&["channel", "limit", "state", "team"])?;
+    narrow.knows_team(&desk).await?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
     Pages::new(&desk, channels, Of::Tasks { state, team }).listed(narrow.limit).await
@@ -244,6 +250,12 @@ pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Resul
     narrow.knows_plugin(&desk).await?;
     let (channels, limit) = (narrow.channels(&desk).await?, narrow.limit);
     Pages::new(&desk, channels, Of::Dead(narrow)).listed(limit).await
+}
+
+/// Says whether there is one, on any channel.
+async fn is_any(desk: &Desk, of: Of) -> Result<bool, Refusal> {
+    let first = pin!(Pages::new(desk, desk.channels().await?, of).stream()).next().await;
+    Ok(first.transpose()?.is_some())
 }
 
 /// Of what is put in order the lowest comes first.

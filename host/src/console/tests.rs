@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
 use crate::ingress::Ingress;
-use crate::model::{Action, ActionState};
+use crate::model::{Action, ActionState, Task, TaskState};
 use crate::plugin::Builds;
 use crate::store::ChannelStatus;
 use crate::testing::{Stand, claimed, said};
@@ -117,4 +117,32 @@ async fn metrics_tell_the_state_that_the_list_of_channels_tells_and_no_lag_of_wh
         assert!(metrics.contains(part), "{part}: {metrics}");
     }
     assert!(!metrics.contains("reader_lag{channel=\"blog\"") && metrics.contains("reader_lag{channel=\"new\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn tasks_of_a_team_that_is_gone_are_listed_and_a_team_that_never_was_is_refused() {
+    let office = Office::new();
+    let about = office.reply("1", ActionState::Pending).await;
+    let mut commit = office.stand.journal.begin(&office.stand.channel);
+    commit.tasks.push(Task {
+        id: office.stand.store().id_key().task(about.id),
+        channel: about.channel,
+        interaction: about.interaction,
+        seq: about.seq,
+        rule: about.rule,
+        key: "task".to_owned(),
+        row: None,
+        assignment: serde_json::from_value(json!({ "team": "the-old-team" })).unwrap(),
+        state: TaskState::Open,
+        opened: commit.at,
+        due: None,
+        escalated: Vec::new(),
+        is_overdue: false,
+        revision: 1,
+    });
+    office.stand.journal.commit(commit).await.unwrap();
+    assert_eq!(office.listed("/api/v1/tasks?team=the-old-team", "team").await, ["the-old-team"]);
+    assert_eq!(office.listed("/api/v1/tasks?team=support", "team").await, [""; 0]);
+    let (status, said) = office.ask("GET", "/api/v1/tasks?team=nobody", "", Json::Null).await;
+    assert!(status == 400 && said.contains("there are: support"), "{said}");
 }
