@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::model::{
-    ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, Task, TaskId, TaskState, Timestamp, shown,
+    Action, ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, Task, TaskId, TaskState, Timestamp, shown,
 };
 use crate::store::{Store, StoreError, view};
 
@@ -235,7 +235,7 @@ pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Resu
     Pages::new(&desk, channels, Of::Tasks { state, team }).listed(narrow.limit).await
 }
 
-/// Drafts first, the oldest before the others, where so many are asked for; all of them come channel by channel.
+/// As [`rank`] has them where so many are asked for; all of them come channel by channel.
 pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
     narrow.has_only(&["channel", "limit", "state"])?;
@@ -259,7 +259,17 @@ async fn is_any(desk: &Desk, of: Of) -> Result<bool, Refusal> {
 }
 
 /// Of what is put in order the lowest comes first.
-type Rank = (bool, u64, u64);
+type Rank = (u8, u64, u64);
+
+/// What needs a person, then what is under way, the oldest first; what is settled, the newest first.
+fn rank(action: &Action) -> Rank {
+    use ActionState::{AwaitingApproval, Claimed, Dead, Human, Pending, Reconciling, Retry, Unknown};
+    match action.state {
+        AwaitingApproval | Human | Dead => (0, action.created.0, 0),
+        Pending | Claimed | Retry | Unknown | Reconciling => (1, action.created.0, 0),
+        _ => (2, u64::MAX - action.created.0, 0),
+    }
+}
 
 /// Pages of one kind of record, channel after channel.
 struct Pages {
@@ -343,7 +353,7 @@ impl Pages {
                 self.after = read.last().map_or(After::Start, |task| After::Task(task.interaction, task.id));
                 let wanted = read.iter().filter(|task| is(state, task.state.word()) && is(team, &task.assignment.team));
                 let is_over = |task: &Task| !matches!(task.state, TaskState::Open | TaskState::Waiting);
-                let ranked = wanted.map(|task| ((is_over(task), task.due.map_or(u64::MAX, |due| due.0), 0), shown::task(task)));
+                let ranked = wanted.map(|task| ((u8::from(is_over(task)), task.due.map_or(u64::MAX, |due| due.0), 0), shown::task(task)));
                 Ok((read.len(), ranked.collect()))
             }
             Of::Actions { state } => {
@@ -351,7 +361,7 @@ impl Pages {
                 let read = self.store.actions(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |action| After::Action(action.interaction, action.id));
                 let wanted = read.iter().filter(|action| is(state, action.state.word()));
-                let ranked = wanted.map(|action| ((action.state != ActionState::AwaitingApproval, action.created.0, 0), shown::action(action)));
+                let ranked = wanted.map(|action| (rank(action), shown::action(action)));
                 Ok((read.len(), ranked.collect()))
             }
             Of::Dead(narrow) => {
@@ -359,7 +369,7 @@ impl Pages {
                 let read = self.store.dead_letters(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |letter| After::Dead(letter.id));
                 let wanted = read.iter().filter(|letter| narrow.takes(letter));
-                let rank = |letter: &DeadLetter| (false, u64::MAX - letter.at.0, u64::MAX - letter.subject.place());
+                let rank = |letter: &DeadLetter| (0, u64::MAX - letter.at.0, u64::MAX - letter.subject.place());
                 Ok((read.len(), wanted.map(|letter| (rank(letter), shown::dead_letter(letter))).collect()))
             }
         }

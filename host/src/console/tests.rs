@@ -146,3 +146,16 @@ async fn tasks_of_a_team_that_is_gone_are_listed_and_a_team_that_never_was_is_re
     let (status, said) = office.ask("GET", "/api/v1/tasks?team=nobody", "", Json::Null).await;
     assert!(status == 400 && said.contains("there are: support"), "{said}");
 }
+
+#[tokio::test]
+async fn the_first_of_the_outbox_are_those_that_need_a_person_and_settled_ones_come_last() {
+    let office = Office::new();
+    let states =
+        [ActionState::Sent, ActionState::Rejected, ActionState::Pending, ActionState::AwaitingApproval, ActionState::Human, ActionState::Dead];
+    for (n, state) in states.into_iter().enumerate() {
+        office.reply(&n.to_string(), state).await;
+    }
+    assert_eq!(office.listed("/api/v1/actions?limit=1000", "text").await, ["3", "4", "5", "2", "1", "0"]);
+    assert_eq!(office.listed("/api/v1/actions?limit=4", "text").await, ["3", "4", "5", "2"]);
+    assert_eq!(office.listed("/api/v1/actions", "text").await.len(), states.len());
+}
