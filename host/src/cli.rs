@@ -457,7 +457,7 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         Command::Demo { once } => demo::run(once).await,
         #[cfg(feature = "bench")]
         Command::Bench { name, dir } => bench::run(name.as_deref(), &dir, is_json).await,
-        Command::Init => host::init(&file),
+        Command::Init => host::init(&file, is_json),
         Command::Check => host::check(&file, is_json, clock).await,
         Command::Run => host::run(&file, clock).await,
         Command::Channel(ChannelCommand::Login { name, credential, no_browser, port }) => {
@@ -473,7 +473,7 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         }
         Command::Backup { folder } => backup::make(&file, is_json, &folder).await,
         Command::Restore { folder } => backup::restore(&file, is_json, &folder, clock).await,
-        Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
+        Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref(), is_json),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
         Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit).await,
         other => things::call(&file, is_json, other).await,

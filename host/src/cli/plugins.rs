@@ -45,7 +45,7 @@ fn folder_of(config: Option<&Config>, file: &Path) -> PathBuf {
 }
 
 /// Builds a plugin for Wasm and embeds its manifest.
-pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn build(dir: &Path, output: Option<&Path>, is_json: bool) -> Result<(), Failure> {
     let manifest_path = dir.join("plugin.toml");
     let text = std::fs::read_to_string(&manifest_path).map_err(|error| {
         Failure::failed(format!("cannot read `{}`: {error}", manifest_path.display()), "a plugin's folder holds Cargo.toml and plugin.toml")
@@ -77,6 +77,10 @@ pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
     std::fs::write(&temporary, &embedded)
         .and_then(|()| std::fs::rename(&temporary, &target))
         .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", target.display()), ""))?;
+    if is_json {
+        let (manifest, digest) = (&inspection.manifest, inspection.digest.to_string());
+        return put_json(json!({ "file": target, "name": manifest.name, "version": manifest.version, "size": inspection.size, "digest": digest }));
+    }
     put(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest))
 }
 

@@ -130,5 +130,9 @@ fn commands_say_what_to_do_next_and_end_with_the_right_code() {
     let file = file.to_str().unwrap();
     assert_eq!(told(&host, &["init", "--config", file]).0, Some(0));
     assert_eq!(told(&host, &["check", "--config", file]).0, Some(0));
+    let other = empty.path().join("other").join("membrana.toml");
+    let (_, said) = told(&host, &["init", "--json", "--config", other.to_str().unwrap()]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("one object: {said}"));
+    assert_eq!(said["wrote"][0], other.to_str().unwrap());
     assert_eq!(told(&host, &["init", "--config", file]).0, Some(1), "never over a file that is there");
 }
