@@ -327,7 +327,7 @@ pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) 
 pub struct Redriven {
     /// Back on their way.
     pub n_redriven: usize,
-    /// Left where they are: what they are about is no longer kept, or somebody was faster.
+    /// Left where they are: what they are about is no longer kept, or has no way any more, or somebody was faster.
     pub n_left: usize,
 }
 
@@ -358,6 +358,7 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
 }
 
 async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
+    has_a_way(desk, letter)?;
     let mut commit = desk.journal.begin(&letter.channel);
     commit.dead_gone.push(letter.id);
     match &letter.subject {
@@ -369,7 +370,7 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
         }
         DeadSubject::Entry(seq) => {
             let entries = desk.journal.store.read_log(&letter.channel, *seq, 1).await?;
-            let Some(entry) = entries.first() else { return Err(gone(letter)) };
+            let Some(entry) = entries.first().filter(|entry| entry.seq == *seq) else { return Err(gone(letter)) };
             commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() });
         }
         DeadSubject::Action(action) => {
@@ -378,13 +379,29 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
             tried_again(action, &mut commit);
         }
         DeadSubject::Event { seq, event, id } => {
-            let sink = letter.stage.strip_prefix("sink:").unwrap_or_default().to_owned();
+            let sink = sink_of(letter).unwrap_or_default().to_owned();
             let (due, first) = (commit.at, commit.at);
             commit.sink_retries.push(SinkRetry { sink, id: id.clone(), seq: *seq, event: event.clone(), attempts: 0, due, first });
         }
     }
     desk.journal.commit(commit).await?;
     Ok(())
+}
+
+/// An event whose sink or channel the configuration names no more would be told to nobody.
+fn has_a_way(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
+    let (Some(sink), sections, channel) = (sink_of(letter), desk.sections.load(), letter.channel.as_str()) else { return Ok(()) };
+    if sections.channels.iter().all(|section| section.name != channel) {
+        return Err(not_enabled(channel));
+    }
+    if sections.sinks.iter().all(|known| known != sink) {
+        return Err(Refusal::conflict(format!("sink `{sink}` is not there any more"), "add its [[sink]] section again and reload"));
+    }
+    Ok(())
+}
+
+fn sink_of(letter: &DeadLetter) -> Option<&str> {
+    letter.stage.strip_prefix("sink:")
 }
 
 /// The bytes once more, at the end of the raw log.

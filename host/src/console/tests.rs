@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
 use crate::ingress::Ingress;
-use crate::model::{Action, ActionState, Task, TaskState};
+use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Seq, Task, TaskState, Timestamp};
 use crate::plugin::Builds;
 use crate::store::ChannelStatus;
 use crate::testing::{Stand, claimed, said};
@@ -73,6 +73,15 @@ impl Office {
     async fn listed(&self, path: &str, key: &str) -> Vec<String> {
         let of = |line: &str| serde_json::from_str::<Json>(line).unwrap()[key].as_str().unwrap_or_default().to_owned();
         self.get(path).await.lines().map(of).collect()
+    }
+
+    /// A dead letter; its id.
+    async fn set_aside(&self, stage: &str, subject: DeadSubject) -> DeadId {
+        let (channel, mut commit) = (self.stand.channel.clone(), self.stand.journal.begin(&self.stand.channel));
+        let (id, reason) = (self.stand.store().id_key().dead(&channel, stage, "1"), "as the test says".to_owned());
+        commit.dead.push(DeadLetter { id, channel, stage: stage.to_owned(), subject, plugin: None, digest: None, reason, at: commit.at });
+        self.stand.journal.commit(commit).await.unwrap();
+        id
     }
 
     /// A reply about a new message, in this state.
@@ -158,4 +167,28 @@ async fn the_first_of_the_outbox_are_those_that_need_a_person_and_settled_ones_c
     assert_eq!(office.listed("/api/v1/actions?limit=1000", "text").await, ["3", "4", "5", "2", "1", "0"]);
     assert_eq!(office.listed("/api/v1/actions?limit=4", "text").await, ["3", "4", "5", "2"]);
     assert_eq!(office.listed("/api/v1/actions", "text").await.len(), states.len());
+}
+
+#[tokio::test]
+async fn an_event_whose_sink_or_channel_is_gone_stays_a_dead_letter() {
+    let office = Office::new();
+    let with = |channel: &str, sink: &str| Sections { channels: vec![section(channel)], sinks: vec![sink.to_owned()], ..Sections::default() };
+    let event = DeadSubject::Event { seq: Seq(1), event: "interaction.received".to_owned(), id: "msg_1".to_owned() };
+    let id = office.set_aside("sink:crm", event).await;
+    for (sections, part) in [(with("blog", "other"), "sink `crm` is not there"), (with("other", "crm"), "channel `blog` is not enabled")] {
+        office.desk.sections.store(Arc::new(sections));
+        let (status, said) = office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await;
+        assert!(status == 409 && said.contains(part), "{said}");
+        assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":1,"redriven":0}"#);
+    }
+    office.desk.sections.store(Arc::new(with("blog", "crm")));
+    assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
+    assert_eq!(office.stand.store().sink_retries_due(&office.stand.channel, "crm", Timestamp(u64::MAX), 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_letter_about_an_entry_that_is_not_there_brings_no_other_one_back() {
+    let office = Office::new();
+    let id = office.set_aside("rules", DeadSubject::Entry(Seq(1))).await;
+    assert_eq!(office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await.0, 404);
 }
