@@ -140,15 +140,16 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
 /// A name, with what is out of the ordinary about it.
 fn at_a_glance(item: &Json) -> String {
     let name = item.get("name").map_or_else(|| word(item), word);
-    let n = |key: &str| item.get(key).and_then(Json::as_u64).unwrap_or_default();
+    // As many as are not counted are a text.
+    let is_any = |key: &str| item.get(key).is_some_and(|n| n.is_string() || n.as_u64() > Some(0));
     let mut told = Vec::new();
     if item.pointer("/build/swapped") == Some(&Json::Bool(true)) {
         told.push(format!("runs {}", swapped(item)));
     }
-    if n("behind") > 0 {
-        told.push(format!("not told yet of {} entries", n("behind")));
+    if is_any("behind") {
+        told.push(format!("not told yet of {} entries", at(item, "/behind")));
     }
-    if n("refused") > 0 {
+    if is_any("refused") {
         told.push(format!("{} events refused, which wait to be told again", at(item, "/refused")));
     }
     if told.is_empty() { name } else { format!("{name} ({})", told.join("; ")) }
@@ -251,6 +252,14 @@ mod tests {
         let value = Json::from(long.as_str());
         assert_eq!(cell(Some(&value), "/text").chars().count(), CELL_MAX + 1);
         assert_eq!(cell(Some(&value), "/reason"), long);
+    }
+
+    #[test]
+    fn a_sink_is_told_with_what_waits_for_it() {
+        let told = |refused: Json| at_a_glance(&serde_json::json!({ "name": "crm", "behind": 0, "refused": refused }));
+        assert_eq!(told(Json::from(0)), "crm");
+        assert_eq!(told(Json::from(7)), "crm (7 events refused, which wait to be told again)");
+        assert_eq!(told(Json::from("over 1000")), "crm (over 1000 events refused, which wait to be told again)");
     }
 
     #[test]

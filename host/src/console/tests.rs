@@ -14,7 +14,7 @@ use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
 use crate::ingress::Ingress;
 use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Seq, Task, TaskState, Timestamp};
 use crate::plugin::Builds;
-use crate::store::ChannelStatus;
+use crate::store::{ChannelStatus, SinkRetry};
 use crate::testing::{Stand, claimed, said};
 
 /// A desk on a store in memory, with one channel that the configuration names unless it says otherwise.
@@ -191,4 +191,19 @@ async fn a_letter_about_an_entry_that_is_not_there_brings_no_other_one_back() {
     let office = Office::new();
     let id = office.set_aside("rules", DeadSubject::Entry(Seq(1))).await;
     assert_eq!(office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn more_events_than_are_counted_are_said_to_be_more() {
+    let office = Office::new();
+    office.desk.sections.store(Arc::new(Sections { channels: vec![section("blog")], sinks: vec!["crm".to_owned()], ..Sections::default() }));
+    for (from, to, told) in [(0, 1000, json!(1000)), (1000, 1003, json!("over 1000"))] {
+        let mut commit = office.stand.journal.begin(&office.stand.channel);
+        let (due, first) = (commit.at, commit.at);
+        let retry = |n: u64| SinkRetry { sink: "crm".to_owned(), id: n.to_string(), seq: Seq(n), event: "x".to_owned(), attempts: 0, due, first };
+        commit.sink_retries.extend((from..to).map(retry));
+        office.stand.journal.commit(commit).await.unwrap();
+        let status: Json = serde_json::from_str(&office.get("/api/v1/status").await).unwrap();
+        assert_eq!(status["sinks"][0]["refused"], told);
+    }
 }
