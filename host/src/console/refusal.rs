@@ -67,10 +67,10 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API needs a valid token", cure)
     }
 
-    /// A role that does not go so far.
-    pub(super) fn beyond(role: Role, needed: Role) -> Self {
+    /// A role that does not go so far; `enough` is the one to show a token of.
+    pub(super) fn beyond(role: Role, needed: Role, enough: Role) -> Self {
         let message = format!("this is for the role {}, and the token shown is of the role {}", needed.word(), role.word());
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message, format!("show the `{}` of `[host]`", needed.token_key()))
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message, format!("show the `{}` of `[host]`", enough.token_key()))
     }
 
     /// Too many wrong tokens came from there.

@@ -10,9 +10,9 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value as Json, json};
 use tower::ServiceExt as _;
 
-use super::{Audit, Backups, Desk, Guesses, Section, Sections, router};
+use super::{Audit, Backups, Desk, Guesses, Section, Sections, Token, router};
 use crate::ingress::Ingress;
-use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Seq, Task, TaskState, Timestamp};
+use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Role, Seq, Task, TaskState, Timestamp};
 use crate::plugin::Builds;
 use crate::store::{ChannelStatus, SinkRetry};
 use crate::testing::{Stand, claimed, said};
@@ -205,5 +205,16 @@ async fn more_events_than_are_counted_are_said_to_be_more() {
         office.stand.journal.commit(commit).await.unwrap();
         let status: Json = serde_json::from_str(&office.get("/api/v1/status").await).unwrap();
         assert_eq!(status["sinks"][0]["refused"], told);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_a_token_that_there_is() {
+    let office = Office::new();
+    for (operator, named) in [(None, "admin_token"), (Some(Token::new(Role::Operator, "work")), "operator_token")] {
+        let tokens = [Token::new(Role::Admin, "all"), Token::new(Role::Reader, "look")].into_iter().chain(operator);
+        office.desk.tokens.store(Arc::new(tokens.collect()));
+        let (status, said) = office.ask("POST", "/api/v1/channels/blog/pause", "look", Json::Null).await;
+        assert!(status == 403 && said.contains(&format!("show the `{named}`")), "{said}");
     }
 }
