@@ -14,7 +14,7 @@ use crate::analysis::Analyzer;
 use crate::app::{Choice, Kit, One, find, prepare_one, process_env};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::model::{Annotation, Attachment, Fault};
+use crate::model::{Annotation, Attachment, Fault, shown};
 use crate::plugin::{Agreement, AnalyzeBatch, RuleDecision, Verdict, annotations, decided, was_decided};
 use crate::rules::Rule;
 
@@ -89,7 +89,7 @@ async fn load(config: &Config, kit: &Kit, name: &str, choice: Choice) -> Result<
         None => {
             let analyzers = config.analyzers.iter().map(|analyzer| &analyzer.plugin);
             let known: Vec<&str> = analyzers.chain(config.rules.iter().map(|rule| &rule.plugin)).map(|section| section.name.as_str()).collect();
-            Err(Failure::failed(format!("there is no analyzer or rule `{name}`"), format!("there are: {}", known.join(", "))))
+            Err(Failure::failed(format!("there is no analyzer or rule `{name}`"), shown::there_are(&known)))
         }
     }
 }

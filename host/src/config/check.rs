@@ -14,7 +14,7 @@ use super::places::{Lines, Places};
 use super::shape::{Reading, Table, integer, nearest, what};
 use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule, Secret};
 use crate::egress::Budget;
-use crate::model::Role;
+use crate::model::{Role, shown};
 
 mod ingress;
 mod media;
@@ -497,8 +497,7 @@ impl Checker<'_> {
             for (key, kind, named, known) in lists {
                 for (n, name) in named.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
                     let place = analyzer.plugin.outer.place(&format!("{key}[{n}]"), 0, 0);
-                    let cure =
-                        nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+                    let cure = nearest(name, known).map_or_else(|| shown::there_are(known), |near| format!("did you mean \"{near}\"?"));
                     self.reading.report.error(
                         place,
                         format!("`{key}` of analyzer `{}` names the {kind} \"{name}\", which does not exist", analyzer.plugin.name),

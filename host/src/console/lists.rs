@@ -118,7 +118,7 @@ impl Narrow {
     fn known(key: &str, word: Option<&String>, known: &[&str]) -> Result<(), Refusal> {
         match word {
             Some(word) if !known.contains(&word.as_str()) => {
-                Err(Refusal::bad_request(format!("`{key}` is `{word}`, which there is not"), format!("there are: {}", known.join(", "))))
+                Err(Refusal::bad_request(format!("`{key}` is `{word}`, which there is not"), shown::there_are(known)))
             }
             _ => Ok(()),
         }

@@ -65,7 +65,10 @@ impl Order {
     /// A team that does not exist, and a reply without words, are slips.
     fn check(&self, teams: &[String]) -> Result<(), Refusal> {
         if let Some(by) = self.by.as_ref().filter(|by| !teams.contains(by)) {
-            return Err(Refusal::bad_request(format!("there is no team `{by}`"), format!("teams: {}", teams.join(", "))));
+            return Err(Refusal::bad_request(
+                format!("there is no team `{by}`"),
+                shown::there_are(&teams.iter().map(String::as_str).collect::<Vec<_>>()),
+            ));
         }
         if self.text.as_ref().is_some_and(|text| text.trim().is_empty()) {
             return Err(Refusal::bad_request("`text` is empty", "write the reply, leave `text` out, or reject the draft"));

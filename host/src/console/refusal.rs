@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
-use crate::model::Role;
+use crate::model::{Role, shown};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -40,7 +40,7 @@ impl Refusal {
     /// No section has this name.
     pub fn no_such_plugin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.collect();
-        Self::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", ")))
+        Self::not_found(format!("there is no channel, analyzer or rule `{name}`"), shown::there_are(&known))
     }
 
     /// The call is wrong in itself.

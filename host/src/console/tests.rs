@@ -218,3 +218,14 @@ async fn who_may_not_is_told_a_token_that_there_is() {
         assert!(status == 403 && said.contains(&format!("show the `{named}`")), "{said}");
     }
 }
+
+#[tokio::test]
+async fn where_there_is_nothing_to_choose_from_that_is_said() {
+    let office = Office::with(Sections::default());
+    for (method, path) in
+        [("POST", "/api/v1/channels/x/pause"), ("GET", "/api/v1/dead?plugin=x"), ("GET", "/api/v1/tasks?team=x"), ("POST", "/api/v1/plugins/x/rerun")]
+    {
+        let (_, said) = office.ask(method, path, "", Json::Null).await;
+        assert!(said.contains("there is none yet"), "{path}: {said}");
+    }
+}

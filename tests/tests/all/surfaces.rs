@@ -300,7 +300,7 @@ async fn refusals_of_the_api_are_objects_with_a_cure() {
         ("GET", "/api/v1/tasks?team=nosuch", "", 400, "shops"),
         ("GET", "/api/v1/actions?state=bogus", "", 400, "awaiting-approval"),
         ("POST", "/api/v1/channels/shop/pause", "{", 400, "the body of the order"),
-        ("POST", "/api/v1/channels/shop/pause", "{\"by\":\"nosuch\"}", 400, "teams: shops"),
+        ("POST", "/api/v1/channels/shop/pause", "{\"by\":\"nosuch\"}", 400, "there are: shops"),
         ("POST", "/api/v1/channels/shop/poll", "", 409, "is not polled"),
         ("DELETE", "/api/v1/tasks", "", 405, "openapi.json"),
     ] {
