@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::app::process_env;
+use crate::app::{nobody_works_on, process_env};
 use crate::clock::Clock;
 use crate::console::Audit;
 use crate::model::{Action, ActionState, ChannelName, Timestamp, shown};
@@ -100,6 +100,7 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
         let message = format!("`{}` belongs to another user, who could not read what you restore", data.display());
         return Err(Failure::failed(message, "restore it as the user whom the host runs as: `sudo -u USER membrana restore …`"));
     }
+    nobody_works_on(&data);
     let alone = SledStore::keep_others_out(&data).map_err(|failure| in_words(&failure))?;
     let now = clock.now();
     let new = beside(&data, "restoring");

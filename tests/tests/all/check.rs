@@ -100,6 +100,41 @@ fn nobody_is_asked_where_a_host_listened_that_was_killed() {
     assert!(stranger.accept().is_err(), "the stranger is connected to");
 }
 
+/// With a token, at the address that the configuration names.
+fn host_with_token() -> Host {
+    let host = Host::new(&format!("admin_token = {{ file = \"token\" }}\n{CONFIG}"), TABLE);
+    host.write("token", "an-admin-s-token-of-one-s-own");
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_host_noted_is_forgotten_by_whoever_takes_its_store() {
+    let mut host = host_with_token();
+    host.start().await;
+    host.kill();
+    assert!(host.dir().join("data/listening").exists());
+    let stranger = std::net::TcpListener::bind(host.address).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let (code, said) = told(&host, &["task", "list"]);
+    assert!(code == Some(0) && !host.dir().join("data/listening").exists(), "{said}");
+    assert!(stranger.accept().is_err(), "the stranger is connected to");
+}
+
+#[test]
+fn while_another_command_works_on_the_store_nobody_is_shown_a_token() {
+    let host = host_with_token();
+    assert_eq!(told(&host, &["channel", "resume", "shop"]).0, Some(0), "it begins a store");
+    let stranger = std::net::TcpListener::bind(host.address).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let store = std::fs::File::open(host.dir().join("data/store/db")).unwrap();
+    store.lock().unwrap();
+    let (code, said) = told(&host, &["task", "list"]);
+    assert!(code == Some(1) && said.contains("waits for its turn") && said.contains("wait for the other command to end"), "{said}");
+    assert!(stranger.accept().is_err(), "the stranger is connected to");
+    store.unlock().unwrap();
+    assert_eq!(told(&host, &["task", "list"]).0, Some(0));
+}
+
 #[test]
 fn commands_say_what_to_do_next_and_end_with_the_right_code() {
     let host = Host::new(CONFIG, TABLE);
