@@ -151,8 +151,20 @@ pub fn address_of_host(data: &Path) -> Option<std::net::SocketAddr> {
     std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?.trim().parse().ok()
 }
 
-/// Opens the store; waits a moment where another command holds it.
+/// Says whether nobody works on the store in this folder. What a host noted there that was killed is forgotten then: whoever listens where it did
+/// is a stranger.
+pub fn nobody_works_on(data: &Path) -> bool {
+    let Ok(alone) = SledStore::keep_others_out(data) else { return false };
+    if alone.is_some() {
+        // Where it may not be removed, whoever may does.
+        drop(std::fs::remove_file(data.join(ADDRESS_FILE)));
+    }
+    true
+}
+
+/// Opens the store, which may take long; waits a moment where another command holds it.
 async fn open_store(data: &Path) -> Result<Arc<SledStore>, StoreError> {
+    nobody_works_on(data);
     for _ in 1..STORE_TRIES {
         match SledStore::open(data) {
             Err(StoreError::InUse(_)) => tokio::time::sleep(STORE_PAUSE).await,
@@ -270,11 +282,12 @@ impl App {
         self.house.running.lock().await.halt().await;
         let kit = self.house.in_force.load().kit.clone();
         console::keep_denials(&self.house.desk, kit.engine.denied()).await;
+        // While the store is held: who opens it next notes its own.
+        forget_address(&self.house.in_force.load().config.host.data);
         let ((), closed) = tokio::join!(kit.renewals.end(), self.house.journal.store.close());
         if let Err(failure) = closed {
             error!(error = %chain(&failure), "The store did not close well.");
         }
-        forget_address(&self.house.in_force.load().config.host.data);
     }
 
     fn serve(&mut self, listeners: Vec<TcpListener>) {
@@ -342,7 +355,7 @@ impl House {
             tasks: Mutex::default(),
             shadows: Mutex::default(),
             stop: CancellationToken::new(),
-            named: Mutex::new(files_of(&config)),
+            named: Mutex::new(config.files.clone()),
             running: tokio::sync::Mutex::new(Running::nothing(journal.clone())),
             in_force: ArcSwap::from_pointee(InForce { config, kit }),
             journal,
@@ -352,7 +365,7 @@ impl House {
     async fn reload(self: &Arc<Self>) -> Result<(), AppError> {
         let (config, mut report) = config::read_what_is_there(&self.file, self.env.as_ref());
         let Some(config) = config else { return Err(AppError::Config(report)) };
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = files_of(&config);
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = config.files.clone();
         let mut running = self.running.lock().await;
         let before = self.in_force.load_full();
         refuse_what_needs_a_restart(&before.config, &config, &mut report);
@@ -427,11 +440,6 @@ impl House {
     }
 }
 
-/// The files that its sections name.
-fn files_of(config: &Config) -> Vec<PathBuf> {
-    prepare::sections(config).flat_map(|section| section.places.files()).map(Path::to_owned).collect()
-}
-
 /// Keys that a running host cannot follow.
 fn refuse_what_needs_a_restart(before: &Config, config: &Config, report: &mut Report) {
     let (now, host) = (&before.host, &config.host);
@@ -465,7 +473,7 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, AppError> {
 fn note_address(data: &Path, address: Option<&std::net::SocketAddr>) {
     let Some(address) = address else { return };
     if let Err(failure) = std::fs::write(data.join(ADDRESS_FILE), format!("{address}\n")) {
-        warn!(error = %chain(&failure), "Where the host listens could not be noted; commands look at `listen`.");
+        warn!(error = %chain(&failure), "Where the host listens could not be noted; commands in other terminals do not find it.");
     }
 }
 

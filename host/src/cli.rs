@@ -430,8 +430,7 @@ const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 pub fn run(clock: Clock) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && std::env::args().any(|word| word == "--json") => return outcome::report_usage(&error),
-        Err(error) => error.exit(),
+        Err(error) => return outcome::report_usage(error, std::env::args_os().any(|word| word == "--json")),
     };
     if let Command::CompileComponent { memory_bytes, cpu_s } = cli.command {
         return plugins::compile(memory_bytes, cpu_s);
@@ -458,7 +457,7 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         Command::Demo { once } => demo::run(once).await,
         #[cfg(feature = "bench")]
         Command::Bench { name, dir } => bench::run(name.as_deref(), &dir, is_json).await,
-        Command::Init => host::init(&file),
+        Command::Init => host::init(&file, is_json),
         Command::Check => host::check(&file, is_json, clock).await,
         Command::Run => host::run(&file, clock).await,
         Command::Channel(ChannelCommand::Login { name, credential, no_browser, port }) => {
@@ -474,7 +473,7 @@ async fn dispatch(cli: Cli, clock: Clock) -> Result<(), Failure> {
         }
         Command::Backup { folder } => backup::make(&file, is_json, &folder).await,
         Command::Restore { folder } => backup::restore(&file, is_json, &folder, clock).await,
-        Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref()),
+        Command::Plugin(PluginCommand::Build { dir, output }) => plugins::build(&dir, output.as_deref(), is_json),
         Command::Plugin(PluginCommand::Inspect { plugin }) => plugins::inspect(&file, &plugin, is_json),
         Command::Plugin(PluginCommand::List { limit }) => plugins::list(&file, is_json, limit).await,
         other => things::call(&file, is_json, other).await,

@@ -32,6 +32,8 @@ pub const DEFAULT_TABLE: &str = include_str!("config/default-impact.toml");
 pub struct Config {
     /// The file.
     pub file: PathBuf,
+    /// Every file that it names and that is read: secrets, certificates, tables. They may be gone.
+    pub files: Vec<PathBuf>,
     /// `[host]`.
     pub host: Host,
     /// In file order.
@@ -92,8 +94,10 @@ pub struct Plugin {
     pub limits: Limits,
     /// Channels: what may be spent on calls in a day.
     pub budget: Budget,
-    /// Where its keys are.
+    /// Where the keys of its own part are.
     pub places: Places,
+    /// Where the keys of the whole section are.
+    pub outer: Places,
 }
 
 /// `[[channel]]`.
@@ -168,6 +172,8 @@ pub struct Sink {
     pub private: Vec<String>,
     /// Names or `*`.
     pub events: Vec<String>,
+    /// False where its `url` is none, which was told.
+    pub is_whole: bool,
 }
 
 /// What an admin allows a plugin.

@@ -20,6 +20,8 @@ mod read;
 mod refusal;
 mod rerun;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -34,7 +36,7 @@ use serde_json::Value as Json;
 
 use crate::egress::Budget;
 use crate::ingress::Ingress;
-use crate::model::{ChannelName, Digest};
+use crate::model::{ChannelName, Digest, shown};
 use crate::plugin::{Builds, FILE_BYTES_MAX, Generation};
 use crate::stage::Journal;
 
@@ -157,7 +159,7 @@ impl Desk {
         let names = self.channels().await?;
         names.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let known: Vec<&str> = names.iter().map(ChannelName::as_str).collect();
-            Refusal::not_found(format!("there is no channel `{name}`"), format!("channels: {}", known.join(", ")))
+            Refusal::not_found(format!("there is no channel `{name}`"), shown::there_are(&known))
         })
     }
 }

@@ -53,6 +53,13 @@ pub(super) fn secrets_needed(channel: &Channel, manifest: &Manifest) -> Option<V
     })
 }
 
+/// The secrets that webhooks of such a plugin can be verified with.
+pub(super) fn secrets_known(manifest: &Manifest) -> Vec<&str> {
+    let Some(ingress) = &manifest.wants.ingress else { return Vec::new() };
+    let has_token = ingress.verify.is_empty() || ingress.verify.contains(&Scheme::Meta);
+    std::iter::once(secret_name(manifest)).chain(has_token.then_some(VERIFY_TOKEN)).collect()
+}
+
 /// `config:/pointer` of the manifest is read in the channel's own section.
 fn topics_of(channel: &Channel, ingress: &Ingress, manifest: &Manifest) -> Vec<String> {
     if !ingress.topics.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::egress::{Egress, Renewals, SystemResolver, Tokens};
+use crate::model::shown;
 use crate::plugin::{Manifest, WantsOauth2, inspect};
 use crate::telemetry::chain;
 
@@ -30,7 +31,7 @@ pub type Wrong = (String, String);
 pub fn login_place(config: &Config, channel: &str, credential: Option<&str>) -> Result<LoginPlace, Wrong> {
     let known: Vec<&str> = config.channels.iter().map(|channel| channel.plugin.name.as_str()).collect();
     let section = config.channels.iter().map(|channel| &channel.plugin).find(|section| section.name == channel);
-    let section = section.ok_or_else(|| (format!("there is no channel `{channel}`"), format!("channels: {}", known.join(", "))))?;
+    let section = section.ok_or_else(|| (format!("there is no channel `{channel}`"), shown::there_are(&known)))?;
     let found = find(&section.plugin, &config.host.plugins)?;
     let inspection = inspect(&found.bytes).map_err(|error| (format!("plugin `{}`: {}", section.plugin, chain(&error)), String::new()))?;
     let manifest = &inspection.manifest;

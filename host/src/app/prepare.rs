@@ -263,7 +263,8 @@ impl<'a> Preparing<'a> {
             return None;
         }
         let can_be_asked = self.check_config(section, manifest);
-        let is_granted = self.check_grants(section, manifest, channel);
+        let is_granted = self.check_grants(section, manifest, channel) & self.check_secrets(section, manifest);
+        self.check_use(section, manifest, channel.is_some_and(|channel| channel.media.is_some()));
         if !can_be_asked {
             return None;
         }
@@ -340,6 +341,39 @@ impl<'a> Preparing<'a> {
         is_granted
     }
 
+    /// Secrets that the plugin has no use for: a mistyped name would leave it without the one that is meant.
+    fn check_secrets(&mut self, section: &Plugin, manifest: &Manifest) -> bool {
+        let known: Vec<&str> = manifest.secrets_known().map(String::as_str).chain(hooks::secrets_known(manifest)).collect();
+        let unknown: Vec<&String> = section.secrets.keys().filter(|name| !known.contains(&name.as_str())).collect();
+        for name in &unknown {
+            let cure = match nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "leave `secrets` out".to_owned(),
+                None => format!("it knows: {}", known.join(", ")),
+            };
+            let message = format!("`{}`: plugin `{}` knows no secret `{name}`", section.name, section.plugin);
+            self.report.error(section.outer.key(&format!("secrets.{name}")), message, cure);
+        }
+        unknown.is_empty()
+    }
+
+    /// What is granted and never used. Files are fetched by the channel's own grants.
+    fn check_use(&mut self, section: &Plugin, manifest: &Manifest, has_media: bool) {
+        let (wants, grant) = (&manifest.wants, &section.grant);
+        let (calls, connects) = (wants.http.is_some() || has_media, wants.net.is_some());
+        let useless = [
+            ("http", !grant.http.is_empty() && !calls),
+            ("net", !grant.net.is_empty() && !connects),
+            ("private", !grant.private.is_empty() && !calls && !connects),
+            ("personal_data", grant.personal_data && !wants.personal_data),
+            ("attachments", grant.attachments && !wants.attachments),
+        ];
+        for (key, _) in useless.into_iter().filter(|(_, is_useless)| *is_useless) {
+            let message = format!("`{}`: plugin `{}` does not ask for what `{key}` grants", section.name, section.plugin);
+            self.report.warning(section.outer.key(&format!("grant.{key}")), message, format!("leave `{key}` out of its `grant`"));
+        }
+    }
+
     /// A channel that keeps files, of a plugin that brings none.
     fn check_media(&mut self, channel: &Channel, generation: &Generation) {
         if channel.media.is_some() && generation.manifest().wants.http.is_none() && !generation.has_media() {
@@ -354,6 +388,9 @@ impl<'a> Preparing<'a> {
 
     /// A sink with its way out. A sink that could not be told anything is a mistake, never left out.
     fn target(&mut self, sink: &crate::config::Sink) -> Option<Arc<Target>> {
+        if !sink.is_whole {
+            return None;
+        }
         let Some(door) = doors::of_sink(&self.kit.egress, &sink.url, &sink.private, &sink.secrets) else {
             let place = Place::file(&self.config.file);
             self.report.error(place, format!("sink `{}` cannot be reached at its `url`", sink.name), "write https://host/path");

@@ -14,12 +14,12 @@ use crate::analysis::Analyzer;
 use crate::app::{Choice, Kit, One, find, prepare_one, process_env};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::model::{Annotation, Attachment, Fault};
+use crate::model::{Annotation, Attachment, Fault, shown};
 use crate::plugin::{Agreement, AnalyzeBatch, RuleDecision, Verdict, annotations, decided, was_decided};
 use crate::rules::Rule;
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::show;
 use super::things::with_query;
 use stored::Stored;
@@ -89,7 +89,7 @@ async fn load(config: &Config, kit: &Kit, name: &str, choice: Choice) -> Result<
         None => {
             let analyzers = config.analyzers.iter().map(|analyzer| &analyzer.plugin);
             let known: Vec<&str> = analyzers.chain(config.rules.iter().map(|rule| &rule.plugin)).map(|section| section.name.as_str()).collect();
-            Err(Failure::failed(format!("there is no analyzer or rule `{name}`"), format!("there are: {}", known.join(", "))))
+            Err(Failure::failed(format!("there is no analyzer or rule `{name}`"), shown::there_are(&known)))
         }
     }
 }
@@ -190,7 +190,7 @@ impl Backtest {
             if let (Some(whole), Some(told)) = (whole.as_object_mut(), told.as_object()) {
                 whole.extend(told.clone());
             }
-            return put(whole);
+            return put_json(whole);
         }
         show::differences(&told)?;
         put(format_args!("{name}, build {:.12}: {}", digest.to_string(), self.agreement))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::app::process_env;
+use crate::app::{nobody_works_on, process_env};
 use crate::clock::Clock;
 use crate::console::Audit;
 use crate::model::{Action, ActionState, ChannelName, Timestamp, shown};
@@ -17,7 +17,7 @@ use crate::store::{Commit, SledStore, Store, StoreError, Verified, copy_folder, 
 use crate::telemetry::chain;
 
 use super::call::{Caller, Purpose, make_data_folder, what_is_needed};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::things::with_query;
 
 /// Between two words of how far it is.
@@ -33,7 +33,7 @@ pub(super) async fn make(file: &Path, is_json: bool, folder: &Path) -> Result<()
     caller.close().await?;
     let made = made?;
     if is_json {
-        return put(made);
+        return put_json(made);
     }
     let count = |key: &str| made.get(key).and_then(Json::as_u64).unwrap_or_default();
     put(format_args!("`{}` is a backup: {} entries in {} records, read whole once.", folder.display(), count("entries"), count("records")))?;
@@ -100,6 +100,7 @@ pub(super) async fn restore(file: &Path, is_json: bool, folder: &Path, clock: Cl
         let message = format!("`{}` belongs to another user, who could not read what you restore", data.display());
         return Err(Failure::failed(message, "restore it as the user whom the host runs as: `sudo -u USER membrana restore …`"));
     }
+    nobody_works_on(&data);
     let alone = SledStore::keep_others_out(&data).map_err(|failure| in_words(&failure))?;
     let now = clock.now();
     let new = beside(&data, "restoring");
@@ -254,7 +255,7 @@ fn cannot(failure: &std::io::Error) -> Failure {
 fn tell(is_json: bool, data: &Path, restored: &Restored, kept: Option<&Path>) -> Result<(), Failure> {
     let Restored { verified, audit_damage, n_uncertain } = restored;
     if is_json {
-        return put(json!({
+        return put_json(json!({
             "data": data, "entries": verified.n_entries, "records": verified.n_records, "uncertain": n_uncertain, "lost": verified.lost, "audit": audit_damage, "kept": kept,
         }));
     }

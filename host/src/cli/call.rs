@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::app::{address_of_host, data_folder, process_env, sections_of};
+use crate::app::{address_of_host, data_folder, nobody_works_on, process_env, sections_of};
 use crate::clock::Clock;
 use crate::config::{self, Config, Report, Secret, Severity};
 use crate::console::{Audit, Backups, Desk, Guesses, api};
@@ -35,6 +35,8 @@ use super::outcome::{Failure, aside, cure_of};
 const LINE_MAX: usize = 16 << 20;
 /// Other commands hold the store for a moment each; a command looks so often, for about five seconds, whether it is its turn.
 const TURNS: u32 = 100;
+/// After so many it says that it waits.
+const TURNS_QUIET: u32 = 20;
 /// Between two looks.
 const TURN_PAUSE: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,57 +67,72 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// Opens the store, or finds the host that holds it.
+    /// Opens the store, or finds the host that holds it. Who is no host of this data folder is shown no token.
     pub(super) async fn open(file: &Path, purpose: Purpose) -> Result<Self, Failure> {
         let config = what_is_needed(file)?;
         let data = &config.host.data;
-        // The host says where it listens; the file may have been edited since it started.
-        let address = || reachable(address_of_host(data).unwrap_or(config.host.listen));
-        let host = async || {
-            let is_there = timeout(CONNECT_TIMEOUT, TcpStream::connect(address())).await.is_ok_and(|tried| tried.is_ok());
-            is_there.then(|| Self::Host(address(), token_of(&config)))
-        };
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             let opened = match SledStore::is_begun(data) {
-                Ok(true) => SledStore::open(data),
-                Ok(false) => match (host().await, purpose) {
-                    (Some(host), _) if address_of_host(data).is_some() => return Ok(host),
-                    (Some(host), Purpose::Look) => {
-                        aside(format_args!("no host ran on the data folder `{}` yet; this is told by the one on {}", data.display(), address()));
-                        return Ok(host);
-                    }
-                    (Some(_), _) => return Err(another_host(data, address())),
-                    (None, Purpose::Judge) => return Err(not_begun(data)),
-                    (None, Purpose::Look) => {
-                        aside(format_args!("no host ran on the data folder `{}` yet, and none answers on {}", data.display(), address()));
-                        return Ok(Self::Nobody(router_on(&config, Arc::new(MemoryStore::new(IdKey([0; 32]))))));
-                    }
-                    (None, Purpose::Order) => {
-                        make_data_folder(&config)?;
-                        SledStore::open(data)
-                    }
+                Ok(true) => {
+                    // Opening it may take long.
+                    nobody_works_on(data);
+                    SledStore::open(data)
+                }
+                Ok(false) => match Self::without_store(&config, purpose).await? {
+                    Some(caller) => return Ok(caller),
+                    None => SledStore::open(data),
                 },
                 Err(source) => Err(StoreError::Io { step: "open", source }),
             };
             match opened {
                 Ok(store) => return Ok(Self::InProcess(router_on(&config, Arc::clone(&store) as Arc<dyn Store>), store)),
                 Err(StoreError::InUse(_)) => {}
+                // Where its host listens cannot be seen, either.
                 Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-                    return host().await.ok_or_else(|| not_ours(data));
+                    return Self::at(&config, config.host.listen).await.ok_or_else(|| not_ours(data));
                 }
                 // It says itself what to do, and `verify` could say no more.
                 Err(error @ StoreError::Damaged { .. }) => return Err(Failure::failed(chain(&error).to_string(), "")),
                 Err(error) => return Err(Failure::failed(chain(&error).to_string(), cure_of(&error))),
             }
-            if let Some(host) = host().await {
+            if let Some(host) = Self::of_host(&config).await {
                 return Ok(host);
+            }
+            if turn == TURNS_QUIET {
+                aside(format_args!("another command works on the store in `{}`; this one waits for its turn", data.display()));
             }
             tokio::time::sleep(TURN_PAUSE).await;
         }
         Err(Failure::failed(
-            format!("another command or host holds the store in `{}`, and no host answers on {}", data.display(), address()),
+            format!("another command or host holds the store in `{}`, and no host says there where it listens", data.display()),
             "wait for the other command to end, or look whether a host hangs",
         ))
+    }
+
+    /// Where no host ever ran on the data folder: who answers on `listen` runs on another one, if it is a host. None: a store is to be begun.
+    async fn without_store(config: &Config, purpose: Purpose) -> Result<Option<Self>, Failure> {
+        let (data, address) = (&config.host.data, reachable(config.host.listen));
+        let is_answered = is_answered(address).await;
+        match purpose {
+            Purpose::Look if is_answered && config.host.tokens.is_empty() => {
+                aside(format_args!("no host ran on the data folder `{}` yet; this is told by the one on {address}", data.display()));
+                Ok(Some(Self::Host(address, None)))
+            }
+            Purpose::Look => {
+                let whoever = if is_answered { "who answers on it is shown no token:" } else { "none answers on" };
+                aside(format_args!("no host ran on the data folder `{}` yet, and {whoever} {address}", data.display()));
+                Ok(Some(Self::Nobody(router_on(config, Arc::new(MemoryStore::new(IdKey([0; 32])))))))
+            }
+            Purpose::Judge | Purpose::Order if is_answered => Err(another_host(data, address)),
+            Purpose::Judge => Err(not_begun(data)),
+            Purpose::Order => make_data_folder(config).map(|()| None),
+        }
+    }
+
+    /// The host that answers there.
+    async fn at(config: &Config, address: SocketAddr) -> Option<Self> {
+        let address = reachable(address);
+        is_answered(address).await.then(|| Self::Host(address, token_of(config)))
     }
 
     /// No host runs on a store that is there.
@@ -123,15 +140,12 @@ impl Caller {
         matches!(self, Self::InProcess(..))
     }
 
-    /// The host that runs with this configuration, if one answers. Where nobody holds the store, whoever listens where a host did that was
-    /// killed is a stranger, and gets no token.
+    /// The host that works on the data folder, if one answers. The file may have been edited since it started: it says itself where it listens.
     pub(super) async fn of_host(config: &Config) -> Option<Self> {
-        if SledStore::keep_others_out(&config.host.data).is_ok() {
+        if nobody_works_on(&config.host.data) {
             return None;
         }
-        let address = reachable(address_of_host(&config.host.data)?);
-        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
-        Some(Self::Host(address, token_of(config)))
+        Self::at(config, address_of_host(&config.host.data)?).await
     }
 
     /// One call; `each` gets every line of the answer as it comes, and ends it by an error.
@@ -297,6 +311,10 @@ fn not_ours(data: &Path) -> Failure {
 
 fn token_of(config: &Config) -> Option<Secret> {
     config.host.tokens.first().map(|(_, token)| token.clone())
+}
+
+async fn is_answered(address: SocketAddr) -> bool {
+    timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|tried| tried.is_ok())
 }
 
 /// A host that listens on every address is called on this machine's own.

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -12,11 +13,11 @@ use crate::app::{App, AppError, examine, log_findings, process_env};
 use crate::clock::Clock;
 use crate::config::{DEFAULT, DEFAULT_TABLE};
 
-use super::outcome::{Failure, aside, counted, put};
+use super::outcome::{Failure, aside, counted, put, put_json};
 use super::watch::{LOOK, Watch};
 
 /// Writes the commented files; never over one that is there, and both or none.
-pub(super) fn init(file: &Path) -> Result<(), Failure> {
+pub(super) fn init(file: &Path, is_json: bool) -> Result<(), Failure> {
     let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     let table = folder.map_or_else(|| "impact.toml".into(), |dir| dir.join("impact.toml"));
     let files = [(file, DEFAULT), (table.as_path(), DEFAULT_TABLE)];
@@ -31,7 +32,12 @@ pub(super) fn init(file: &Path) -> Result<(), Failure> {
     for (path, text) in files {
         let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| failed(path, error))?;
         opened.write_all(text.as_bytes()).map_err(|error| failed(path, error))?;
-        put(format_args!("wrote {}", path.display()))?;
+        if !is_json {
+            put(format_args!("wrote {}", path.display()))?;
+        }
+    }
+    if is_json {
+        return put_json(json!({ "wrote": [file, table] }));
     }
     put("next: edit the addresses, then `membrana check` and `membrana run`")
 }
@@ -41,7 +47,7 @@ pub(super) async fn check(file: &Path, is_json: bool, clock: Clock) -> Result<()
     let (ready, report) = examine(file, &process_env(), clock).await?;
     let Some((config, ..)) = ready else { return Err(Failure::Config(report)) };
     if is_json {
-        return report.findings.iter().try_for_each(|finding| put(finding.json()));
+        return report.findings.iter().try_for_each(|finding| put_json(finding.json()));
     }
     report.to_string().lines().try_for_each(put)?;
     put(format_args!(

@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::egress::{LoggedIn, Login, LoginError};
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::things::one;
 
 /// A person is waited for so long.
@@ -89,7 +89,7 @@ async fn listen(port: u16) -> Result<TcpListener, Failure> {
 
 fn show(login: &Login, wish: &Wish, config: &Config, is_json: bool) -> Result<(), Failure> {
     if is_json {
-        put(json!({ "channel": wish.channel, "open": login.url, "wait_s": PATIENCE.as_secs() }))?;
+        put_json(json!({ "channel": wish.channel, "open": login.url, "wait_s": PATIENCE.as_secs() }))?;
     } else {
         put(format_args!("log in as the account of `{}` here:\n{}", wish.channel, login.url))?;
         aside(format_args!("the tokens go, sealed, into {}", config.host.data.join("credentials").display()));
@@ -186,7 +186,7 @@ async fn go_on(file: &Path, channel: &str) -> bool {
 
 fn tell(channel: &str, place: &LoginPlace, told: &LoggedIn, is_host_told: bool, is_json: bool) -> Result<(), Failure> {
     if is_json {
-        return put(json!({
+        return put_json(json!({
             "channel": channel,
             "credential": place.credential,
             "logged_in": true,

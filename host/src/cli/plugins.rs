@@ -11,7 +11,7 @@ use crate::plugin::{self, Inspection, Manifest, NO_COMPONENT};
 use crate::telemetry::chain;
 
 use super::call::Caller;
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::show;
 
 const IN_USE: &[(&str, &str)] = &[
@@ -45,7 +45,7 @@ fn folder_of(config: Option<&Config>, file: &Path) -> PathBuf {
 }
 
 /// Builds a plugin for Wasm and embeds its manifest.
-pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn build(dir: &Path, output: Option<&Path>, is_json: bool) -> Result<(), Failure> {
     let manifest_path = dir.join("plugin.toml");
     let text = std::fs::read_to_string(&manifest_path).map_err(|error| {
         Failure::failed(format!("cannot read `{}`: {error}", manifest_path.display()), "a plugin's folder holds Cargo.toml and plugin.toml")
@@ -77,6 +77,10 @@ pub(super) fn build(dir: &Path, output: Option<&Path>) -> Result<(), Failure> {
     std::fs::write(&temporary, &embedded)
         .and_then(|()| std::fs::rename(&temporary, &target))
         .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", target.display()), ""))?;
+    if is_json {
+        let (manifest, digest) = (&inspection.manifest, inspection.digest.to_string());
+        return put_json(json!({ "file": target, "name": manifest.name, "version": manifest.version, "size": inspection.size, "digest": digest }));
+    }
     put(format_args!("{}  {} bytes  {}", target.display(), inspection.size, inspection.digest))
 }
 
@@ -121,7 +125,7 @@ fn json_of(origin: &str, inspection: &Inspection) -> Json {
         "wants": {
             "http": http.map(|http| &http.hosts),
             "net": net.map(|net| &net.endpoints),
-            "secrets": http.into_iter().flat_map(|h| h.credentials.values()).chain(net.into_iter().flat_map(|n| n.credentials.values())).flat_map(|c| c.secrets_known()).collect::<Vec<_>>(),
+            "secrets": manifest.secrets_known().collect::<Vec<_>>(),
             "ingress": manifest.wants.ingress.as_ref().map(|ingress| &ingress.verify),
             "personal_data": manifest.wants.personal_data,
             "attachments": manifest.wants.attachments,
@@ -145,7 +149,7 @@ pub(super) fn inspect(file: &Path, name: &str, is_json: bool) -> Result<(), Fail
     let found = find(name, &folder(file)).map_err(|(message, cure)| Failure::failed(message, cure))?;
     let inspection = plugin::inspect(&found.bytes).map_err(|error| Failure::failed(format!("{name}: {}", chain(&error)), error.cure()))?;
     let told = json_of(&found.origin, &inspection);
-    if is_json { put(told) } else { show::thing(&told) }
+    if is_json { put_json(told) } else { show::thing(&told) }
 }
 
 /// Plugins there are, with what they used where a host runs.
@@ -175,7 +179,7 @@ pub(super) async fn list(file: &Path, is_json: bool, limit: Option<usize>) -> Re
     let limit = limit.unwrap_or(usize::MAX);
     rows.truncate(limit);
     if is_json {
-        return rows.iter().try_for_each(put);
+        return rows.iter().try_for_each(put_json);
     }
     if in_use.is_none() {
         return show::table(&rows, &[("NAME", "/name"), ("KIND", "/kind"), ("VERSION", "/version"), ("SUMMARY", "/summary"), ("FROM", "/origin")]);

@@ -13,7 +13,7 @@ use crate::config;
 use crate::plugin::Length;
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put};
+use super::outcome::{Failure, aside, put, put_json};
 use super::show;
 use super::things::{build_path, flag, one, with_query};
 
@@ -92,7 +92,7 @@ async fn watched(caller: &Caller, is_json: bool, wish: &Wish) -> Result<(), Fail
         if let Some(whole) = whole.as_object_mut() {
             whole.insert("promoted".to_owned(), act);
         }
-        return put(whole);
+        return put_json(whole);
     }
     told(&wish.name, &report, false)?;
     put(format_args!("promoted, for {condition}"))?;
@@ -126,7 +126,7 @@ fn word(report: &Json, pointer: &str) -> String {
 
 fn told(name: &str, report: &Json, is_json: bool) -> Result<(), Failure> {
     if is_json {
-        return put(report);
+        return put_json(report);
     }
     show::differences(report)?;
     let word = |pointer: &str| word(report, pointer);

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 
-use super::outcome::{Failure, put};
+use super::outcome::{Failure, on_one_line, put};
 
 /// Units: characters.
 const CELL_MAX: usize = 60;
@@ -59,7 +59,7 @@ fn word(value: &Json) -> String {
         Json::Array(items) if items.iter().all(|item| tallied(item).is_some()) => items.iter().filter_map(tallied).collect::<Vec<_>>().join(", "),
         other => tallied(other).unwrap_or_else(|| other.to_string()),
     };
-    text.chars().map(|c| if c.is_control() || is_unseen(c) { ' ' } else { c }).collect()
+    on_one_line(&text)
 }
 
 /// What was counted, and how often: `hologram 3`.
@@ -67,13 +67,6 @@ fn tallied(value: &Json) -> Option<String> {
     let times = value.get("times")?;
     let what = value.get("kind").or_else(|| value.get("reason")).and_then(Json::as_str);
     Some(what.map_or_else(|| times.to_string(), |what| format!("{what} {times}")))
-}
-
-/// Characters that nobody sees: they end a line, or turn the direction of what follows, and so what a line seems to say. Those that join
-/// what is seen, as in emoji and Indian scripts, stay.
-fn is_unseen(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}')
 }
 
 /// Keys and values, nested ones indented.
@@ -86,6 +79,8 @@ fn nested(value: &Json, depth: usize) -> Shown {
         return put(format_args!("{:depth$}{}", "", word(value)));
     };
     for (key, value) in object {
+        // A manifest's own words are keys, too.
+        let key = on_one_line(key);
         match value {
             Json::Object(inner) if !inner.is_empty() => {
                 put(format_args!("{:depth$}{key}", ""))?;
@@ -145,15 +140,16 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
 /// A name, with what is out of the ordinary about it.
 fn at_a_glance(item: &Json) -> String {
     let name = item.get("name").map_or_else(|| word(item), word);
-    let n = |key: &str| item.get(key).and_then(Json::as_u64).unwrap_or_default();
+    // As many as are not counted are a text.
+    let is_any = |key: &str| item.get(key).is_some_and(|n| n.is_string() || n.as_u64() > Some(0));
     let mut told = Vec::new();
     if item.pointer("/build/swapped") == Some(&Json::Bool(true)) {
         told.push(format!("runs {}", swapped(item)));
     }
-    if n("behind") > 0 {
-        told.push(format!("not told yet of {} entries", n("behind")));
+    if is_any("behind") {
+        told.push(format!("not told yet of {} entries", at(item, "/behind")));
     }
-    if n("refused") > 0 {
+    if is_any("refused") {
         told.push(format!("{} events refused, which wait to be told again", at(item, "/refused")));
     }
     if told.is_empty() { name } else { format!("{name} ({})", told.join("; ")) }
@@ -256,6 +252,14 @@ mod tests {
         let value = Json::from(long.as_str());
         assert_eq!(cell(Some(&value), "/text").chars().count(), CELL_MAX + 1);
         assert_eq!(cell(Some(&value), "/reason"), long);
+    }
+
+    #[test]
+    fn a_sink_is_told_with_what_waits_for_it() {
+        let told = |refused: Json| at_a_glance(&serde_json::json!({ "name": "crm", "behind": 0, "refused": refused }));
+        assert_eq!(told(Json::from(0)), "crm");
+        assert_eq!(told(Json::from(7)), "crm (7 events refused, which wait to be told again)");
+        assert_eq!(told(Json::from("over 1000")), "crm (over 1000 events refused, which wait to be told again)");
     }
 
     #[test]

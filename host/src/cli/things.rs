@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::app::{find, process_env};
 
 use super::call::{Caller, Purpose};
-use super::outcome::{Failure, aside, put, put_bytes};
+use super::outcome::{Failure, aside, put, put_bytes, put_json};
 use super::{ChannelCommand, Command, DeadCommand, InteractionCommand, ListArgs, OutboxCommand, TaskCommand, show};
 
 /// Rows that a terminal shows where no limit is given.
@@ -67,7 +67,8 @@ const HISTORY: Columns =
 const KINDS: [&str; 11] = ["post", "reply", "comment", "mention", "direct", "mail", "review", "reaction", "share", "checkin", "status"];
 
 enum Wish {
-    List(String, Columns),
+    /// With how many of them are shown.
+    List(String, Columns, usize),
     /// Always one JSON object a line.
     Lines(String),
     Get(String, fn(&Json) -> Result<(), Failure>),
@@ -101,33 +102,33 @@ pub(super) async fn call(file: &Path, is_json: bool, command: Command) -> Result
 
 async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Failure> {
     match wish {
-        Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put(line)).await,
-        Wish::List(path, _) if is_json => caller.lines("GET", &path, None, &mut |line| put(line)).await,
-        Wish::List(path, columns) => tables(caller, &path, columns).await,
+        Wish::Lines(path) => caller.lines("GET", &path, None, &mut |line| put_json(line)).await,
+        Wish::List(path, ..) if is_json => caller.lines("GET", &path, None, &mut |line| put_json(line)).await,
+        Wish::List(path, columns, rows_max) => tables(caller, &path, columns, rows_max).await,
         Wish::Bytes(path) => caller.bytes(&path, &mut |bytes| put_bytes(bytes)).await,
         Wish::Get(path, show) => {
             let answer = caller.thing("GET", &path, None).await?;
-            if is_json { put(answer) } else { show(&answer) }
+            if is_json { put_json(answer) } else { show(&answer) }
         }
         Wish::Delete(path) => {
             let answer = caller.thing("DELETE", &path, None).await?;
-            if is_json { put(answer) } else { show::thing(&answer) }
+            if is_json { put_json(answer) } else { show::thing(&answer) }
         }
         Wish::Status => {
             let mut answer = caller.thing("GET", "/api/v1/status", None).await?;
             if let Some(status) = answer.as_object_mut() {
                 status.insert("waiting".to_owned(), waiting(caller).await?);
             }
-            if is_json { put(answer) } else { status(&answer) }
+            if is_json { put_json(answer) } else { status(&answer) }
         }
         Wish::Act(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
-            if is_json { put(answer) } else { show::act(&answer) }
+            if is_json { put_json(answer) } else { show::act(&answer) }
         }
         Wish::Post(path, body) => {
             let answer = caller.thing("POST", &path, Some(body)).await?;
             if is_json {
-                put(&answer)?
+                put_json(&answer)?
             } else {
                 show::thing(&answer)?
             }
@@ -151,9 +152,13 @@ async fn carry_out(caller: &Caller, wish: Wish, is_json: bool) -> Result<(), Fai
 }
 
 /// A long list is told in pages, so that it is never whole in memory.
-async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Failure> {
-    let (mut rows, mut n_told): (Vec<Json>, usize) = (Vec::new(), 0);
+async fn tables(caller: &Caller, path: &str, columns: Columns, rows_max: usize) -> Result<(), Failure> {
+    let (mut rows, mut n_told, mut is_cut): (Vec<Json>, usize, bool) = (Vec::new(), 0, false);
     let mut row = |line: &str| {
+        if n_told + rows.len() == rows_max {
+            is_cut = true;
+            return Ok(());
+        }
         rows.extend(serde_json::from_str::<Json>(line).ok());
         if rows.len() == PAGE {
             n_told += rows.len();
@@ -163,12 +168,17 @@ async fn tables(caller: &Caller, path: &str, columns: Columns) -> Result<(), Fai
         Ok(())
     };
     caller.lines("GET", path, None, &mut row).await?;
-    match (rows.is_empty(), n_told, unusual_kind(path)) {
+    let shown = match (rows.is_empty(), n_told, unusual_kind(path)) {
         (true, 0, _) if columns == HISTORY => put("no other build was ever put in force: the one that the configuration names is"),
         (true, 0, Some(kind)) => put(format_args!("nothing of kind `{kind}`; usual ones: {}", KINDS.join(", "))),
         (true, 1.., _) => Ok(()),
         _ => show::table(&rows, columns),
+    };
+    shown?;
+    if is_cut {
+        aside(format_args!("the first {rows_max}; `--limit N` shows more, `--json` all"));
     }
+    Ok(())
 }
 
 /// A kind that the path asks for and no bundled connector brings: it may be another's, or a slip.
@@ -207,33 +217,31 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Channel(ChannelCommand::Poll { name }) => post(one("channels", &name, "/poll"), json!({})),
         Command::Channel(ChannelCommand::List { limit }) => {
             let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
-            Wish::List(format!("/api/v1/channels{query}"), CHANNELS)
+            Wish::List(format!("/api/v1/channels{query}"), CHANNELS, usize::MAX)
         }
         Command::Interaction(InteractionCommand::List { list, kind, since, own }) => {
             let own = own.then(|| "true".to_owned());
-            Wish::List(path("interactions", &list, is_json, &[("kind", &kind), ("since", &since), ("own", &own)]), INTERACTIONS)
+            list_of("interactions", &list, is_json, &[("kind", &kind), ("since", &since), ("own", &own)], INTERACTIONS)
         }
         Command::Interaction(InteractionCommand::Export { list }) => {
-            Wish::Lines(path("interactions", &list, true, &[("own", &Some("true".to_owned()))]))
+            Wish::Lines(path("interactions", &list, list.limit, &[("own", &Some("true".to_owned()))]))
         }
         Command::Interaction(InteractionCommand::Show { id, attachment: Some(n) }) => {
             Wish::Bytes(one("interactions", &id, &format!("/attachments/{n}")))
         }
         Command::Interaction(InteractionCommand::Show { id, attachment: None }) => Wish::Get(one("interactions", &id, ""), show::thing),
         Command::Interaction(InteractionCommand::Explain { id }) => Wish::Get(one("interactions", &id, "/explain"), show::story),
-        Command::Task(TaskCommand::List { list, state, team }) => {
-            Wish::List(path("tasks", &list, is_json, &[("state", &state), ("team", &team)]), TASKS)
-        }
+        Command::Task(TaskCommand::List { list, state, team }) => list_of("tasks", &list, is_json, &[("state", &state), ("team", &team)], TASKS),
         Command::Task(TaskCommand::Show { id }) => Wish::Get(one("tasks", &id, ""), show::thing),
         Command::Task(TaskCommand::Close { id, by }) => post(one("tasks", &id, "/close"), json!({ "by": by })),
-        Command::Outbox(OutboxCommand::List { list, state }) => Wish::List(path("actions", &list, is_json, &[("state", &state)]), ACTIONS),
+        Command::Outbox(OutboxCommand::List { list, state }) => list_of("actions", &list, is_json, &[("state", &state)], ACTIONS),
         Command::Outbox(OutboxCommand::Show { id }) => Wish::Get(one("actions", &id, ""), show::thing),
         Command::Outbox(OutboxCommand::Approve { id, by, text, fingerprint }) => {
             post(one("actions", &id, "/approve"), json!({ "by": by, "text": text, "fingerprint": fingerprint }))
         }
         Command::Outbox(OutboxCommand::Reject { id, by, reason }) => post(one("actions", &id, "/reject"), json!({ "by": by, "reason": reason })),
         Command::Outbox(OutboxCommand::Retry { id, by, text }) => post(one("actions", &id, "/retry"), json!({ "by": by, "text": text })),
-        Command::Dead(DeadCommand::List { list, plugin }) => Wish::List(path("dead", &list, is_json, &[("plugin", &plugin)]), DEAD),
+        Command::Dead(DeadCommand::List { list, plugin }) => list_of("dead", &list, is_json, &[("plugin", &plugin)], DEAD),
         Command::Dead(DeadCommand::Show { id, raw: true }) => Wish::Bytes(one("dead", &id, "/raw")),
         Command::Dead(DeadCommand::Show { id, raw: false }) => Wish::Get(one("dead", &id, ""), show::thing),
         Command::Dead(DeadCommand::Redrive { id: Some(id), .. }) => post(one("dead", &id, "/redrive"), json!({})),
@@ -248,7 +256,7 @@ fn wish_of(command: Command, is_json: bool) -> Result<Wish, Failure> {
         Command::Rerun { name, progress: true, .. } => Wish::Get(one("plugins", &name, "/rerun"), show::thing),
         Command::Rerun { name, stop: true, .. } => Wish::Delete(one("plugins", &name, "/rerun")),
         Command::Rerun { name, since, .. } => post(with_query(&one("plugins", &name, "/rerun"), [("since", since)]), json!({})),
-        Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY),
+        Command::History { name } => Wish::List(one("plugins", &name, "/history"), HISTORY, usize::MAX),
         Command::Verify => post("/api/v1/verify".to_owned(), json!({})),
         // Only commands on the store come here; the rest is carried out before.
         _ => Wish::Status,
@@ -281,9 +289,15 @@ pub(super) fn with_query<'k>(path: &str, pairs: impl IntoIterator<Item = (&'k st
     format!("{path}?{query}")
 }
 
-fn path(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>)]) -> String {
-    let is_short = !is_json && std::io::stdout().is_terminal();
-    let limit = list.limit.or_else(|| is_short.then_some(ROWS)).map(|n| n.to_string());
+/// A terminal is shown some where no limit is given. One more is asked for, to know whether there is.
+fn list_of(of: &str, list: &ListArgs, is_json: bool, more: &[(&str, &Option<String>)], columns: Columns) -> Wish {
+    let is_short = list.limit.is_none() && !is_json && std::io::stdout().is_terminal();
+    let limit = if is_short { Some(ROWS + 1) } else { list.limit };
+    Wish::List(path(of, list, limit, more), columns, if is_short { ROWS } else { usize::MAX })
+}
+
+fn path(of: &str, list: &ListArgs, limit: Option<usize>, more: &[(&str, &Option<String>)]) -> String {
+    let limit = limit.map(|n| n.to_string());
     let pairs = [("channel", &list.channel), ("limit", &limit)].into_iter().chain(more.iter().copied());
     with_query(&format!("/api/v1/{of}"), pairs.map(|(key, value)| (key, value.clone())))
 }

@@ -11,10 +11,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::places::{Lines, Places};
-use super::shape::{Reading, Table, nearest, what};
+use super::shape::{Reading, Table, integer, nearest, what};
 use super::{Analyzer, Channel, Config, Grant, Host, Limits, Place, Plugin, Report, Rule, Secret};
 use crate::egress::Budget;
-use crate::model::Role;
+use crate::model::{Role, shown};
 
 mod ingress;
 mod media;
@@ -35,6 +35,8 @@ struct Checker<'r> {
     env: Env<'r>,
     /// Names of channels, analyzers and rules, with where they stand.
     names: BTreeMap<String, Place>,
+    /// Files that it names, as far as they were asked for.
+    files: Vec<PathBuf>,
     broken: Broken,
 }
 
@@ -59,7 +61,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     let broken = broken(&errors, root.get_ref(), &lines, report);
     let n_broken = report.findings.len();
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), broken };
+    let mut checker = Checker { reading: Reading { lines: &lines, report }, dir, env, names: BTreeMap::new(), files: Vec::new(), broken };
     let place = Place { file: file.to_owned(), line: 1, column: 1 };
     let mut table = Table::new("membrana.toml", root.get_ref(), place);
     let host_value = table.value("host");
@@ -76,6 +78,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
     // An unknown table may be a mistyped [host].
     host.is_sound &= host_value.is_some() || checker.reading.report.findings.len() == n_before;
     checker.references(&channels, &analyzers);
+    let files = checker.files;
     // What else a broken line seems to say follows from its being broken.
     let broken_lines: Vec<u32> = report.findings.iter().take(n_broken).map(|finding| finding.place.line).collect();
     let mut n_seen = 0;
@@ -84,7 +87,7 @@ pub(super) fn config(file: &Path, text: &str, env: Env<'_>, report: &mut Report)
         n_seen <= n_broken || finding.place.file != file || !broken_lines.contains(&finding.place.line)
     });
     report.sort();
-    Config { file: file.to_owned(), host, channels, analyzers, rules, teams, sinks }
+    Config { file: file.to_owned(), files, host, channels, analyzers, rules, teams, sinks }
 }
 
 /// Tells what is no TOML, one mistake a line: the rest of a broken line follows from its first.
@@ -135,7 +138,7 @@ impl Checker<'_> {
         is_sound &= self.reading.report.findings.len() == n_before;
         let plugins = self.path(&mut table, "plugins", "plugins");
         let hooks_listen = self.address(&mut table, "hooks_listen");
-        let public_url = table.text(&mut self.reading, "public_url").map(|url| self.url(url));
+        let public_url = table.text(&mut self.reading, "public_url").map(|url| self.public_url(url));
         let ca_pem = self.trust_roots(&mut table);
         let (has_admin, tokens) = self.tokens(&mut table, &places);
         let raw_keep = table.duration(&mut self.reading, "raw_keep", Duration::from_secs(72 * 3600));
@@ -147,10 +150,10 @@ impl Checker<'_> {
                 "add admin_token = { env = \"MEMBRANA_ADMIN_TOKEN\" } to [host], or listen on 127.0.0.1",
             );
         }
-        if is_sound && hooks_listen == Some(listen) && listen.port() != 0 {
+        if is_sound && let Some(hooks) = hooks_listen.filter(|hooks| is_taken(listen, *hooks)) {
             self.reading.report.error(
                 places.place("hooks_listen", 0, 0),
-                format!("`hooks_listen` is {listen}, as `listen` is"),
+                format!("`hooks_listen` is {hooks}, where `listen` is {listen}: the port is taken"),
                 "give webhooks a port of their own, or leave `hooks_listen` out: they then come in on `listen`",
             );
         }
@@ -230,6 +233,15 @@ impl Checker<'_> {
             self.reading.error(&text.span(), format!("\"{}\" is not a URL", text.get_ref()), "write https://host/path");
         }
         text.into_inner()
+    }
+
+    /// Paths are put behind it.
+    fn public_url(&mut self, text: Spanned<String>) -> String {
+        if url::Url::parse(text.get_ref()).is_ok_and(|url| url.query().is_some() || url.fragment().is_some()) {
+            let message = format!("`public_url` is \"{}\", behind which no path can stand", text.get_ref());
+            self.reading.error(&text.span(), message, "write it without `?` and `#`: https://host/path");
+        }
+        self.url(text)
     }
 
     /// Reads each table of an array of tables.
@@ -344,7 +356,7 @@ impl Checker<'_> {
                 );
             }
         }
-        let mut places = Places::new(place);
+        let (mut places, outer) = (Places::new(place), table.places(self.reading.lines));
         let mut is_whole = !table.is_broken();
         let config = match table.value("config").map(|value| (value.get_ref(), value.span())) {
             Some((DeValue::Table(inner), _)) => {
@@ -363,7 +375,7 @@ impl Checker<'_> {
         let limits = self.limits(table.value("limits"));
         // Without a plugin the section still has its name, which others may say.
         let plugin = plugin.map(|plugin| self.plugin_path(plugin)).unwrap_or_default();
-        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places })
+        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places, outer })
     }
 
     fn plugin_path(&self, plugin: Spanned<String>) -> String {
@@ -407,6 +419,7 @@ impl Checker<'_> {
 
     fn file(&mut self, span: &Range<usize>, name: &str) -> Option<(String, PathBuf)> {
         let path = self.dir.join(name);
+        self.files.push(path.clone());
         let size = std::fs::metadata(&path).map(|meta| meta.len()).unwrap_or(0);
         if size > FILE_MAX {
             self.reading.error(span, format!("`{name}` has {size} bytes"), format!("a file may have {FILE_MAX} bytes at most"));
@@ -480,14 +493,13 @@ impl Checker<'_> {
         let channel_names: Vec<&str> = channels.iter().map(|channel| channel.plugin.name.as_str()).collect();
         let analyzer_names: Vec<&str> = analyzers.iter().map(|analyzer| analyzer.plugin.name.as_str()).collect();
         for analyzer in analyzers {
-            let place = analyzer.plugin.places.section();
             let lists = [("channels", "channel", &analyzer.channels, &channel_names), ("after", "analyzer", &analyzer.after, &analyzer_names)];
             for (key, kind, named, known) in lists {
-                for name in named.iter().filter(|name| !known.contains(&name.as_str())) {
-                    let cure =
-                        nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+                for (n, name) in named.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
+                    let place = analyzer.plugin.outer.place(&format!("{key}[{n}]"), 0, 0);
+                    let cure = nearest(name, known).map_or_else(|| shown::there_are(known), |near| format!("did you mean \"{near}\"?"));
                     self.reading.report.error(
-                        place.clone(),
+                        place,
                         format!("`{key}` of analyzer `{}` names the {kind} \"{name}\", which does not exist", analyzer.plugin.name),
                         cure,
                     );
@@ -503,6 +515,12 @@ impl Checker<'_> {
             self.reading.report.error(place, format!("analyzer `{name}` comes `after` itself"), "break the circle of `after`");
         }
     }
+}
+
+/// Says whether who listens on `one` leaves no room for `other`: its port, on this address or on all of the machine's.
+fn is_taken(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |all: SocketAddr, one: SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
 
 /// Their places in the store are single bytes.
@@ -533,7 +551,7 @@ fn cycle(analyzers: &[Analyzer]) -> Option<String> {
 fn json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::from(text.as_ref()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(Json::Null, Json::from),
+        DeValue::Integer(number) => integer(number).map_or(Json::Null, Json::from),
         DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Json::Null, Json::from),
         DeValue::Boolean(flag) => Json::from(*flag),
         DeValue::Datetime(date) => Json::from(date.to_string()),

@@ -8,22 +8,24 @@ use toml::de::{DeTable, DeValue};
 
 use super::Place;
 
-/// Turns byte offsets into lines and columns.
+/// Turns byte offsets into lines and columns, which count characters, as editors do.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     file: PathBuf,
+    text: String,
     starts: Vec<usize>,
 }
 
 impl Lines {
     pub(super) fn new(file: &Path, text: &str) -> Self {
         let starts = std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect();
-        Self { file: file.to_owned(), starts }
+        Self { file: file.to_owned(), text: text.to_owned(), starts }
     }
 
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         let line = self.starts.partition_point(|start| *start <= span.start).max(1);
-        let column = span.start - self.starts.get(line - 1).copied().unwrap_or(0) + 1;
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let column = self.text.get(start..span.start).map_or(span.start - start, |before| before.chars().count()) + 1;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Place { file: self.file.clone(), line: count(line), column: count(column) }
     }
@@ -68,11 +70,6 @@ impl Places {
             }
             _ => {}
         }
-    }
-
-    /// Files that keys of the section name.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.values().map(PathBuf::as_path)
     }
 
     pub(super) fn name_file(&mut self, key: &str, file: PathBuf) {

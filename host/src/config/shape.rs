@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::places::Lines;
+use super::places::{Lines, Places};
 use super::{Place, Report};
 
 /// A table that is being read; what was not asked for at the end is unknown.
@@ -44,6 +44,13 @@ impl<'t, 'i> Table<'t, 'i> {
 
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
+    }
+
+    /// Where all its keys are.
+    pub(super) fn places(&self, lines: &Lines) -> Places {
+        let mut places = Places::new(self.place.clone());
+        places.collect("", self.table, lines);
+        places
     }
 
     /// A value of any type.
@@ -87,23 +94,25 @@ impl<'t, 'i> Table<'t, 'i> {
 
     pub(super) fn number(&mut self, reading: &mut Reading<'_>, key: &'static str) -> Option<u64> {
         let value = self.value(key)?;
-        let number = match value.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok(),
-            _ => None,
+        let DeValue::Integer(written) = value.get_ref() else {
+            reading.error(&value.span(), format!("`{key}` is {}, not a whole number", what(value.get_ref())), format!("write {key} = 1000"));
+            return None;
         };
-        match number {
-            None => reading.error(&value.span(), format!("`{key}` is {}, not a whole number", what(value.get_ref())), format!("write {key} = 1000")),
-            Some(0) => reading.error(&value.span(), format!("`{key}` is 0"), format!("write a number over 0, or leave `{key}` out")),
-            Some(_) => {}
+        match integer(written) {
+            None => reading.error(&value.span(), format!("`{key}` is larger than any number"), format!("write {key} = 1000")),
+            Some(number @ ..=0) => {
+                reading.error(&value.span(), format!("`{key}` is {number}"), format!("write a number over 0, or leave `{key}` out"))
+            }
+            Some(number) => return u64::try_from(number).ok(),
         }
-        number
+        None
     }
 
     /// An amount of money.
     pub(super) fn amount(&mut self, reading: &mut Reading<'_>, key: &'static str) -> Option<f64> {
         let value = self.value(key)?;
         let amount = match value.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => integer(number).and_then(|number| number.to_string().parse().ok()),
             DeValue::Float(number) => number.as_str().parse().ok(),
             _ => None,
         };
@@ -158,6 +167,11 @@ impl<'t, 'i> Table<'t, 'i> {
             }
         }
     }
+}
+
+/// A whole number, however it is written: `16`, `0x10`, `1_000`. None: it is larger than TOML's.
+pub(super) fn integer(written: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(written.as_str(), written.radix()).ok()
 }
 
 /// A value's type in words.

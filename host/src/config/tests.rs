@@ -21,9 +21,15 @@ fn the_file_that_init_writes_is_right() {
 }
 
 /// Text, a part of the first message, a part of its cure, line and column.
-const MISTAKES: [(&str, &str, &str, u32, u32); 29] = [
+const MISTAKES: [(&str, &str, &str, u32, u32); 35] = [
     ("[host]\nlisten = \"nowhere\"\n", "not an address", "127.0.0.1:7700", 2, 10),
     ("[host]\nlisten = \"0.0.0.0:7700\"\n", "others can reach", "admin_token", 2, 10),
+    ("[host]\nhooks_listen = \"127.0.0.1:7700\"\n", "the port is taken", "a port of their own", 2, 16),
+    ("[host]\nhooks_listen = \"0.0.0.0:7700\"\n", "the port is taken", "a port of their own", 2, 16),
+    ("[host]\nhooks_listen = \"[::]:7700\"\n", "the port is taken", "a port of their own", 2, 16),
+    ("[host]\npublic_url = \"https://a.example/?b\"\n", "no path can stand", "without `?` and `#`", 2, 14),
+    ("[host]\npublic_url = \"https://a.example/#b\"\n", "no path can stand", "without `?` and `#`", 2, 14),
+    ("host = { data = \"perché\", listen = \"nowhere\" }\n", "not an address", "127.0.0.1:7700", 1, 36),
     ("[host]\nlistn = \"x\"\n", "no key `listn`", "did you mean `listen`?", 2, 1),
     ("[host]\nraw_keep = \"3 days\"\n", "not a duration", "\"1d\"", 2, 12),
     ("[host]\nadmin_token = \"hunter2\"\n", "written out here", "env", 2, 15),
@@ -48,7 +54,7 @@ const MISTAKES: [(&str, &str, &str, u32, u32); 29] = [
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = true\n", "`media` is true or false", "keep =", 4, 9),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { keep = \"a month\" }\n", "not a duration", "\"1d\"", 4, 18),
     ("[[channel]]\nname = \"a\"\nplugin = \"x\"\nmedia = { file_bytes = 33554433 }\n", "33554433", "33554432", 4, 24),
-    ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 1, 1),
+    ("[[analyzer]]\nname = \"a\"\nplugin = \"x\"\nafter = [\"b\"]\n", "does not exist", "there are: a", 4, 10),
     ("[[sink]]\nname = \"crm\"\nurl = \"x\"\nsecret = { env = \"SET\" }\n", "not a URL", "https://", 3, 7),
     (
         "[[sink]]\nname = \"crm\"\nurl = \"https://a.example\"\nsecret = { env = \"SET\" }\nevents = [\"task.open\"]\n",
@@ -75,6 +81,23 @@ fn all_mistakes_are_told_at_once() {
     let report = check(&all).unwrap_err();
     assert!(report.findings.len() >= 5, "{report}");
     assert!(report.findings.is_sorted_by_key(|f| f.place.line), "{report}");
+}
+
+#[test]
+fn a_whole_number_is_read_however_it_is_written() {
+    let budget =
+        |written: &str| check(&format!("[[channel]]\nname = \"a\"\nplugin = \"feed\"\nbudget = {{ calls = {written}, money = {written} }}\n"));
+    for (written, number) in [("16", 16), ("0x10", 16), ("0xFF", 255), ("0o17", 15), ("0b101", 5), ("1_000", 1000)] {
+        let (config, _) = budget(written).unwrap();
+        let budget = config.channels[0].plugin.budget;
+        assert_eq!((budget.calls, budget.money.map(|money| money.to_string())), (Some(number), Some(number.to_string())), "{written}");
+    }
+    for (written, message) in
+        [("-5", "`calls` is -5"), ("0", "`calls` is 0"), ("99999999999999999999", "larger than any number"), ("1.5", "not a whole")]
+    {
+        let report = budget(written).unwrap_err();
+        assert!(report.findings.iter().any(|finding| finding.message.contains(message)), "{written}: {report}");
+    }
 }
 
 #[test]

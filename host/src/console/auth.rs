@@ -46,7 +46,7 @@ impl std::fmt::Debug for Token {
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
     let needed = openapi::role_for(request.method(), request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     let role = role_of(&desk, &request);
-    match role.and_then(|role| if role >= needed { Ok(role) } else { Err(Refusal::beyond(role, needed)) }) {
+    match role.and_then(|role| if role >= needed { Ok(role) } else { Err(Refusal::beyond(role, needed, enough_for(&desk.tokens.load(), needed))) }) {
         Ok(role) => {
             request.extensions_mut().insert(role);
             next.run(request).await
@@ -56,6 +56,11 @@ pub(super) async fn guard(State(desk): State<Arc<Desk>>, mut request: Request, n
             refusal.into_response()
         }
     }
+}
+
+/// The lowest role that goes so far and has a token.
+fn enough_for(tokens: &[Token], needed: Role) -> Role {
+    tokens.iter().map(|token| token.0).filter(|role| *role >= needed).min().unwrap_or(needed)
 }
 
 /// Who calls. A place that guessed too often is not even compared with.

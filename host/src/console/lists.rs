@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::model::{
-    ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, Task, TaskId, TaskState, Timestamp, shown,
+    Action, ActionId, ActionState, ChannelName, DeadId, DeadLetter, Entry, EntryBody, InteractionId, Seq, Task, TaskId, TaskState, Timestamp, shown,
 };
 use crate::store::{Store, StoreError, view};
 
@@ -92,10 +92,16 @@ impl Narrow {
         }
         // Those of a section that is gone by now may be left.
         let any = Self { plugin: self.plugin.clone(), ..Self::default() };
-        match pin!(Pages::new(desk, desk.channels().await?, Of::Dead(any)).stream()).next().await {
-            Some(found) => found.map(drop).map_err(Refusal::from),
-            None => Err(Refusal::no_such_plugin(plugin, sections.names())),
-        }
+        if is_any(desk, Of::Dead(any)).await? { Ok(()) } else { Err(Refusal::no_such_plugin(plugin, sections.names())) }
+    }
+
+    /// Refuses a team that has no task and can get none.
+    async fn knows_team(&self, desk: &Desk) -> Result<(), Refusal> {
+        let (sections, team) = (desk.sections.load(), self.team.clone());
+        let teams: Vec<&str> = sections.teams.iter().map(String::as_str).collect();
+        let known = Self::known("team", self.team.as_ref(), &teams);
+        // The tasks of one that is gone by now stay its own.
+        if known.is_err() && is_any(desk, Of::Tasks { state: None, team }).await? { Ok(()) } else { known }
     }
 
     /// Says whether it is one of those meant.
@@ -112,7 +118,7 @@ impl Narrow {
     fn known(key: &str, word: Option<&String>, known: &[&str]) -> Result<(), Refusal> {
         match word {
             Some(word) if !known.contains(&word.as_str()) => {
-                Err(Refusal::bad_request(format!("`{key}` is `{word}`, which there is not"), format!("there are: {}", known.join(", "))))
+                Err(Refusal::bad_request(format!("`{key}` is `{word}`, which there is not"), shown::there_are(known)))
             }
             _ => Ok(()),
         }
@@ -222,14 +228,14 @@ impl Merge {
 /// What is open first, by deadline, where so many are asked for; all of them come channel by channel.
 pub(super) async fn tasks(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &TaskState::ALL.map(TaskState::word))?;
-    Narrow::known("team", narrow.team.as_ref(), &desk.sections.load().teams.iter().map(String::as_str).collect::<Vec<_>>())?;
     narrow.has_only(&["channel", "limit", "state", "team"])?;
+    narrow.knows_team(&desk).await?;
     let channels = narrow.channels(&desk).await?;
     let (state, team) = (narrow.state.clone(), narrow.team.clone());
     Pages::new(&desk, channels, Of::Tasks { state, team }).listed(narrow.limit).await
 }
 
-/// Drafts first, the oldest before the others, where so many are asked for; all of them come channel by channel.
+/// As [`rank`] has them where so many are asked for; all of them come channel by channel.
 pub(super) async fn actions(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Result<Response, Refusal> {
     Narrow::known("state", narrow.state.as_ref(), &ActionState::ALL.map(ActionState::word))?;
     narrow.has_only(&["channel", "limit", "state"])?;
@@ -246,8 +252,24 @@ pub(super) async fn dead(State(desk): State<Arc<Desk>>, narrow: Narrow) -> Resul
     Pages::new(&desk, channels, Of::Dead(narrow)).listed(limit).await
 }
 
+/// Says whether there is one, on any channel.
+async fn is_any(desk: &Desk, of: Of) -> Result<bool, Refusal> {
+    let first = pin!(Pages::new(desk, desk.channels().await?, of).stream()).next().await;
+    Ok(first.transpose()?.is_some())
+}
+
 /// Of what is put in order the lowest comes first.
-type Rank = (bool, u64, u64);
+type Rank = (u8, u64, u64);
+
+/// What needs a person, then what is under way, the oldest first; what is settled, the newest first.
+fn rank(action: &Action) -> Rank {
+    use ActionState::{AwaitingApproval, Claimed, Dead, Human, Pending, Reconciling, Retry, Unknown};
+    match action.state {
+        AwaitingApproval | Human | Dead => (0, action.created.0, 0),
+        Pending | Claimed | Retry | Unknown | Reconciling => (1, action.created.0, 0),
+        _ => (2, u64::MAX - action.created.0, 0),
+    }
+}
 
 /// Pages of one kind of record, channel after channel.
 struct Pages {
@@ -331,7 +353,7 @@ impl Pages {
                 self.after = read.last().map_or(After::Start, |task| After::Task(task.interaction, task.id));
                 let wanted = read.iter().filter(|task| is(state, task.state.word()) && is(team, &task.assignment.team));
                 let is_over = |task: &Task| !matches!(task.state, TaskState::Open | TaskState::Waiting);
-                let ranked = wanted.map(|task| ((is_over(task), task.due.map_or(u64::MAX, |due| due.0), 0), shown::task(task)));
+                let ranked = wanted.map(|task| ((u8::from(is_over(task)), task.due.map_or(u64::MAX, |due| due.0), 0), shown::task(task)));
                 Ok((read.len(), ranked.collect()))
             }
             Of::Actions { state } => {
@@ -339,7 +361,7 @@ impl Pages {
                 let read = self.store.actions(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |action| After::Action(action.interaction, action.id));
                 let wanted = read.iter().filter(|action| is(state, action.state.word()));
-                let ranked = wanted.map(|action| ((action.state != ActionState::AwaitingApproval, action.created.0, 0), shown::action(action)));
+                let ranked = wanted.map(|action| (rank(action), shown::action(action)));
                 Ok((read.len(), ranked.collect()))
             }
             Of::Dead(narrow) => {
@@ -347,7 +369,7 @@ impl Pages {
                 let read = self.store.dead_letters(channel, after, PAGE).await?;
                 self.after = read.last().map_or(After::Start, |letter| After::Dead(letter.id));
                 let wanted = read.iter().filter(|letter| narrow.takes(letter));
-                let rank = |letter: &DeadLetter| (false, u64::MAX - letter.at.0, u64::MAX - letter.subject.place());
+                let rank = |letter: &DeadLetter| (0, u64::MAX - letter.at.0, u64::MAX - letter.subject.place());
                 Ok((read.len(), wanted.map(|letter| (rank(letter), shown::dead_letter(letter))).collect()))
             }
         }

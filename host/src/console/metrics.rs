@@ -18,7 +18,7 @@ use crate::model::{ChannelName, MediaCount, Tally};
 use crate::plugin::BreakerState;
 
 use super::plugins::{InUse, in_use};
-use super::read::behind;
+use super::read::{behind, state_of};
 use super::{Desk, Refusal};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -95,14 +95,17 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     let (unknown, gaps) = (Family::<OfKind, Counter>::default(), Family::<OfGap, Counter>::default());
     let (files, file_bytes) = (Family::<OfFiles, Gauge<u64, AtomicU64>>::default(), PerChannel::default());
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
+    let sections = desk.sections.load();
     for name in desk.channels().await? {
+        let is_configured = sections.channels.iter().any(|section| section.name == name.as_str());
         let record = desk.journal.store.channel(&name).await?;
         let channel = name.as_str().to_owned();
         entries.get_or_create(&OfChannel { channel: channel.clone() }).set(record.last.0);
         raw.get_or_create(&OfChannel { channel: channel.clone() }).set(record.raw_last);
         let n_dead = n_dead(&desk, &name).await?;
         dead.get_or_create(&OfChannel { channel: channel.clone() }).set(n_dead);
-        for (reader, n) in behind(&record, &desk.sections.load().sinks) {
+        // Nobody reads on what was removed.
+        for (reader, n) in behind(&record, &sections.sinks).into_iter().filter(|_| is_configured) {
             lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
         }
         if record.media != MediaCount::default() {
@@ -112,9 +115,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
             file_bytes.get_or_create(&OfChannel { channel: channel.clone() }).set(record.media.bytes);
         }
         count(&channel, &record.tally, &unknown, &gaps);
-        if let Some(status) = record.status {
-            states.get_or_create(&OfState { channel, state: status.state }).set(1);
-        }
+        states.get_or_create(&OfState { channel, state: state_of(&record, is_configured).to_owned() }).set(1);
     }
     let refused = Family::<OfChannel, Counter>::default();
     for (channel, n_refused) in ingress.refused() {

@@ -7,6 +7,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::Role::{self, Admin, Operator, Reader};
 use crate::model::{ActionState, TaskState};
 
+const ORDER_OF_ACTIONS: &str = "The outbox; of a `limit` of up to 1000: what needs a person, what is under way, what is settled, newest first";
+
 /// Method, path, operation's name, the role that it is for, summary, and whether it answers one JSON object a line.
 const PATHS: [(&str, &str, &str, Role, &str, bool); 35] = [
     ("get", "/api/v1/status", "status", Reader, "The host: version, channels, analyzers, rules, teams, sinks", false),
@@ -21,7 +23,7 @@ const PATHS: [(&str, &str, &str, Role, &str, bool); 35] = [
     ("get", "/api/v1/tasks", "listTasks", Reader, "Tasks", true),
     ("get", "/api/v1/tasks/{id}", "showTask", Reader, "One task", false),
     ("post", "/api/v1/tasks/{id}/close", "closeTask", Operator, "Close a task", false),
-    ("get", "/api/v1/actions", "listActions", Reader, "The outbox", true),
+    ("get", "/api/v1/actions", "listActions", Reader, ORDER_OF_ACTIONS, true),
     ("get", "/api/v1/actions/{id}", "showAction", Reader, "One action", false),
     ("post", "/api/v1/actions/{id}/approve", "approveAction", Operator, "Let a draft go out", false),
     ("post", "/api/v1/actions/{id}/reject", "rejectAction", Operator, "Keep a draft from going out", false),
@@ -143,18 +145,26 @@ fn queries_of(name: &str) -> Vec<Json> {
     names.iter().map(|key| json!({ "name": key, "in": "query", "required": false, "schema": schema(key) })).collect()
 }
 
+/// What the body of an order may say.
+pub(super) fn keys_of(name: &str) -> &'static [&'static str] {
+    match name {
+        "pauseChannel" | "rejectAction" => &["by", "reason"],
+        "closeTask" => &["by"],
+        "retryAction" => &["by", "text"],
+        "approveAction" => &["by", "text", "fingerprint"],
+        _ => &[],
+    }
+}
+
 /// The body of an order, if it takes one.
 fn body_of(name: &str) -> Option<Json> {
     if matches!(name, "swapPlugin" | "beginShadow") {
         return Some(json!({ "required": true, "content": { "application/wasm": { "schema": { "type": "string", "format": "binary" } } } }));
     }
-    let keys: &[&str] = match name {
-        "pauseChannel" | "rejectAction" => &["by", "reason"],
-        "closeTask" => &["by"],
-        "retryAction" => &["by", "text"],
-        "approveAction" => &["by", "text", "fingerprint"],
-        _ => return None,
-    };
+    let keys = keys_of(name);
+    if keys.is_empty() {
+        return None;
+    }
     let properties: Map<String, Json> = keys.iter().map(|key| ((*key).to_owned(), json!({ "type": ["string", "null"] }))).collect();
     let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
     Some(json!({ "required": false, "content": { "application/json": { "schema": schema } } }))

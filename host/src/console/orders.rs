@@ -19,7 +19,7 @@ use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
 
 use super::lists::Narrow;
 use super::read::{find_action, find_dead, find_raw, find_task, gone};
-use super::{Desk, Polled, Refusal};
+use super::{Desk, Polled, Refusal, openapi};
 
 /// Who is recorded where the caller does not say.
 const SOMEBODY: &str = "admin";
@@ -65,12 +65,25 @@ impl Order {
     /// A team that does not exist, and a reply without words, are slips.
     fn check(&self, teams: &[String]) -> Result<(), Refusal> {
         if let Some(by) = self.by.as_ref().filter(|by| !teams.contains(by)) {
-            return Err(Refusal::bad_request(format!("there is no team `{by}`"), format!("teams: {}", teams.join(", "))));
+            return Err(Refusal::bad_request(
+                format!("there is no team `{by}`"),
+                shown::there_are(&teams.iter().map(String::as_str).collect::<Vec<_>>()),
+            ));
         }
         if self.text.as_ref().is_some_and(|text| text.trim().is_empty()) {
             return Err(Refusal::bad_request("`text` is empty", "write the reply, leave `text` out, or reject the draft"));
         }
         Ok(())
+    }
+
+    /// Refuses what the order of this name in the API does not know: it would do something else than was meant.
+    fn is_of(&self, name: &str) -> Result<(), Refusal> {
+        let (keys, given) =
+            (openapi::keys_of(name), [("by", &self.by), ("text", &self.text), ("fingerprint", &self.fingerprint), ("reason", &self.reason)]);
+        match given.iter().find(|(key, value)| value.is_some() && !keys.contains(key)) {
+            Some((key, _)) => Err(Refusal::bad_request(format!("`{key}` is not for this order"), format!("it knows: {}", keys.join(", ")))),
+            None => Ok(()),
+        }
     }
 
     fn by(&self) -> String {
@@ -80,6 +93,7 @@ impl Order {
 
 /// Holds a channel: nothing is polled, understood or sent; webhooks are still made durable.
 pub(super) async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, order: Order) -> Done {
+    order.is_of("pauseChannel")?;
     let reason = order.reason.clone().unwrap_or_else(|| format!("paused by {}", order.by()));
     set_state(&desk, &name, "paused", Some(reason)).await
 }
@@ -126,6 +140,7 @@ pub(super) async fn poll(State(desk): State<Arc<Desk>>, Path(name): Path<String>
 
 /// Closes a task.
 pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("closeTask")?;
     let task = find_task(&desk, &id).await?;
     if !matches!(task.state, TaskState::Open | TaskState::Waiting) {
         return Err(Refusal::conflict(format!("task `{id}` is {}", task.state.word()), "only open tasks can be closed"));
@@ -141,8 +156,10 @@ pub(super) async fn close_task(State(desk): State<Arc<Desk>>, Path(id): Path<Str
 
 /// Lets a draft go out; by one of the reviewing teams where the rule names some.
 pub(super) async fn approve(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("approveAction")?;
     let action = find_action(&desk, &id).await?;
     if action.state == ActionState::Human {
+        has_its_text(&action, &order)?;
         return seen(&desk, action).await;
     }
     waits(&action)?;
@@ -201,6 +218,15 @@ async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) ->
     })
 }
 
+/// An uncertain one gets no other text.
+fn has_its_text(action: &Action, order: &Order) -> Result<(), Refusal> {
+    if order.text.is_none() || action.state != ActionState::Human {
+        return Ok(());
+    }
+    let message = format!("action `{}` may be out there with the text that it has", action.id);
+    Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"))
+}
+
 /// A person saw an uncertain one on the network: it went out.
 async fn seen(desk: &Desk, action: Action) -> Done {
     let mut commit = desk.journal.begin(&action.channel);
@@ -215,6 +241,7 @@ async fn seen(desk: &Desk, action: Action) -> Done {
 /// Keeps a draft from going out, or a reply that was not tried yet; or says of an uncertain one that it is settled without: its exchange
 /// goes on.
 pub(super) async fn reject(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("rejectAction")?;
     let action = find_action(&desk, &id).await?;
     // Whether an uncertain one is out there is nothing that is reviewed.
     let by = if action.state == ActionState::Human {
@@ -246,15 +273,13 @@ fn waits(action: &Action) -> Result<(), Refusal> {
 
 /// Sends again what a person looked at: dead, or uncertain and surely not out; with another text where the network did not take that one.
 pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>, order: Order) -> Done {
+    order.is_of("retryAction")?;
     let mut action = find_action(&desk, &id).await?;
     may_be_tried_again(&action)?;
     let mut commit = desk.journal.begin(&action.channel);
     commit.dead_gone.push(desk.journal.store.id_key().dead(&action.channel, "outbox", &action.id.to_string()));
+    has_its_text(&action, &order)?;
     if order.text.is_some() {
-        if action.state == ActionState::Human {
-            let message = format!("action `{id}` may be out there with the text that it has");
-            return Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"));
-        }
         let by = reviewer(&desk, &action, &order, "retry")?;
         is_taken(&desk, &action, &order, "retry").await?;
         action = Action { revision: action.revision, ..action.approved(order.text, commit.at) };
@@ -305,7 +330,7 @@ pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) 
 pub struct Redriven {
     /// Back on their way.
     pub n_redriven: usize,
-    /// Left where they are: what they are about is no longer kept, or somebody was faster.
+    /// Left where they are: what they are about is no longer kept, or has no way any more, or somebody was faster.
     pub n_left: usize,
 }
 
@@ -336,6 +361,7 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
 }
 
 async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
+    has_a_way(desk, letter)?;
     let mut commit = desk.journal.begin(&letter.channel);
     commit.dead_gone.push(letter.id);
     match &letter.subject {
@@ -347,7 +373,7 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
         }
         DeadSubject::Entry(seq) => {
             let entries = desk.journal.store.read_log(&letter.channel, *seq, 1).await?;
-            let Some(entry) = entries.first() else { return Err(gone(letter)) };
+            let Some(entry) = entries.first().filter(|entry| entry.seq == *seq) else { return Err(gone(letter)) };
             commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() });
         }
         DeadSubject::Action(action) => {
@@ -356,13 +382,29 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
             tried_again(action, &mut commit);
         }
         DeadSubject::Event { seq, event, id } => {
-            let sink = letter.stage.strip_prefix("sink:").unwrap_or_default().to_owned();
+            let sink = sink_of(letter).unwrap_or_default().to_owned();
             let (due, first) = (commit.at, commit.at);
             commit.sink_retries.push(SinkRetry { sink, id: id.clone(), seq: *seq, event: event.clone(), attempts: 0, due, first });
         }
     }
     desk.journal.commit(commit).await?;
     Ok(())
+}
+
+/// An event whose sink or channel the configuration names no more would be told to nobody.
+fn has_a_way(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
+    let (Some(sink), sections, channel) = (sink_of(letter), desk.sections.load(), letter.channel.as_str()) else { return Ok(()) };
+    if sections.channels.iter().all(|section| section.name != channel) {
+        return Err(not_enabled(channel));
+    }
+    if sections.sinks.iter().all(|known| known != sink) {
+        return Err(Refusal::conflict(format!("sink `{sink}` is not there any more"), "add its [[sink]] section again and reload"));
+    }
+    Ok(())
+}
+
+fn sink_of(letter: &DeadLetter) -> Option<&str> {
+    letter.stage.strip_prefix("sink:")
 }
 
 /// The bytes once more, at the end of the raw log.

@@ -24,7 +24,7 @@ use super::{Desk, Refusal, Section};
 const STORY_MAX: usize = 64;
 /// Dead letters looked through for one id, a page.
 const PAGE: usize = 256;
-/// Events of one sink that wait to be told again: more are not counted.
+/// Events of one sink that wait to be told again: more are only said to be more.
 const REFUSED_MAX: usize = 1000;
 
 type Found = Result<Answer<Json>, Refusal>;
@@ -72,10 +72,11 @@ async fn sink_json(desk: &Desk, sink: &str) -> Result<Json, Refusal> {
         let channel = ChannelName::from(section.name.as_str());
         let record = desk.journal.store.channel(&channel).await?;
         n_behind += record.last.0.saturating_sub(record.position(&Reader::Sink(sink.to_owned())));
-        let left = REFUSED_MAX - n_refused;
+        let left = REFUSED_MAX + 1 - n_refused;
         n_refused += desk.journal.store.sink_retries_due(&channel, sink, Timestamp(u64::MAX), left).await?.len();
     }
-    Ok(json!({ "name": sink, "behind": n_behind, "refused": n_refused }))
+    let refused = if n_refused > REFUSED_MAX { json!(format!("over {REFUSED_MAX}")) } else { json!(n_refused) };
+    Ok(json!({ "name": sink, "behind": n_behind, "refused": refused }))
 }
 
 /// By name.
@@ -92,18 +93,13 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
     let record = desk.journal.store.channel(name).await?;
     let sections = desk.sections.load();
     let section = sections.channels.iter().find(|section| section.name == name.as_str());
-    let state = match (&record.status, section) {
-        (_, None) => "removed",
-        (Some(status), _) => status.state.as_str(),
-        (None, Some(_)) => "waiting",
-    };
     Ok(json!({
         "name": name.as_str(),
         "plugin": section.map(|section| section.plugin.as_str()),
         "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
         "build": section.map(|section| build_json(desk, section)),
         "hook": section.and_then(|section| section.hook.as_deref()),
-        "state": state,
+        "state": state_of(&record, section.is_some()),
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
         "budget": section.and_then(|section| section.budget.as_ref()).map(|(budget, dir)| budget_json(budget, dir, name, desk.journal.clock.now())),
@@ -116,6 +112,15 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "media": { "stored": record.media.stored, "failed": record.media.failed, "bytes": record.media.bytes },
         "behind": behind(&record, &sections.sinks),
     }))
+}
+
+/// The state that a channel is in, for all surfaces. What was removed is in none that it was left in.
+pub(super) fn state_of(record: &ChannelRecord, is_configured: bool) -> &str {
+    match &record.status {
+        _ if !is_configured => "removed",
+        Some(status) => status.state.as_str(),
+        None => "waiting",
+    }
 }
 
 /// Counted since ever; `what` names the words.

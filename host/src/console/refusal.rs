@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
-use crate::model::Role;
+use crate::model::{Role, shown};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -40,7 +40,7 @@ impl Refusal {
     /// No section has this name.
     pub fn no_such_plugin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.collect();
-        Self::not_found(format!("there is no channel, analyzer or rule `{name}`"), format!("there are: {}", known.join(", ")))
+        Self::not_found(format!("there is no channel, analyzer or rule `{name}`"), shown::there_are(&known))
     }
 
     /// The call is wrong in itself.
@@ -67,10 +67,10 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API needs a valid token", cure)
     }
 
-    /// A role that does not go so far.
-    pub(super) fn beyond(role: Role, needed: Role) -> Self {
+    /// A role that does not go so far; `enough` is the one to show a token of.
+    pub(super) fn beyond(role: Role, needed: Role, enough: Role) -> Self {
         let message = format!("this is for the role {}, and the token shown is of the role {}", needed.word(), role.word());
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message, format!("show the `{}` of `[host]`", needed.token_key()))
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message, format!("show the `{}` of `[host]`", enough.token_key()))
     }
 
     /// Too many wrong tokens came from there.

@@ -6,7 +6,7 @@ use axum::Json as Answer;
 use axum::extract::{Path, State};
 use serde_json::{Value as Json, json};
 
-use crate::model::{ChannelName, Seq, Timestamp};
+use crate::model::{ChannelName, Seq, Timestamp, shown};
 use crate::store::{OFF, Reader, Store, StoreError};
 
 use super::lists::Narrow;
@@ -65,7 +65,7 @@ fn known(desk: &Desk, name: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let known: Vec<&str> = sections.analyzers.iter().map(|section| section.name.as_str()).collect();
-    Err(Refusal::not_found(format!("there is no analyzer `{name}`; others are not asked again"), format!("analyzers: {}", known.join(", "))))
+    Err(Refusal::not_found(format!("there is no analyzer `{name}`; others are not asked again"), shown::there_are(&known)))
 }
 
 fn enabled(desk: &Desk) -> Vec<ChannelName> {

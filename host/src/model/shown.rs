@@ -12,6 +12,11 @@ use super::{
 /// Of bytes that are shown for a person to recognise. Units: characters.
 const BEGINNING_MAX: usize = 2000;
 
+/// For whoever named a section that there is not: those there are.
+pub fn there_are(known: &[&str]) -> String {
+    if known.is_empty() { "there is none yet; add its section to membrana.toml".to_owned() } else { format!("there are: {}", known.join(", ")) }
+}
+
 /// An interaction with all that is known of it.
 #[derive(Debug, Clone)]
 pub struct InteractionView {

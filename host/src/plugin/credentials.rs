@@ -115,7 +115,7 @@ impl WantsCredential {
     }
 
     /// Every secret that it can use.
-    pub fn secrets_known(&self) -> Vec<&String> {
+    fn secrets_known(&self) -> Vec<&String> {
         let of_oauth1 = self.oauth1.iter().flat_map(|keys| [&keys.consumer_key, &keys.consumer_secret, &keys.token, &keys.token_secret]);
         let of_oauth2 = self.oauth2.iter().flat_map(|oauth2| [&oauth2.client_id, &oauth2.client_secret]);
         let own = (!self.secret.is_empty()).then_some(&self.secret);
@@ -124,6 +124,12 @@ impl WantsCredential {
 }
 
 impl Manifest {
+    /// Every secret that its credentials can use.
+    pub fn secrets_known(&self) -> impl Iterator<Item = &String> {
+        let http = self.wants.http.iter().flat_map(|http| http.credentials.values());
+        http.chain(self.wants.net.iter().flat_map(|net| net.credentials.values())).flat_map(WantsCredential::secrets_known)
+    }
+
     /// A URL as manifests write it, with `{config:/pointer}` replaced by the section's value or its schema's default. None: there
     /// is no value, or it makes no URL.
     pub fn url_of(&self, written: &str, config: &Json) -> Option<String> {

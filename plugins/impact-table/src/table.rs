@@ -119,7 +119,7 @@ pub(crate) fn read(text: &str) -> (Table, Vec<Mistake>) {
 
 struct Reader<'t> {
     text: &'t str,
-    lines: Lines,
+    lines: Lines<'t>,
     mistakes: Vec<Mistake>,
 }
 

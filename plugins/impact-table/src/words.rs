@@ -8,17 +8,22 @@ use toml::de::DeValue;
 const DURATION_MS_MAX: u64 = 3650 * 86_400_000;
 
 /// Turns byte offsets into lines and columns; a table of a thousand rows has many places.
-pub(crate) struct Lines(Vec<usize>);
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
 
-impl Lines {
-    pub(crate) fn new(text: &str) -> Self {
-        Self(std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect())
+impl<'t> Lines<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
     }
 
-    /// Shape: 1-based line and column; columns count bytes, as the host's own do.
+    /// Shape: 1-based line and column; columns count characters, as the host's own do.
     pub(crate) fn place(&self, span: &Range<usize>) -> (u32, u32) {
-        let line = self.0.partition_point(|start| *start <= span.start).max(1);
-        let column = span.start - self.0.get(line - 1).copied().unwrap_or(0) + 1;
+        let line = self.starts.partition_point(|start| *start <= span.start).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let column = self.text.get(start..span.start).map_or(span.start - start, |before| before.chars().count()) + 1;
         (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
     }
 }

@@ -47,6 +47,16 @@ fn bare(name: &str) -> Vec<u8> {
     bytes
 }
 
+/// What `membrana plugin build` would write of this manifest, also if it refuses it.
+fn sealed(component: &[u8], manifest: &str) -> Vec<u8> {
+    let digest = membrana::model::Digest::of(&[component, manifest.as_bytes()].concat());
+    let data = format!("# blake3 {digest}\n{manifest}").into_bytes();
+    let mut bytes = component.to_vec();
+    let section = wasm_encoder::CustomSection { name: "membrana:manifest".into(), data: data.into() };
+    wasm_encoder::ComponentSection::append_to_component(&section, &mut bytes);
+    bytes
+}
+
 fn place_of(bytes: &[u8], needle: &[u8]) -> usize {
     bytes.windows(needle.len()).rposition(|window| window == needle).unwrap()
 }
@@ -93,6 +103,26 @@ fn a_plugin_that_does_not_fit_is_refused_with_its_place_and_what_is_wrong() {
     host.write("plugins/odd.wasm", bundled("impact-table"));
     let (code, said) = told(&host, &["check"]);
     assert!(code == Some(3) && said.contains("is of kind rule, not"), "{said}");
+}
+
+#[test]
+fn nothing_that_a_plugin_s_file_says_is_an_order_to_the_terminal() {
+    let host = Host::new(&format!("{CONFIG}{ODD}"), TABLE);
+    std::fs::create_dir(host.dir().join("plugins")).unwrap();
+    let key = "[config.properties.\"\\u001b[2Jkey\"]\ntype = \"string\"\ndescription = \"\\u001b[2J\"\n";
+    let manifests =
+        [format!("{MANIFEST}[config]\ntype = \"object\"\n{key}"), format!("{MANIFEST}# \u{1b}[2J\n"), MANIFEST.replace("\"odd\"", "\"\\u001b[2J\"")];
+    for manifest in manifests {
+        host.write("plugins/odd.wasm", sealed(&bare("language"), &manifest));
+        for arguments in [&["plugin", "inspect", "odd"][..], &["plugin", "list"], &["check"]] {
+            for form in [&[][..], &["--json"]] {
+                let (code, said) = told(&host, &[arguments, form].concat());
+                assert!(!said.contains('\u{1b}') && code != Some(101), "{arguments:?} {form:?}: {said:?}");
+            }
+        }
+        let (_, said) = told(&host, &["plugin", "inspect", "odd"]);
+        assert!(said.contains("[2J"), "{said}");
+    }
 }
 
 #[test]

@@ -207,6 +207,6 @@ async fn a_login_that_fails_says_why_and_what_to_do() {
     let (code, _, said) = Login::begin(&host, &["--credential", "other"]).end();
     assert!(code == Some(1) && said.contains("--credential: token"), "{said}");
     let unknown = host.cli(&["channel", "login", "nobody", "--no-browser"]);
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("channels: acme-masto"), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there are: acme-masto"), "{unknown:?}");
     assert!(!host.dir().join("data/credentials").join("key").exists(), "nothing was kept");
 }

@@ -55,6 +55,20 @@ async fn a_file_of_the_configuration_that_is_written_anew_is_read_again_by_itsel
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_written_anew_in_its_file_is_taken_by_itself() {
+    let mut host = Host::new(&with_host("admin_token = { file = \"token\" }"), TABLE);
+    host.write("token", "before\n");
+    host.start().await;
+    let status =
+        async |token: &str| call(host.address, "GET", "/api/v1/status", &[("authorization", &format!("Bearer {token}"))], b"").await.unwrap().status;
+    assert_eq!(status("before").await, 200);
+    host.write("token", "after\n");
+    assert!(eventually(async || status("before").await == 401).await, "{}", host.log());
+    assert_eq!(status("after").await, 200);
+    assert!(host.cli(&["channel", "pause", "shop"]).status.success(), "the command line shows the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_order_and_every_refused_caller_is_kept_in_a_chain_that_shows_an_edit() {
     let mut host = Host::new(&with_host("admin_token = { file = \"token\" }"), TABLE);
     host.write("token", "right\n");
@@ -262,13 +276,14 @@ fn commands_at_once_take_turns() {
 async fn an_export_is_lines_and_a_full_disk_is_a_failure() {
     let mut host = Host::new(CONFIG, TABLE);
     host.start().await;
-    let note = "Where is my parcel? ".repeat(10);
-    let body = format!("{{\"id\":\"order-1\",\"note\":\"{note}\"}}");
+    let note = format!("{}\u{7f}\u{9b}2J\u{202e}!", "Where is my parcel? ".repeat(10));
+    let body = serde_json::json!({ "id": "order-1", "note": note }).to_string();
     crate::hooks::shop(&host).post("evt-1", membrana_world::Dress::Right, &body).await.unwrap();
     host.until(&["interaction", "list"], |all| all.len() == 1).await;
     let exported = host.cli(&["interaction", "export"]);
     let line: serde_json::Value = serde_json::from_slice(&exported.stdout).unwrap();
     assert_eq!(text(&line, "/text").trim_end(), note.trim_end());
+    assert!(!String::from_utf8_lossy(&exported.stdout).contains(['\u{7f}', '\u{9b}', '\u{202e}']), "it may be read on a terminal");
 
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = host.command(&["interaction", "export"]).stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
@@ -285,7 +300,7 @@ async fn refusals_of_the_api_are_objects_with_a_cure() {
         ("GET", "/api/v1/tasks?team=nosuch", "", 400, "shops"),
         ("GET", "/api/v1/actions?state=bogus", "", 400, "awaiting-approval"),
         ("POST", "/api/v1/channels/shop/pause", "{", 400, "the body of the order"),
-        ("POST", "/api/v1/channels/shop/pause", "{\"by\":\"nosuch\"}", 400, "teams: shops"),
+        ("POST", "/api/v1/channels/shop/pause", "{\"by\":\"nosuch\"}", 400, "there are: shops"),
         ("POST", "/api/v1/channels/shop/poll", "", 409, "is not polled"),
         ("DELETE", "/api/v1/tasks", "", 405, "openapi.json"),
     ] {

@@ -26,7 +26,10 @@ impl Checker<'_> {
         if let Some(name) = &name {
             self.name_shape(name);
         }
-        let url = table.required(&mut self.reading, "url", "write url = \"https://crm.example.org/hooks\"").map(|url| self.sink_url(url));
+        let url = table.required(&mut self.reading, "url", "write url = \"https://crm.example.org/hooks\"");
+        let n_before = self.reading.report.findings.len();
+        let url = url.map(|url| self.sink_url(url));
+        let is_whole = self.reading.report.findings.len() == n_before;
         let secrets = table.value("secret").map(|value| (self.secrets_of("secret", value), value.span()));
         if secrets.is_none() {
             self.reading.report.error(
@@ -60,7 +63,7 @@ impl Checker<'_> {
             events.push("*".to_owned());
         }
         let (name, url) = (name?, url?);
-        let sink = Sink { name: name.get_ref().clone(), url, secrets, private, events };
+        let sink = Sink { name: name.get_ref().clone(), url, secrets, private, events, is_whole };
         Some((name, sink))
     }
 

@@ -16,6 +16,11 @@ fn a_good_table_only_says_which_rows_before_the_last_count() {
     assert_eq!(said(&TABLE.replace("[[row]]\nname = \"everything else\"", counting)), ["row \"spam\" only counts"]);
 }
 
+#[test]
+fn columns_count_characters() {
+    assert_eq!(crate::words::Lines::new("a\nèè x").place(&(7..8)), (2, 4));
+}
+
 /// A change of the good table, a part of what is said, and its line.
 const MISTAKES: [(&str, &str, &str, u32); 38] = [
     ("intent = [\"complaint\"]", "intent = [\"complain\"]", "no intent is \"complain\"", 5),

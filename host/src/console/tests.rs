@@ -1,0 +1,231 @@
+//! What lists, orders and metrics make of what is stored, asked over the router without a network.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::{Value as Json, json};
+use tower::ServiceExt as _;
+
+use super::{Audit, Backups, Desk, Guesses, Section, Sections, Token, router};
+use crate::ingress::Ingress;
+use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Role, Seq, Task, TaskState, Timestamp};
+use crate::plugin::Builds;
+use crate::store::{ChannelStatus, SinkRetry};
+use crate::testing::{Stand, claimed, said};
+
+/// A desk on a store in memory, with one channel that the configuration names unless it says otherwise.
+struct Office {
+    stand: Stand,
+    desk: Arc<Desk>,
+    router: Router,
+    _dir: tempfile::TempDir,
+}
+
+fn section(name: &str) -> Section {
+    Section { name: name.to_owned(), plugin: "feed".to_owned(), digest: None, generation: Weak::new(), hook: None, budget: None }
+}
+
+impl Office {
+    fn new() -> Self {
+        Self::with(Sections { channels: vec![section("blog")], teams: vec!["support".to_owned()], ..Sections::default() })
+    }
+
+    fn with(sections: Sections) -> Self {
+        let (stand, dir) = (Stand::new("blog"), tempfile::tempdir().unwrap());
+        let desk = Arc::new(Desk {
+            journal: stand.journal.clone(),
+            sections: ArcSwap::from_pointee(sections),
+            poll: None,
+            refused: ArcSwapOption::empty(),
+            builds: Builds::new(dir.path()),
+            audit: Audit::new(dir.path()),
+            backups: Backups::of(dir.path()),
+            redriving: tokio::sync::Mutex::default(),
+            swaps: None,
+            tokens: ArcSwap::default(),
+            guesses: Guesses::default(),
+        });
+        let router = router(Arc::clone(&desk), Arc::new(Ingress::new(stand.journal.clone())), true);
+        Self { stand, desk, router, _dir: dir }
+    }
+
+    /// The status, and what is answered.
+    async fn ask(&self, method: &str, path: &str, token: &str, body: Json) -> (u16, String) {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path).header("host", "localhost").header("authorization", format!("Bearer {token}"));
+        let answer = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let (status, said) = self.ask("GET", path, "", Json::Null).await;
+        assert_eq!(status, 200, "{path}: {said}");
+        said
+    }
+
+    /// One key of each line of a list.
+    async fn listed(&self, path: &str, key: &str) -> Vec<String> {
+        let of = |line: &str| serde_json::from_str::<Json>(line).unwrap()[key].as_str().unwrap_or_default().to_owned();
+        self.get(path).await.lines().map(of).collect()
+    }
+
+    /// A dead letter; its id.
+    async fn set_aside(&self, stage: &str, subject: DeadSubject) -> DeadId {
+        let (channel, mut commit) = (self.stand.channel.clone(), self.stand.journal.begin(&self.stand.channel));
+        let (id, reason) = (self.stand.store().id_key().dead(&channel, stage, "1"), "as the test says".to_owned());
+        commit.dead.push(DeadLetter { id, channel, stage: stage.to_owned(), subject, plugin: None, digest: None, reason, at: commit.at });
+        self.stand.journal.commit(commit).await.unwrap();
+        id
+    }
+
+    /// A reply about a new message, in this state.
+    async fn reply(&self, about: &str, state: ActionState) -> Action {
+        self.stand.arrive(vec![said(about, "Where is my parcel?")]).await;
+        let mut commit = self.stand.journal.begin(&self.stand.channel);
+        let action = Action { state, text: about.to_owned(), created: commit.at, ..claimed(&self.stand, about) };
+        commit.actions.push(action.clone());
+        self.stand.journal.commit(commit).await.unwrap();
+        self.stand.advance(std::time::Duration::from_secs(1));
+        action
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_out_there_gets_no_other_text_and_an_order_knows_its_own_keys_alone() {
+    let office = Office::new();
+    let action = office.reply("1", ActionState::Human).await;
+    let approve = format!("/api/v1/actions/{}/approve", action.id);
+    let (status, said) = office.ask("POST", &approve, "", json!({ "text": "Another one" })).await;
+    assert!(status == 409 && said.contains("may be out there with the text that it has"), "{said}");
+    let (retry, reject) = (approve.replace("approve", "retry"), approve.replace("approve", "reject"));
+    for (path, key) in [(&retry, "fingerprint"), (&reject, "text"), (&"/api/v1/channels/blog/pause".to_owned(), "text")] {
+        let (status, said) = office.ask("POST", path, "", json!({ key: "x" })).await;
+        assert!(status == 400 && said.contains("is not for this order"), "{path}: {said}");
+    }
+    assert_eq!(office.ask("POST", &approve, "", json!({ "by": "support" })).await.0, 200, "a person saw it");
+    assert_eq!(office.listed("/api/v1/actions", "state").await, ["sent"]);
+}
+
+#[tokio::test]
+async fn metrics_tell_the_state_that_the_list_of_channels_tells_and_no_lag_of_what_was_removed() {
+    let office = Office::new();
+    office.desk.sections.store(Arc::new(Sections { channels: vec![section("new")], ..Sections::default() }));
+    office.reply("1", ActionState::Pending).await;
+    let mut commit = office.stand.journal.begin(&office.stand.channel);
+    commit.status = Some(ChannelStatus { state: "connected".to_owned(), reason: None, since: commit.at });
+    office.stand.journal.commit(commit).await.unwrap();
+    assert_eq!(office.listed("/api/v1/channels", "state").await, ["removed", "waiting"]);
+    let metrics = office.get("/metrics").await;
+    for part in ["channel_state{channel=\"blog\",state=\"removed\"} 1", "channel_state{channel=\"new\",state=\"waiting\"} 1"] {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
+    assert!(!metrics.contains("reader_lag{channel=\"blog\"") && metrics.contains("reader_lag{channel=\"new\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn tasks_of_a_team_that_is_gone_are_listed_and_a_team_that_never_was_is_refused() {
+    let office = Office::new();
+    let about = office.reply("1", ActionState::Pending).await;
+    let mut commit = office.stand.journal.begin(&office.stand.channel);
+    commit.tasks.push(Task {
+        id: office.stand.store().id_key().task(about.id),
+        channel: about.channel,
+        interaction: about.interaction,
+        seq: about.seq,
+        rule: about.rule,
+        key: "task".to_owned(),
+        row: None,
+        assignment: serde_json::from_value(json!({ "team": "the-old-team" })).unwrap(),
+        state: TaskState::Open,
+        opened: commit.at,
+        due: None,
+        escalated: Vec::new(),
+        is_overdue: false,
+        revision: 1,
+    });
+    office.stand.journal.commit(commit).await.unwrap();
+    assert_eq!(office.listed("/api/v1/tasks?team=the-old-team", "team").await, ["the-old-team"]);
+    assert_eq!(office.listed("/api/v1/tasks?team=support", "team").await, [""; 0]);
+    let (status, said) = office.ask("GET", "/api/v1/tasks?team=nobody", "", Json::Null).await;
+    assert!(status == 400 && said.contains("there are: support"), "{said}");
+}
+
+#[tokio::test]
+async fn the_first_of_the_outbox_are_those_that_need_a_person_and_settled_ones_come_last() {
+    let office = Office::new();
+    let states =
+        [ActionState::Sent, ActionState::Rejected, ActionState::Pending, ActionState::AwaitingApproval, ActionState::Human, ActionState::Dead];
+    for (n, state) in states.into_iter().enumerate() {
+        office.reply(&n.to_string(), state).await;
+    }
+    assert_eq!(office.listed("/api/v1/actions?limit=1000", "text").await, ["3", "4", "5", "2", "1", "0"]);
+    assert_eq!(office.listed("/api/v1/actions?limit=4", "text").await, ["3", "4", "5", "2"]);
+    assert_eq!(office.listed("/api/v1/actions", "text").await.len(), states.len());
+}
+
+#[tokio::test]
+async fn an_event_whose_sink_or_channel_is_gone_stays_a_dead_letter() {
+    let office = Office::new();
+    let with = |channel: &str, sink: &str| Sections { channels: vec![section(channel)], sinks: vec![sink.to_owned()], ..Sections::default() };
+    let event = DeadSubject::Event { seq: Seq(1), event: "interaction.received".to_owned(), id: "msg_1".to_owned() };
+    let id = office.set_aside("sink:crm", event).await;
+    for (sections, part) in [(with("blog", "other"), "sink `crm` is not there"), (with("other", "crm"), "channel `blog` is not enabled")] {
+        office.desk.sections.store(Arc::new(sections));
+        let (status, said) = office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await;
+        assert!(status == 409 && said.contains(part), "{said}");
+        assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":1,"redriven":0}"#);
+    }
+    office.desk.sections.store(Arc::new(with("blog", "crm")));
+    assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
+    assert_eq!(office.stand.store().sink_retries_due(&office.stand.channel, "crm", Timestamp(u64::MAX), 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_letter_about_an_entry_that_is_not_there_brings_no_other_one_back() {
+    let office = Office::new();
+    let id = office.set_aside("rules", DeadSubject::Entry(Seq(1))).await;
+    assert_eq!(office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn more_events_than_are_counted_are_said_to_be_more() {
+    let office = Office::new();
+    office.desk.sections.store(Arc::new(Sections { channels: vec![section("blog")], sinks: vec!["crm".to_owned()], ..Sections::default() }));
+    for (from, to, told) in [(0, 1000, json!(1000)), (1000, 1003, json!("over 1000"))] {
+        let mut commit = office.stand.journal.begin(&office.stand.channel);
+        let (due, first) = (commit.at, commit.at);
+        let retry = |n: u64| SinkRetry { sink: "crm".to_owned(), id: n.to_string(), seq: Seq(n), event: "x".to_owned(), attempts: 0, due, first };
+        commit.sink_retries.extend((from..to).map(retry));
+        office.stand.journal.commit(commit).await.unwrap();
+        let status: Json = serde_json::from_str(&office.get("/api/v1/status").await).unwrap();
+        assert_eq!(status["sinks"][0]["refused"], told);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_a_token_that_there_is() {
+    let office = Office::new();
+    for (operator, named) in [(None, "admin_token"), (Some(Token::new(Role::Operator, "work")), "operator_token")] {
+        let tokens = [Token::new(Role::Admin, "all"), Token::new(Role::Reader, "look")].into_iter().chain(operator);
+        office.desk.tokens.store(Arc::new(tokens.collect()));
+        let (status, said) = office.ask("POST", "/api/v1/channels/blog/pause", "look", Json::Null).await;
+        assert!(status == 403 && said.contains(&format!("show the `{named}`")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_to_choose_from_that_is_said() {
+    let office = Office::with(Sections::default());
+    for (method, path) in
+        [("POST", "/api/v1/channels/x/pause"), ("GET", "/api/v1/dead?plugin=x"), ("GET", "/api/v1/tasks?team=x"), ("POST", "/api/v1/plugins/x/rerun")]
+    {
+        let (_, said) = office.ask(method, path, "", Json::Null).await;
+        assert!(said.contains("there is none yet"), "{path}: {said}");
+    }
+}
