@@ -25,7 +25,7 @@ pub fn keep<T: Serialize>(key: &str, all: &mut Vec<T>, stored: &[u8], bounds: &B
     forget_read(all, bounds, &waits);
     let bytes = json::newest_within(all, BYTES_MAX);
     if bytes != stored && state::set(key, &bytes).is_err() {
-        log::warn(&format!("The {key} whose comments are read cannot be remembered; comments may be overlooked."));
+        log::warn(format!("The {key} whose comments are read cannot be remembered; comments may be overlooked."));
     }
     let n_lost = n_before.saturating_sub(n_waiting(all));
     let reason = format!("more {key} wait to be read than can be remembered: the comments of the oldest are given up");
