@@ -341,20 +341,23 @@ impl<'a> Preparing<'a> {
         is_granted
     }
 
-    /// Secrets that the plugin has no use for: a mistyped name would leave it without the one that is meant.
+    /// Secrets that the plugin has no use for. A mistyped name is a mistake: it would leave the plugin without the one that is meant.
     fn check_secrets(&mut self, section: &Plugin, manifest: &Manifest) -> bool {
         let known: Vec<&str> = manifest.secrets_known().map(String::as_str).chain(hooks::secrets_known(manifest)).collect();
-        let unknown: Vec<&String> = section.secrets.keys().filter(|name| !known.contains(&name.as_str())).collect();
-        for name in &unknown {
-            let cure = match nearest(name, &known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if known.is_empty() => "leave `secrets` out".to_owned(),
-                None => format!("it knows: {}", known.join(", ")),
-            };
+        let mut is_right = true;
+        for name in section.secrets.keys().filter(|name| !known.contains(&name.as_str())) {
+            let place = section.outer.key(&format!("secrets.{name}"));
             let message = format!("`{}`: plugin `{}` knows no secret `{name}`", section.name, section.plugin);
-            self.report.error(section.outer.key(&format!("secrets.{name}")), message, cure);
+            match nearest(name, &known) {
+                Some(near) => {
+                    self.report.error(place, message, format!("did you mean `{near}`?"));
+                    is_right = false;
+                }
+                None if known.is_empty() => self.report.warning(place, message, "leave `secrets` out"),
+                None => self.report.warning(place, message, format!("it knows: {}", known.join(", "))),
+            }
         }
-        unknown.is_empty()
+        is_right
     }
 
     /// What is granted and never used. Files are fetched by the channel's own grants.
