@@ -119,8 +119,8 @@ impl Caller {
                 Ok(Some(Self::Host(address, None)))
             }
             Purpose::Look => {
-                let whoever = if is_answered { "who answers on it is shown no token:" } else { "none answers on" };
-                aside(format_args!("no host ran on the data folder `{}` yet, and {whoever} {address}", data.display()));
+                let why = if is_answered { "who answers there is shown no token:" } else { "none answers on" };
+                aside(format_args!("no host ran on the data folder `{}` yet, and {why} {address}", data.display()));
                 Ok(Some(Self::Nobody(router_on(config, Arc::new(MemoryStore::new(IdKey([0; 32])))))))
             }
             Purpose::Judge | Purpose::Order if is_answered => Err(another_host(data, address)),

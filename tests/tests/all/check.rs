@@ -1,5 +1,6 @@
 //! `check` and the plugin commands: every mistake at once, with place and cure; exit codes.
 
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::harness::Host;
@@ -123,6 +124,12 @@ async fn what_a_killed_host_noted_is_forgotten_by_whoever_takes_its_store() {
 #[test]
 fn while_another_command_works_on_the_store_nobody_is_shown_a_token() {
     let host = host_with_token();
+    let other = std::net::TcpListener::bind(host.address).unwrap();
+    let (code, said) = told(&host, &["task", "list"]);
+    let mut sent = String::new();
+    other.accept().unwrap().0.read_to_string(&mut sent).unwrap();
+    assert!(code == Some(0) && said.contains("is shown no token") && sent.is_empty(), "no host ran on this folder: {said}");
+    drop(other);
     assert_eq!(told(&host, &["channel", "resume", "shop"]).0, Some(0), "it begins a store");
     let stranger = std::net::TcpListener::bind(host.address).unwrap();
     stranger.set_nonblocking(true).unwrap();
