@@ -40,6 +40,7 @@ use crate::model::{ChannelName, Digest, shown};
 use crate::plugin::{Builds, FILE_BYTES_MAX, Generation};
 use crate::stage::Journal;
 
+pub use read::REFUSED_MAX;
 pub use refusal::Refusal;
 pub use serve::serve;
 

@@ -348,7 +348,7 @@ impl<'a> Preparing<'a> {
         for name in section.secrets.keys().filter(|name| !known.contains(&name.as_str())) {
             let place = section.outer.key(&format!("secrets.{name}"));
             let message = format!("`{}`: plugin `{}` knows no secret `{name}`", section.name, section.plugin);
-            match nearest(name, &known) {
+            match nearest(name, &known).filter(|near| !section.secrets.contains_key(*near)) {
                 Some(near) => {
                     self.report.error(place, message, format!("did you mean `{near}`?"));
                     is_right = false;

@@ -71,11 +71,12 @@ impl Caller {
     pub(super) async fn open(file: &Path, purpose: Purpose) -> Result<Self, Failure> {
         let config = what_is_needed(file)?;
         let data = &config.host.data;
+        let mut is_free = false;
         for turn in 0..TURNS {
             let opened = match SledStore::is_begun(data) {
                 Ok(true) => {
                     // Opening it may take long.
-                    nobody_works_on(data);
+                    is_free = nobody_works_on(data);
                     SledStore::open(data)
                 }
                 Ok(false) => match Self::without_store(&config, purpose).await? {
@@ -87,9 +88,13 @@ impl Caller {
             match opened {
                 Ok(store) => return Ok(Self::InProcess(router_on(&config, Arc::clone(&store) as Arc<dyn Store>), store)),
                 Err(StoreError::InUse(_)) => {}
-                // Where its host listens cannot be seen, either.
                 Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-                    return Self::at(&config, config.host.listen).await.ok_or_else(|| not_ours(data));
+                    if is_free {
+                        return Err(not_ours(data));
+                    }
+                    // Where its host listens can often not be seen, either.
+                    let address = address_of_host(data).unwrap_or(config.host.listen);
+                    return Self::at(&config, address).await.ok_or_else(|| not_ours(data));
                 }
                 // It says itself what to do, and `verify` could say no more.
                 Err(error @ StoreError::Damaged { .. }) => return Err(Failure::failed(chain(&error).to_string(), "")),
@@ -118,12 +123,12 @@ impl Caller {
                 aside(format_args!("no host ran on the data folder `{}` yet; this is told by the one on {address}", data.display()));
                 Ok(Some(Self::Host(address, None)))
             }
+            // Whoever that is, is shown no token.
+            _ if is_answered => Err(another_host(data, address)),
             Purpose::Look => {
-                let why = if is_answered { "who answers there is shown no token:" } else { "none answers on" };
-                aside(format_args!("no host ran on the data folder `{}` yet, and {why} {address}", data.display()));
+                aside(format_args!("no host ran on the data folder `{}` yet, and none answers on {address}", data.display()));
                 Ok(Some(Self::Nobody(router_on(config, Arc::new(MemoryStore::new(IdKey([0; 32])))))))
             }
-            Purpose::Judge | Purpose::Order if is_answered => Err(another_host(data, address)),
             Purpose::Judge => Err(not_begun(data)),
             Purpose::Order => make_data_folder(config).map(|()| None),
         }

@@ -156,9 +156,15 @@ pub(super) fn report(failure: &Failure, is_json: bool) -> ExitCode {
 
 /// What the arguments lack, or the help that they ask for: as of [`report`].
 pub(super) fn report_usage(mut error: clap::Error, is_json: bool) -> ExitCode {
-    if let Some(ContextValue::Strings(names)) = error.remove(ContextKind::ValidSubcommand) {
-        let seen = names.into_iter().filter(|name| Cli::command().find_subcommand(name).is_none_or(|command| !command.is_hide_set()));
-        error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(seen.collect()));
+    let is_hidden = |name: &String| Cli::command().find_subcommand(name).is_some_and(|command| command.is_hide_set());
+    for kind in [ContextKind::ValidSubcommand, ContextKind::SuggestedSubcommand] {
+        let seen = match error.remove(kind) {
+            Some(ContextValue::Strings(names)) => ContextValue::Strings(names.into_iter().filter(|name| !is_hidden(name)).collect()),
+            Some(ContextValue::String(name)) if is_hidden(&name) => continue,
+            Some(other) => other,
+            None => continue,
+        };
+        error.insert(kind, seen);
     }
     if !is_json || !error.use_stderr() {
         error.exit();

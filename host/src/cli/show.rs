@@ -3,6 +3,8 @@
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 
+use crate::console::REFUSED_MAX;
+
 use super::outcome::{Failure, on_one_line, put};
 
 /// Units: characters.
@@ -140,8 +142,7 @@ pub(super) fn status(status: &Json, channels: &[(&str, &str)]) -> Shown {
 /// A name, with what is out of the ordinary about it.
 fn at_a_glance(item: &Json) -> String {
     let name = item.get("name").map_or_else(|| word(item), word);
-    // As many as are not counted are a text.
-    let is_any = |key: &str| item.get(key).is_some_and(|n| n.is_string() || n.as_u64() > Some(0));
+    let is_any = |key: &str| item.get(key).and_then(Json::as_u64) > Some(0);
     let mut told = Vec::new();
     if item.pointer("/build/swapped") == Some(&Json::Bool(true)) {
         told.push(format!("runs {}", swapped(item)));
@@ -150,7 +151,9 @@ fn at_a_glance(item: &Json) -> String {
         told.push(format!("not told yet of {} entries", at(item, "/behind")));
     }
     if is_any("refused") {
-        told.push(format!("{} events refused, which wait to be told again", at(item, "/refused")));
+        let is_counted = item.get("refused").and_then(Json::as_u64) < Some(REFUSED_MAX as u64);
+        let n_refused = if is_counted { at(item, "/refused") } else { format!("over {}", REFUSED_MAX - 1) };
+        told.push(format!("{n_refused} events refused, which wait to be told again"));
     }
     if told.is_empty() { name } else { format!("{name} ({})", told.join("; ")) }
 }
@@ -259,7 +262,7 @@ mod tests {
         let told = |refused: Json| at_a_glance(&serde_json::json!({ "name": "crm", "behind": 0, "refused": refused }));
         assert_eq!(told(Json::from(0)), "crm");
         assert_eq!(told(Json::from(7)), "crm (7 events refused, which wait to be told again)");
-        assert_eq!(told(Json::from("over 1000")), "crm (over 1000 events refused, which wait to be told again)");
+        assert_eq!(told(Json::from(1001)), "crm (over 1000 events refused, which wait to be told again)");
     }
 
     #[test]

@@ -92,14 +92,14 @@ fn is_for_secrets(field: &str) -> bool {
     FIELDS.iter().any(|known| known.eq_ignore_ascii_case(field))
 }
 
-/// One of these is in the name of a header that networks read credentials from.
-pub const HEADER_WORDS: [&str; 5] = ["auth", "key", "password", "secret", "token"];
+/// One of these is a word of the name of a header that networks read credentials from.
+pub const HEADER_WORDS: [&str; 8] = ["auth", "authentication", "authorization", "key", "apikey", "password", "secret", "token"];
 
 /// As for fields: what a network notes of a caller (`user-agent`, `referer`) it may show to whoever has an account.
 fn is_header_for_secrets(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
-        && HEADER_WORDS.iter().any(|word| name.contains(word))
+        && name.split(['-', '_']).any(|word| HEADER_WORDS.contains(&word))
         && !name.starts_with("proxy-")
 }
 
@@ -383,7 +383,17 @@ mod tests {
         for place in ["header:api-key", "header:X-Auth-Token", "header:PRIVATE-TOKEN", "query:access_token", "body:/auth/password"] {
             assert!(Inject::parse(place).is_some(), "{place}");
         }
-        for place in ["header:user-agent", "header:host", "header:cookie", "header:my token", "header:", "query:status", "body:/status"] {
+        for place in [
+            "header:user-agent",
+            "header:host",
+            "header:cookie",
+            "header:my token",
+            "header:x-author",
+            "header:keywords",
+            "header:",
+            "query:status",
+            "body:/status",
+        ] {
             assert!(Inject::parse(place).is_none(), "{place}");
         }
     }

@@ -23,7 +23,7 @@ const BEFORE_BYTES: usize = 4 << 10;
 const BEFORE_ANSWERS: u32 = 3;
 /// How an answer begins that asks for more: IMAP's and POP's `+`, SMTP's 334, NNTP's 383.
 const ASKS: [u8; 2] = [b'+', b'3'];
-/// A line of a login is no longer. Units: bytes. Source: RFC 5321 §4.5.3.1.4.
+/// A line of the guest's before a login or in it is no longer. Units: bytes. Source: RFC 5321 §4.5.3.1.4.
 const LINE_BYTES: usize = 512;
 
 /// What `take` gives.
@@ -64,6 +64,8 @@ pub(super) struct Wire {
     line: Zeroizing<Vec<u8>>,
     /// Lines that the login which the guest began still asks for; the last one is the credential.
     n_asked: u8,
+    /// The line that is written next holds a credential: it is the host's own.
+    is_credential: bool,
 }
 
 impl Wire {
@@ -72,9 +74,7 @@ impl Wire {
         self.is_ended |= bytes.is_empty();
         self.unread.extend_from_slice(bytes);
         self.mask();
-        if self.awaited == 0 {
-            self.answer = None;
-        } else if self.answer.is_none() {
+        if self.awaited > 0 && self.answer.is_none() {
             self.answer = bytes.first().copied();
         }
         if self.awaited > 0 && bytes.contains(&b'\n') {
@@ -105,19 +105,32 @@ impl Wire {
         let n_lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
         self.is_ahead |= n_lines > 1 || (n_lines > 0 && self.awaited > 0);
         self.awaited += n_lines;
+        if n_lines > 0 {
+            self.answer = None;
+        }
         self.before_bytes = self.before_bytes.saturating_add(bytes.len());
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LINE_BYTES.saturating_sub(self.line.len());
             self.line.reserve_exact(room);
             self.line.extend(piece.iter().take(room));
             if piece.ends_with(b"\n") {
-                let line = std::str::from_utf8(&self.line).ok().filter(|line| line.ends_with('\n'));
-                let words: Vec<&str> = line.unwrap_or("?").split_ascii_whitespace().collect();
-                self.is_elsewhere |= !leads_to_login(&words, self.n_asked > 0);
-                self.n_asked = lines_asked_by(&words).unwrap_or_else(|| self.n_asked.saturating_sub(1));
+                self.line_written();
                 self.line.zeroize();
             }
         }
+    }
+
+    /// What the line that ended says of where the conversation is.
+    fn line_written(&mut self) {
+        let n_asked = std::mem::take(&mut self.n_asked);
+        if std::mem::take(&mut self.is_credential) {
+            return;
+        }
+        // What was not kept whole cannot be judged.
+        let whole = std::str::from_utf8(&self.line).ok().filter(|line| line.ends_with('\n'));
+        let words: Option<Vec<&str>> = whole.map(|line| line.split_ascii_whitespace().collect());
+        self.is_elsewhere |= !words.as_ref().is_some_and(|words| leads_to_login(words, n_asked > 0));
+        self.n_asked = words.and_then(|words| lines_asked_by(&words)).unwrap_or_else(|| n_asked.saturating_sub(1));
     }
 
     /// Between these. Errors: why not, in words.
@@ -150,12 +163,13 @@ impl Wire {
         self.window = ECHO_BYTES;
         self.n_secrets += 1;
         self.answers = 0;
+        self.is_credential = true;
     }
 
     /// After the TLS handshake: a new conversation.
     pub(super) fn restart(&mut self) {
         (self.awaited, self.answers, self.is_ahead, self.before_bytes) = (0, 0, false, 0);
-        (self.is_elsewhere, self.n_asked) = (false, 0);
+        (self.answer, self.is_elsewhere, self.n_asked) = (None, false, 0);
         self.line.zeroize();
     }
 
@@ -208,14 +222,11 @@ fn lines_asked_by(words: &[&str]) -> Option<u8> {
 fn leads_to_login(words: &[&str], is_asked: bool) -> bool {
     let said = |at: usize, known: &[&str]| words.get(at).is_some_and(|word| known.iter().any(|known| known.eq_ignore_ascii_case(word)));
     let is_literal = words.last().is_some_and(|word| word.ends_with('}'));
-    let is_whole = match words {
-        [] => true,
-        [_] => is_asked || said(0, &["*", "CAPA", "CAPABILITIES", "NOOP", "STARTTLS", "STLS"]),
-        _ => (said(0, &["AUTHINFO"]) && said(1, &["USER", "PASS"])) || (said(0, &["MODE"]) && said(1, &["READER"])),
-    };
-    let begins =
-        said(0, &["EHLO", "HELO", "LHLO", "USER", "PASS", "AUTH"]) || said(1, &["CAPABILITY", "ID", "NOOP", "STARTTLS", "LOGIN", "AUTHENTICATE"]);
-    !is_literal && (is_whole || begins)
+    let of_mail = said(0, &["EHLO", "HELO", "LHLO", "USER", "PASS", "AUTH"]);
+    let of_imap = said(1, &["CAPABILITY", "ID", "NOOP", "STARTTLS", "LOGIN", "AUTHENTICATE"]);
+    let of_news = (said(0, &["AUTHINFO"]) && said(1, &["USER", "PASS"])) || (said(0, &["MODE"]) && said(1, &["READER"]));
+    let of_one_word = said(0, &["*", "CAPA", "CAPABILITIES", "NOOP", "STARTTLS", "STLS"]);
+    !is_literal && (of_mail || of_imap || of_news || words.len() < 2 && (words.is_empty() || is_asked || of_one_word))
 }
 
 /// The beginning of a line whose end is a credential for the server and nobody else. Source: RFC 9051 §6.2, RFC 4954, RFC 1939, RFC 4643.
@@ -420,7 +431,8 @@ mod tests {
         for lines in logins {
             assert!(may(lines, b"PASS "), "{lines:?}");
         }
-        let texts: [&[(&str, &str)]; 8] = [
+        let texts: [&[(&str, &str)]; 9] = [
+            &[("AUTHINFO USER x\r\n", "381 x\r\n"), ("AUTH LOGIN\r\n", "500 x\r\n"), ("POST\r\n", "340 x\r\n")],
             &[("a LOGIN mallory x\r\n", "a OK\r\n"), ("b APPEND INBOX {200}\r\n", "+ \r\n")],
             &[("b ID (\"name\" {40}\r\n", "+ \r\n")],
             &[("a AUTHENTICATE LOGIN\r\n", "a BAD\r\n"), ("b APPEND INBOX {40}\r\n", "+ \r\n")],
@@ -433,8 +445,20 @@ mod tests {
         for lines in texts {
             assert!(!may(lines, b"PASS ") && !may(lines, b""), "{lines:?}");
         }
+        let asks: [&[(&str, &str)]; 2] = [
+            &[("EHLO x\r\n", "250 x\r\n"), ("AUTH LOGIN\r\n", "334 VXNlcm5hbWU6\r\n"), ("YW5uYQ==\r\n", "334 UGFzc3dvcmQ6\r\n")],
+            &[("a CAPABILITY\r\n", "* CAPABILITY X\r\na OK\r\n"), ("b AUTHENTICATE PLAIN\r\n", "+ \r\n")],
+        ];
+        for lines in asks {
+            assert!(may(lines, b""), "{lines:?}");
+        }
         let long = format!("EHLO {} x\r\n", "x".repeat(LINE_BYTES));
         assert!(!may(&[(long.as_str(), "250 x\r\n")], b"PASS "), "what was not seen whole");
+        let mut wire = Wire::default();
+        wire.secret_written(&[b'x'; LINE_BYTES], Vec::new());
+        wire.written(format!("a AUTHENTICATE XOAUTH2 {}\r\n", "x".repeat(LINE_BYTES)).as_bytes());
+        wire.arrived(b"a NO\r\n");
+        assert!(wire.may_write_secret(b"b LOGIN anna ", b"\r\n").is_ok(), "a long line of the host's own");
         let mut wire = Wire::default();
         wire.written(b"b APPEND INBOX {40}\r\nPA");
         wire.restart();

@@ -197,7 +197,10 @@ impl<'a> Batch<'a> {
         // What is pushed may be pushed again, after the edit that overtook it: without a date it is taken for what it was at first.
         let is_older = interaction.edited < known.edited && (interaction.edited.is_some() || self.is_pushed);
         let is_whole = is_later && !self.counted.1.has_pushed(&interaction.kind);
-        let is_same = if is_whole { fingerprint == known.fingerprint } else { fingerprint.is_repeat_of(known.fingerprint) };
+        // Networks name the files of a private message differently each time; where it can be edited, an edit has a date.
+        let is_named_anew = interaction.kind == "direct" && interaction.edited.is_none();
+        let compared = if is_named_anew { fingerprint.without_attachments() } else { fingerprint };
+        let is_same = if is_whole { fingerprint == known.fingerprint } else { compared.is_repeat_of(known.fingerprint) };
         let is_repeat = is_same && !known.is_gone;
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
             return Ok(());

@@ -54,13 +54,15 @@ async fn what_only_one_dress_has_is_not_compared() {
 
 #[tokio::test]
 async fn a_picture_of_a_private_message_that_is_named_anew_is_no_edit() {
-    let told = |kind: &str, url: &str| {
+    let told = |kind: &str, url: &str, edited: Option<Timestamp>| {
         let picture = Attachment { name: None, media_type: "image/png".to_owned(), size: None, url: Some(url.to_owned()), media_ref: None };
-        upsert(Interaction { kind: kind.to_owned(), attachments: vec![picture], ..said("1", "look") })
+        upsert(Interaction { kind: kind.to_owned(), attachments: vec![picture], edited, ..said("1", "look") })
     };
-    for (kind, expected) in [("direct", &["arrived"][..]), ("post", &["arrived", "edited"][..])] {
-        let pages = ["https://a.example/1.png?oe=1", "https://b.example/x?oe=2"].map(|url| vec![told(kind, url)]);
-        assert_eq!(taken(pages.to_vec()).await.1, expected, "{kind}");
+    for (kind, edited, expected) in
+        [("direct", None, &["arrived"][..]), ("direct", Some(Timestamp(9)), &["arrived", "edited"]), ("post", None, &["arrived", "edited"])]
+    {
+        let first = vec![told(kind, "https://a.example/1.png?oe=1", None)];
+        assert_eq!(taken(vec![first, vec![told(kind, "https://b.example/x?oe=2", edited)]]).await.1, expected, "{kind}");
     }
 }
 

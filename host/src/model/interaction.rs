@@ -135,10 +135,9 @@ impl Interaction {
     }
 
     /// What tells a repeat from a revision. Zero stands for "absent": a webhook and a poll dress the same thing differently,
-    /// so what one of them lacks is not compared. Files of a private message neither: nobody can change them, and networks name them
-    /// differently each time.
+    /// so what one of them lacks is not compared.
     pub fn fingerprint(&self) -> Fingerprint {
-        let attachments = (!self.attachments.is_empty() && self.kind != "direct").then(|| {
+        let attachments = (!self.attachments.is_empty()).then(|| {
             let names = self.attachments.iter().map(|a| format!("{:?}\0{:?}\0{:?}", a.name, a.size, a.url));
             names.collect::<Vec<_>>().join("\0")
         });
@@ -165,6 +164,12 @@ fn part(text: &str) -> u32 {
 pub struct Fingerprint(pub [u32; 4]);
 
 impl Fingerprint {
+    /// Whatever files came along.
+    pub fn without_attachments(self) -> Self {
+        let Self([subject, text, visibility, _]) = self;
+        Self([subject, text, visibility, 0])
+    }
+
     /// Says whether nothing that both sides have differs.
     pub fn is_repeat_of(self, stored: Self) -> bool {
         self.0.iter().zip(stored.0).all(|(new, old)| *new == 0 || old == 0 || *new == old)

@@ -328,7 +328,7 @@ impl Record {
     /// a few faults, with all that its connector learned since; nor what a way back led to.
     pub fn is_on_trial(&self, digest: Digest, now: Timestamp) -> bool {
         let digest = digest.to_string();
-        let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.act == "swap" && act.to == digest);
+        let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.to == digest).filter(|act| act.act == "swap");
         let is_new = put.is_some_and(|act| now < act.at.plus(TRIAL_MAX));
         is_new && self.steps.last().is_some_and(|step| !step.stays && step.digest == digest)
     }
@@ -432,7 +432,7 @@ mod tests {
         assert!(record.is_unread("sentiment", configured, &configured.to_string()));
         assert!(!record.is_unread("sentiment", configured, &two.to_string()));
 
-        let (three, late) = (Digest::of(b"three"), Timestamp(1).plus(TRIAL_MAX));
+        let (three, late) = (Digest::of(b"three"), Timestamp(3));
         builds.push("mood", "sentiment", configured, b"three", None, Act { to: three.to_string(), at: late, ..act(2) }).unwrap();
         builds.pop("mood", Act { act: "rollback".to_owned(), to: two.to_string(), at: late, ..act(3) }).unwrap();
         assert!(!builds.record("mood").unwrap().is_on_trial(two, late), "a way back proves nothing against it");

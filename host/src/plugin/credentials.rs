@@ -166,7 +166,7 @@ fn check_one(manifest: &Manifest, name: &str, credential: &WantsCredential) -> R
     let written = credential.inject.as_deref().unwrap_or("bearer");
     let Some(inject) = Inject::parse(written) else {
         return Err(format!(
-            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1; a query's NAME and the pointer's end are one of {}; a header's NAME holds one of {}",
+            "credential `{name}` has `inject = \"{written}\"`: write bearer, basic, header:NAME, query:NAME, body:/POINTER, oauth2 or oauth1; a query's NAME and the pointer's end are one of {}; a header's NAME has one of these as a word: {}",
             FIELDS.join(", "),
             HEADER_WORDS.join(", ")
         ));

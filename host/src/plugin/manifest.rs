@@ -21,6 +21,8 @@ const MANIFEST_BYTES_MAX: usize = 256 << 10;
 const SCHEMA_VALUES_MAX: usize = 4096;
 const PATTERNS_MAX: usize = 64;
 const PATTERN_BYTES_MAX: usize = 256 << 10;
+/// Steps of one look for one pattern.
+const BACKTRACK_MAX: usize = 100_000;
 const STATE_BYTES_DEFAULT: usize = 256 << 10;
 const STATE_BYTES_MAX: usize = 16 << 20;
 /// Promises about repeated sends.
@@ -247,8 +249,8 @@ impl Manifest {
         if n_patterns > PATTERNS_MAX {
             return Err(format!("`config` has more than {PATTERNS_MAX} patterns"));
         }
-        let linear = jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
-        let made = jsonschema::options().with_pattern_options(linear).build(&self.config);
+        let bounded = jsonschema::PatternOptions::fancy_regex().size_limit(PATTERN_BYTES_MAX).backtrack_limit(BACKTRACK_MAX);
+        let made = jsonschema::options().with_pattern_options(bounded).build(&self.config);
         made.map_err(|error| format!("`config` is not a JSON Schema: {error}"))
     }
 

@@ -92,14 +92,25 @@ impl Row {
     }
 
     async fn ask(&self, generation: &Generation) -> Result<Vec<Verdict>, Fault> {
-        let mut called = generation.receive(self.state.clone(), Arc::clone(&self.raws), || false).await;
-        called.truncate(self.n_items);
-        let said = called.into_iter().map(|called| match called.result {
-            Ok(changes) => Ok(understood(&changes)),
-            Err(fault) if fault.is_final() => Ok(not_understood(&fault)),
-            Err(fault) => Err(fault),
-        });
-        said.collect()
+        let (mut state, mut said) = (self.state.clone(), Vec::with_capacity(self.n_items));
+        // It may answer fewer at once than the build in force did.
+        while said.len() < self.n_items {
+            let n_left = self.n_items - said.len();
+            let left = if said.is_empty() { Arc::clone(&self.raws) } else { Arc::new(self.items().skip(said.len()).cloned().collect()) };
+            let called = generation.receive(state.clone(), left, || false).await;
+            if called.is_empty() {
+                break;
+            }
+            for one in called.into_iter().take(n_left) {
+                state.write(&one.state);
+                said.push(match one.result {
+                    Ok(changes) => understood(&changes),
+                    Err(fault) if fault.is_final() => not_understood(&fault),
+                    Err(fault) => return Err(fault),
+                });
+            }
+        }
+        Ok(said)
     }
 }
 

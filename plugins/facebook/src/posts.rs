@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 const BOUNDS: Bounds = Bounds { newest_max: 200, older_max: 150 };
 /// So many may wait whose comments cannot be read.
 const PUT_OFF_MAX: usize = 20;
-/// Of the others of one whose comments may not be read, how many are asked for theirs.
-const OTHERS_MAX: usize = 3;
 /// Of a turn, how many are the youngest.
 const YOUNGEST: usize = 3;
 const KEY: &str = "posts";
@@ -121,11 +119,16 @@ impl Posts {
         !std::mem::replace(&mut known.is_refused, true)
     }
 
-    /// Others whose comments can be read as far as is known: those that were come first, the youngest of them.
+    /// Others whose comments can be read as far as is known: of those that were, where there are any, the youngest, one amid them and the
+    /// oldest, for neighbours are often alike.
     pub(crate) fn others(&self, id: &str) -> Vec<String> {
         let mut others: Vec<_> = self.posts.iter().rev().filter(|other| other.id != id && !other.is_put_off()).collect();
-        others.sort_by_key(|other| other.visited == 0);
-        others.into_iter().take(OTHERS_MAX).map(|other| other.id.clone()).collect()
+        if others.iter().any(|other| other.visited > 0) {
+            others.retain(|other| other.visited > 0);
+        }
+        let mut at = [0, others.len() / 2, others.len().saturating_sub(1)].to_vec();
+        at.dedup();
+        at.into_iter().filter_map(|at| others.get(at)).map(|other| other.id.clone()).collect()
     }
 
     /// Its comments up to `at` are given up.
