@@ -128,7 +128,7 @@ fn while_another_command_works_on_the_store_nobody_is_shown_a_token() {
     let (code, said) = told(&host, &["task", "list"]);
     let mut sent = String::new();
     other.accept().unwrap().0.read_to_string(&mut sent).unwrap();
-    assert!(code == Some(0) && said.contains("is shown no token") && sent.is_empty(), "no host ran on this folder: {said}");
+    assert!(code == Some(1) && said.contains("no host ran on the data folder") && sent.is_empty(), "{said}");
     drop(other);
     assert_eq!(told(&host, &["channel", "resume", "shop"]).0, Some(0), "it begins a store");
     let stranger = std::net::TcpListener::bind(host.address).unwrap();
