@@ -119,16 +119,10 @@ impl Posts {
         !std::mem::replace(&mut known.is_refused, true)
     }
 
-    /// Others whose comments can be read as far as is known: of those that were, where there are any, the youngest, one amid them and the
-    /// oldest, for neighbours are often alike.
+    /// Others whose comments can be read as far as is known, to be asked for theirs.
     pub(crate) fn others(&self, id: &str) -> Vec<String> {
-        let mut others: Vec<_> = self.posts.iter().rev().filter(|other| other.id != id && !other.is_put_off()).collect();
-        if others.iter().any(|other| other.visited > 0) {
-            others.retain(|other| other.visited > 0);
-        }
-        let mut at = [0, others.len() / 2, others.len().saturating_sub(1)].to_vec();
-        at.dedup();
-        at.into_iter().filter_map(|at| others.get(at)).map(|other| other.id.clone()).collect()
+        let others = self.posts.iter().rev().filter(|other| other.id != id && !other.is_put_off());
+        remembered::witnesses(others.map(|other| (other.id.as_str(), other.visited > 0)).collect())
     }
 
     /// Its comments up to `at` are given up.

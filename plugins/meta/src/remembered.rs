@@ -32,6 +32,17 @@ pub fn keep<T: Serialize>(key: &str, all: &mut Vec<T>, stored: &[u8], bounds: &B
     (n_lost > 0).then(|| note("gap", &serde_json::json!({ "reason": reason, key: n_lost })))
 }
 
+/// Who tells whether a refusal is of one thing or of all of its kind: of those that were read before, where there are any, the first, one
+/// amid them and the last, for neighbours are often alike. Shape: ids, each with whether it was read.
+pub fn witnesses(mut others: Vec<(&str, bool)>) -> Vec<String> {
+    if others.iter().any(|(_, was_read)| *was_read) {
+        others.retain(|(_, was_read)| *was_read);
+    }
+    let mut places = vec![0, others.len() / 2, others.len().saturating_sub(1)];
+    places.dedup();
+    places.into_iter().filter_map(|place| others.get(place)).map(|(id, _)| (*id).to_owned()).collect()
+}
+
 fn forget_read<T>(all: &mut Vec<T>, bounds: &Bounds, waits: impl Fn(&T) -> bool) {
     let mut n_older = all.len().saturating_sub(bounds.newest_max);
     all.retain(|one| {
@@ -41,4 +52,19 @@ fn forget_read<T>(all: &mut Vec<T>, bounds: &Bounds, waits: impl Fn(&T) -> bool)
     });
     let n_over = all.len().saturating_sub(bounds.newest_max + bounds.older_max);
     all.drain(..n_over);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn witnesses_stand_apart_and_were_read_where_any_was() {
+        let asked = |others: &[(&'static str, bool)]| witnesses(others.to_vec());
+        assert!(asked(&[]).is_empty());
+        assert_eq!(asked(&[("a", false)]), ["a"]);
+        assert_eq!(asked(&[("a", false), ("b", false)]), ["a", "b"]);
+        assert_eq!(asked(&[("a", false), ("b", false), ("c", false), ("d", false), ("e", false)]), ["a", "c", "e"]);
+        assert_eq!(asked(&[("a", false), ("b", true), ("c", true), ("d", false)]), ["b", "c"]);
+    }
 }
