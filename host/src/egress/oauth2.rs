@@ -317,8 +317,8 @@ impl Tokens {
             return Err(Refused::Useless);
         }
         let fresh = match self.renewals.unsealed(&self.vault, live.stamp) {
-            Some(fresh) => fresh,
-            None => self.refreshed(&mut live, &held, cause).await?,
+            Some(fresh) if self.is_ours(&fresh) => fresh,
+            _ => self.refreshed(&mut live, &held, cause).await?,
         };
         self.remember(&fresh);
         self.renewals.note_unsealed(&self.vault, live.stamp, fresh.clone());
@@ -329,6 +329,11 @@ impl Tokens {
         live.renewed = (cause == Cause::Refused).then(|| Wait::of(Duration::from_millis(RENEWED_MS), now));
         self.is_unproved.store(true, Ordering::Release);
         Ok(fresh.access)
+    }
+
+    /// What another network gave, or another application was given, this one must not see.
+    fn is_ours(&self, held: &Held) -> bool {
+        held.of.as_ref().is_none_or(|of| *of == self.client.place())
     }
 
     /// Asks the token endpoint, and notes how it refuses.
@@ -389,9 +394,7 @@ impl Tokens {
         let opened = tokio::task::spawn_blocking(move || vault.open()).await;
         match opened.map_err(|_| Refused::Later(self.words("the sealed tokens could not be read")))? {
             Ok(Some((stamp, content))) => {
-                // What another network gave, or another application was given, this one must not see.
-                let is_ours = |held: &Held| held.of.as_ref().is_none_or(|of| *of == self.client.place());
-                let held = Held::of_sealed(&content).filter(is_ours);
+                let held = Held::of_sealed(&content).filter(|held| self.is_ours(held));
                 held.iter().for_each(|held| self.remember(held));
                 *live = Live { stamp: Some(stamp), held, ..Live::default() };
                 self.is_unproved.store(false, Ordering::Release);
