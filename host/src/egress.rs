@@ -96,6 +96,8 @@ pub struct DoorConfig {
     pub net: Vec<HostPort>,
     /// Ranges that names may resolve into although they are not public.
     pub private: Vec<Cidr>,
+    /// Of a request's body, where it is another than 1 MiB. Units: bytes.
+    pub request_max: Option<usize>,
     /// Of an answer's body, where it is another than the host's own 8 MiB. Units: bytes.
     pub answer_max: Option<usize>,
     /// Counts what calls cost, and ends them where the day's budget ends.

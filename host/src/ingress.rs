@@ -65,7 +65,7 @@ pub struct Incoming {
 }
 
 /// What is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Durable.
     Accepted,
@@ -75,8 +75,8 @@ pub enum Answer {
     Repeat,
     /// No such hook.
     NotFound,
-    /// The hook does not take this method.
-    MethodNotAllowed,
+    /// The hook does not take this method; those that it takes, as `Allow` tells them.
+    MethodNotAllowed(String),
     /// It does not prove itself.
     Unauthorized,
     /// It does not prove itself, and its scheme wants that not to be told.
@@ -125,7 +125,7 @@ impl Ingress {
     fn hook(&self, channel: &str, method: &str) -> Result<Arc<Hook>, Answer> {
         let hook = self.hooks.load().get(channel).cloned().ok_or(Answer::NotFound)?;
         let is_taken = hook.methods.is_empty() || hook.methods.iter().any(|taken| taken == method);
-        if is_taken { Ok(hook) } else { Err(Answer::MethodNotAllowed) }
+        if is_taken { Ok(hook) } else { Err(Answer::MethodNotAllowed(hook.methods.join(", "))) }
     }
 
     /// Verifies and makes durable. The answer may be given as soon as this returns.

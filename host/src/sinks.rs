@@ -160,7 +160,7 @@ impl Sink {
         }
         let outcomes = match self.deliver_all(&events, memory.n_holds).await {
             Ok(outcomes) => outcomes,
-            Err(why) => return Ok(self.hold(memory, &why)),
+            Err((why, named_ms)) => return Ok(self.hold(memory, &why, named_ms)),
         };
         memory.n_holds = 0;
         let mut commit = self.journal.begin(&self.channel);
@@ -176,9 +176,9 @@ impl Sink {
         Ok(Turn::Worked)
     }
 
-    /// Nobody takes anything: the reader waits where it is, longer each time.
-    fn hold(&self, memory: &mut Memory, why: &str) -> Turn {
-        let wait = (HOLD_MIN * 2u32.saturating_pow(memory.n_holds)).min(HOLD_MAX);
+    /// Nobody takes anything: the reader waits where it is, longer each time, and as long as the receiver asks for.
+    fn hold(&self, memory: &mut Memory, why: &str, named_ms: Option<u64>) -> Turn {
+        let wait = (HOLD_MIN * 2u32.saturating_pow(memory.n_holds)).min(HOLD_MAX).max(Duration::from_millis(named_ms.unwrap_or(0)));
         memory.n_holds = memory.n_holds.saturating_add(1);
         let (sink, channel, wait_s, attempt) = (&self.target.name, &self.channel, wait.as_secs(), memory.n_holds);
         warn!(%sink, %channel, attempt, wait_s, error = why, "Receiver takes nothing; the reader waits.");
@@ -237,7 +237,7 @@ impl Sink {
 
     /// The first few tell whether anybody listens. Those of the first entry at least, and what follows in about [`TURN_MAX`]. Errors: why
     /// nothing more was sent; the reader stays.
-    async fn deliver_all(&self, events: &[Event], n_holds: u32) -> Result<Vec<Outcome>, String> {
+    async fn deliver_all(&self, events: &[Event], n_holds: u32) -> Result<Vec<Outcome>, (String, Option<u64>)> {
         let (first, rest) = events.split_at(events.len().min(IN_FLIGHT_MAX));
         let mut outcomes = self.deliver_some(first).await;
         if let Some(why) = taken_by_nobody(&outcomes, n_holds) {
@@ -362,9 +362,10 @@ impl Target {
     }
 }
 
-/// Why the reader waits, if it does: nobody was reached, or several events in a row are all refused for now.
-fn taken_by_nobody(outcomes: &[Outcome], n_holds: u32) -> Option<String> {
-    let (mut n_unreachable, mut why) = (0, None);
+/// Why the reader waits, if it does: nobody was reached, or several events in a row are all refused for now. With the longest wait that was
+/// asked for. Units: milliseconds.
+fn taken_by_nobody(outcomes: &[Outcome], n_holds: u32) -> Option<(String, Option<u64>)> {
+    let (mut n_unreachable, mut why, mut named_ms) = (0, None, None);
     for outcome in outcomes {
         match outcome {
             Outcome::Delivered | Outcome::Never(_) => return None,
@@ -372,11 +373,14 @@ fn taken_by_nobody(outcomes: &[Outcome], n_holds: u32) -> Option<String> {
                 n_unreachable += 1;
                 why = Some(reason.clone());
             }
-            Outcome::Refused(reason, _) => why = why.or(Some(reason.clone())),
+            Outcome::Refused(reason, wait_ms) => {
+                why = why.or(Some(reason.clone()));
+                named_ms = named_ms.max(*wait_ms);
+            }
         }
     }
     let is_refused = outcomes.len() > 1 && n_holds < REFUSED_HOLDS_MAX;
-    why.filter(|_| n_unreachable == outcomes.len() || is_refused)
+    why.filter(|_| n_unreachable == outcomes.len() || is_refused).map(|why| (why, named_ms))
 }
 
 /// `Retry-After` in seconds or as a date, within bounds.

@@ -10,6 +10,9 @@ use crate::egress::{
 };
 use crate::plugin::{Manifest, WantsCredential, WantsOauth1, WantsOauth2, Wished};
 
+/// What a sink is told at once: a text of 1 MiB as JSON, which may take six bytes for one, and what stands around it. Units: bytes.
+const EVENT_BYTES_MAX: usize = 8 << 20;
+
 /// What doors are made with.
 pub(super) struct Doors<'a> {
     pub(super) egress: &'a Arc<Egress>,
@@ -154,7 +157,8 @@ pub(super) fn of_sink(egress: &Arc<Egress>, url: &str, private: &[String], secre
     let http = vec![HttpGrant::parse(origin.as_str()).ok()?];
     let secrets = secrets.iter().map(|secret| egress::Secret::new(secret.expose())).collect();
     let credentials = vec![Credential::plain("secret", secrets, Inject::Write, Vec::new(), Vec::new())];
-    Some(Arc::new(egress.door(DoorConfig { http, private: ranges(private), credentials, ..DoorConfig::default() })))
+    let request_max = Some(EVENT_BYTES_MAX);
+    Some(Arc::new(egress.door(DoorConfig { http, private: ranges(private), credentials, request_max, ..DoorConfig::default() })))
 }
 
 fn ranges(texts: &[String]) -> Vec<Cidr> {

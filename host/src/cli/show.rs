@@ -219,9 +219,8 @@ pub(super) fn act(act: &Json) -> Shown {
         return put(format_args!("`{name}` stays with build {from}: {outcome}"));
     }
     let pause = act.pointer("/pause_us").and_then(Json::as_u64).map(|us| format!(" after a pause of {us} µs")).unwrap_or_default();
-    put(format_args!(
-        "`{name}` runs build {to}{pause}, in the place of {from}; `membrana rollback {name}` goes back, `membrana history {name}` tells all"
-    ))
+    let back = if at(act, "/act") == "swap" { format!("`membrana rollback {name}` goes back, ") } else { String::new() };
+    put(format_args!("`{name}` runs build {to}{pause}, in the place of {from}; {back}`membrana history {name}` tells all"))
 }
 
 fn at(value: &Json, pointer: &str) -> String {

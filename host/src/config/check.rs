@@ -271,7 +271,7 @@ impl Checker<'_> {
     }
 
     fn channel(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Channel> {
-        let mut plugin = self.plugin(table, place);
+        let mut plugin = self.plugin(table, place, ("support-mail", "mail"));
         let budget = self.budget(table);
         if let Some(plugin) = &mut plugin {
             plugin.budget = budget;
@@ -299,7 +299,7 @@ impl Checker<'_> {
     }
 
     fn analyzer(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Analyzer> {
-        let plugin = self.plugin(table, place);
+        let plugin = self.plugin(table, place, ("mood", "sentiment"));
         let texts = |list: Vec<Spanned<String>>| list.into_iter().map(Spanned::into_inner).collect();
         let channels = texts(table.texts(&mut self.reading, "channels"));
         let after = texts(table.texts(&mut self.reading, "after"));
@@ -308,7 +308,7 @@ impl Checker<'_> {
     }
 
     fn rule(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Rule> {
-        self.plugin(table, place).map(|plugin| Rule { plugin })
+        self.plugin(table, place, ("impact", "impact-table")).map(|plugin| Rule { plugin })
     }
 
     fn team(&mut self, table: &mut Table<'_, '_>, _place: Place) -> Option<Spanned<String>> {
@@ -341,10 +341,10 @@ impl Checker<'_> {
         ranges
     }
 
-    /// What channels, analyzers and rules have in common.
-    fn plugin(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<Plugin> {
-        let name = table.required(&mut self.reading, "name", "write name = \"support-mail\"");
-        let plugin = table.required(&mut self.reading, "plugin", "write plugin = \"mail\", or the path of a .wasm file");
+    /// What channels, analyzers and rules have in common. `like`: a name and a plugin, for cures.
+    fn plugin(&mut self, table: &mut Table<'_, '_>, place: Place, like: (&str, &str)) -> Option<Plugin> {
+        let name = table.required(&mut self.reading, "name", &format!("write name = \"{}\"", like.0));
+        let plugin = table.required(&mut self.reading, "plugin", &format!("write plugin = \"{}\", or the path of a .wasm file", like.1));
         if let Some(name) = &name {
             self.name_shape(name);
             let here = self.reading.lines.place(&name.span());

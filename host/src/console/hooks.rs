@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -135,7 +135,10 @@ fn answer(answer: Answer) -> Response {
         Answer::Received => StatusCode::OK.into_response(),
         Answer::Accepted | Answer::Repeat | Answer::Ignored => StatusCode::ACCEPTED.into_response(),
         Answer::NotFound => (StatusCode::NOT_FOUND, "no channel of this name takes webhooks\n").into_response(),
-        Answer::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "this channel does not take webhooks by this method\n").into_response(),
+        Answer::MethodNotAllowed(taken) => {
+            let taken = [(ALLOW, taken)];
+            (StatusCode::METHOD_NOT_ALLOWED, taken, "this channel does not take webhooks by this method\n").into_response()
+        }
         Answer::Unauthorized => (StatusCode::UNAUTHORIZED, "the signature is missing, wrong or too old\n").into_response(),
         Answer::Unavailable => come_again("not stored; try again\n"),
     }
@@ -144,6 +147,12 @@ fn answer(answer: Answer) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_that_is_not_taken_is_told_those_that_are() {
+        let refused = answer(Answer::MethodNotAllowed("GET, POST".to_owned()));
+        assert_eq!((refused.status().as_u16(), refused.headers()[ALLOW].to_str()), (405, Ok("GET, POST")));
+    }
 
     #[tokio::test]
     async fn a_body_takes_its_room_until_it_is_let_go_and_none_is_taken_beyond() {

@@ -97,7 +97,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
     let states = Family::<OfState, Gauge<u64, AtomicU64>>::default();
     let sections = desk.sections.load();
     for name in desk.channels().await? {
-        let is_configured = sections.channels.iter().any(|section| section.name == name.as_str());
+        let section = sections.channels.iter().find(|section| section.name == name.as_str());
         let record = desk.journal.store.channel(&name).await?;
         let channel = name.as_str().to_owned();
         entries.get_or_create(&OfChannel { channel: channel.clone() }).set(record.last.0);
@@ -105,7 +105,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
         let n_dead = n_dead(&desk, &name).await?;
         dead.get_or_create(&OfChannel { channel: channel.clone() }).set(n_dead);
         // Nobody reads on what was removed.
-        for (reader, n) in behind(&record, &sections.sinks).into_iter().filter(|_| is_configured) {
+        for (reader, n) in behind(&record, &sections.sinks).into_iter().filter(|_| section.is_some()) {
             lag.get_or_create(&OfReader { channel: channel.clone(), reader }).set(n);
         }
         if record.media != MediaCount::default() {
@@ -115,7 +115,7 @@ pub(super) async fn text(State((desk, ingress)): State<(Arc<Desk>, Arc<Ingress>)
             file_bytes.get_or_create(&OfChannel { channel: channel.clone() }).set(record.media.bytes);
         }
         count(&channel, &record.tally, &unknown, &gaps);
-        states.get_or_create(&OfState { channel, state: state_of(&record, is_configured).to_owned() }).set(1);
+        states.get_or_create(&OfState { channel, state: state_of(&record, section).to_owned() }).set(1);
     }
     let refused = Family::<OfChannel, Counter>::default();
     for (channel, n_refused) in ingress.refused() {

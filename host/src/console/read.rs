@@ -98,7 +98,7 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
         "digest": section.and_then(|section| section.digest).map(|digest| digest.to_string()),
         "build": section.map(|section| build_json(desk, section)),
         "hook": section.and_then(|section| section.hook.as_deref()),
-        "state": state_of(&record, section.is_some()),
+        "state": state_of(&record, section),
         "reason": record.status.as_ref().and_then(|status| status.reason.as_deref()),
         "since": record.status.as_ref().map(|status| shown::rfc3339(status.since)),
         "budget": section.and_then(|section| section.budget.as_ref()).map(|(budget, dir)| budget_json(budget, dir, name, desk.journal.clock.now())),
@@ -113,11 +113,13 @@ async fn channel_json(desk: &Desk, name: &ChannelName) -> Result<Json, Refusal> 
     }))
 }
 
-/// The state that a channel is in, for all surfaces. What was removed is in none that it was left in.
-pub(super) fn state_of(record: &ChannelRecord, is_configured: bool) -> &str {
+/// The state that a channel is in, for all surfaces. What was removed is in none that it was left in; what only takes webhooks has nobody to
+/// wait for.
+pub(super) fn state_of<'r>(record: &'r ChannelRecord, section: Option<&Section>) -> &'r str {
+    let Some(section) = section else { return "removed" };
     match &record.status {
-        _ if !is_configured => "removed",
         Some(status) => status.state.as_str(),
+        None if section.generation.upgrade().is_some_and(|running| !running.manifest().polls()) => "connected",
         None => "waiting",
     }
 }

@@ -224,8 +224,9 @@ impl Door {
         if is_foreign {
             return Err(HttpError::Denied(format!("the manifest does not want method {}", request.method)));
         }
-        if request.body.len() > REQUEST_MAX {
-            return Err(HttpError::TooLarge(REQUEST_MAX as u64));
+        let most = self.config.request_max.unwrap_or(REQUEST_MAX);
+        if request.body.len() > most {
+            return Err(HttpError::TooLarge(most as u64));
         }
         Ok(url)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use crate::egress::{HostPort, HttpGrant};
+use crate::egress::{Cidr, HostPort, HttpGrant};
 use crate::model::Scheme;
 
 use super::{Kind, Manifest};
@@ -96,8 +96,9 @@ impl Lacking {
     fn of(manifest: &Manifest, asked: &Asked<'_>) -> Self {
         let mut lacking = Self {
             what: Vec::new(),
-            http: asked.http.to_vec(),
-            net: asked.net.to_vec(),
+            // What is no grant is told beside it.
+            http: asked.http.iter().filter(|grant| HttpGrant::parse(grant).is_ok()).cloned().collect(),
+            net: asked.net.iter().filter(|grant| HostPort::parse(grant).is_ok()).cloned().collect(),
             personal_data: asked.personal_data,
             attachments: asked.attachments,
         };
@@ -156,7 +157,8 @@ impl Lacking {
     /// One line with what is granted already and what is missing, so that it can be pasted over the one that is there.
     fn cure(&self, asked: &Asked<'_>) -> String {
         let mut parts = Vec::new();
-        for (key, list) in [("http", self.http.as_slice()), ("net", self.net.as_slice()), ("private", asked.private)] {
+        let private: Vec<String> = asked.private.iter().filter(|range| Cidr::parse(range).is_ok()).cloned().collect();
+        for (key, list) in [("http", &self.http), ("net", &self.net), ("private", &private)] {
             if !list.is_empty() {
                 parts.push(format!("{key} = [\"{}\"]", list.join("\", \"")));
             }

@@ -413,7 +413,7 @@ pub fn with_version(file: &[u8], version: &str) -> Result<Vec<u8>, PluginError> 
 /// The manifest's text inside a plugin's file, once the digest that it carries fits the file. Errors: none there, an older build's, or
 /// a file that was changed since.
 pub(super) fn embedded(bytes: &[u8]) -> Result<String, PluginError> {
-    let refused = |why: &str| PluginError::Manifest(format!("{why}; build it again with `membrana plugin build`"));
+    let refused = |why: &str| PluginError::Manifest(why.to_owned());
     let text = section(bytes)?.ok_or_else(|| refused("the component has none"))?;
     let without_seal = text.strip_prefix(SEAL).and_then(|rest| rest.split_once('\n'));
     let (_, manifest) = without_seal.ok_or_else(|| refused("it carries no digest of the file, as older builds do"))?;

@@ -280,6 +280,18 @@ async fn one_refusal_does_not_stop_the_rest_and_many_hold_the_reader_within_a_bo
 }
 
 #[tokio::test]
+async fn a_receiver_that_takes_nothing_is_asked_again_when_it_said() {
+    let stand = Stand::new("blog");
+    let receiver = Receiver::start(|_| (429, "retry-after: 30\r\n")).await;
+    let sink = sink(&stand, &receiver.url);
+    arrived(&stand, 2).await;
+
+    let turn = stand.run(&sink).await;
+
+    assert!(matches!(turn, Turn::Until(at) if at.since_ms(stand.journal.clock.now()) == 30_000), "{turn:?}");
+}
+
+#[tokio::test]
 async fn only_a_dead_action_is_told_as_failed() {
     // given outcomes that are uncertain, chosen by a person, and final
     let (stand, receiver) = (Stand::new("blog"), Receiver::start(|_| (200, "")).await);

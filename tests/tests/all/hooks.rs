@@ -49,6 +49,7 @@ fn oversized(address: SocketAddr, path: &str) -> u16 {
 async fn only_what_is_signed_right_and_new_has_an_effect() {
     let mut host = Host::new(CONFIG, TABLE);
     host.start().await;
+    host.until(&["channel", "list"], |all| all.iter().any(|channel| text(channel, "/state") == "connected")).await;
     let shop = shop(&host);
     let body = r#"{"id":"order-1","note":"Where is my parcel?"}"#;
     for (dress, status) in [(Dress::Wrong, 401), (Dress::Missing, 401), (Dress::Stale, 401), (Dress::Right, 202)] {

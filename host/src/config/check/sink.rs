@@ -21,7 +21,7 @@ const EVENTS: [&str; 10] = [
 ];
 
 impl Checker<'_> {
-    pub(super) fn sink(&mut self, table: &mut Table<'_, '_>, _place: Place) -> Option<(Spanned<String>, Sink)> {
+    pub(super) fn sink(&mut self, table: &mut Table<'_, '_>, place: Place) -> Option<(Spanned<String>, Sink)> {
         let name = table.required(&mut self.reading, "name", "write name = \"crm\"");
         if let Some(name) = &name {
             self.name_shape(name);
@@ -33,7 +33,7 @@ impl Checker<'_> {
         let secrets = table.value("secret").map(|value| (self.secrets_of("secret", value), value.span()));
         if secrets.is_none() {
             self.reading.report.error(
-                self.reading.lines.place(&name.as_ref().map_or(0..0, Spanned::span)),
+                name.as_ref().map_or(place, |name| self.reading.lines.place(&name.span())),
                 "a sink needs a `secret` to sign with",
                 "add secret = { env = \"CRM_SECRET\" }, holding whsec_ and base64",
             );
