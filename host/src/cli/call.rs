@@ -71,12 +71,11 @@ impl Caller {
     pub(super) async fn open(file: &Path, purpose: Purpose) -> Result<Self, Failure> {
         let config = what_is_needed(file)?;
         let data = &config.host.data;
-        let mut is_free = false;
         for turn in 0..TURNS {
             let opened = match SledStore::is_begun(data) {
                 Ok(true) => {
                     // Opening it may take long.
-                    is_free = nobody_works_on(data);
+                    nobody_works_on(data);
                     SledStore::open(data)
                 }
                 Ok(false) => match Self::without_store(&config, purpose).await? {
@@ -89,7 +88,7 @@ impl Caller {
                 Ok(store) => return Ok(Self::InProcess(router_on(&config, Arc::clone(&store) as Arc<dyn Store>), store)),
                 Err(StoreError::InUse(_)) => {}
                 Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-                    if is_free {
+                    if nobody_works_on(data) {
                         return Err(not_ours(data));
                     }
                     // Where its host listens can often not be seen, either.

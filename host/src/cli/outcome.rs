@@ -107,7 +107,7 @@ fn harmless(lines: &str) -> String {
 
 /// A text on one line, without what could move the terminal's cursor, or is not seen.
 pub(super) fn on_one_line(text: &str) -> String {
-    text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
+    harmless(text).replace('\n', " ")
 }
 
 /// JSON that says the same in signs that can be seen. What it escapes can stand in a text alone.

@@ -136,8 +136,7 @@ fn answer(answer: Answer) -> Response {
         Answer::Accepted | Answer::Repeat | Answer::Ignored => StatusCode::ACCEPTED.into_response(),
         Answer::NotFound => (StatusCode::NOT_FOUND, "no channel of this name takes webhooks\n").into_response(),
         Answer::MethodNotAllowed(taken) => {
-            let taken = [(ALLOW, taken)];
-            (StatusCode::METHOD_NOT_ALLOWED, taken, "this channel does not take webhooks by this method\n").into_response()
+            (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, taken)], "this channel does not take webhooks by this method\n").into_response()
         }
         Answer::Unauthorized => (StatusCode::UNAUTHORIZED, "the signature is missing, wrong or too old\n").into_response(),
         Answer::Unavailable => come_again("not stored; try again\n"),

@@ -74,8 +74,8 @@ impl Wire {
         self.is_ended |= bytes.is_empty();
         self.unread.extend_from_slice(bytes);
         self.mask();
-        if self.awaited > 0 && self.answer.is_none() {
-            self.answer = bytes.first().copied();
+        if self.awaited > 0 {
+            self.answer = self.answer.or(bytes.first().copied());
         }
         if self.awaited > 0 && bytes.contains(&b'\n') {
             if !self.answer.is_some_and(|first| ASKS.contains(&first)) {
