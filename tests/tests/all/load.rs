@@ -220,7 +220,7 @@ async fn four_channels_under_load_lose_nothing_and_answer_everybody() {
     host.start().await;
     let is_ready = async || {
         let n_connected = host.list(&["channel", "list"]).iter().filter(|channel| text(channel, "/state") == "connected").count();
-        n_connected >= 3 && servers.blog.file("wordpress/log").contains("GET /comments/feed/")
+        n_connected >= 4 && servers.blog.file("wordpress/log").contains("GET /comments/feed/")
     };
     assert!(eventually(is_ready).await, "{:?}\n{}", host.list(&["channel", "list"]), host.log());
 
