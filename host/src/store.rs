@@ -129,7 +129,12 @@ pub trait Store: Send + Sync + 'static {
     async fn dead_letters(&self, channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// The whole private state of a channel's plugin.
-    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
+    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        self.channel_and_state(channel).await.map(|(_, state)| state)
+    }
+
+    /// A channel's record and the state of its plugin, of one moment.
+    async fn channel_and_state(&self, channel: &ChannelName) -> Result<(ChannelRecord, BTreeMap<String, Vec<u8>>), StoreError>;
 
     /// Reads everything once and names what is damaged.
     async fn verify(&self) -> Result<Verified, StoreError>;

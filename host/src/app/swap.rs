@@ -1,8 +1,8 @@
 //! Another build of a plugin in force on a running host, and the way back.
 //!
 //! A build is prepared beside the one in force: read, judged, compiled, started and asked about its section. Only then it takes
-//! its place. Turns under way end with the build that they began with. Analyzers and rules are replaced between two turns; a
-//! connector's channel ends its turns first, so that what it has can be kept for the way back, and no other channel waits.
+//! its place. Turns under way end with the build that they began with; the next ones are the new build's. What a connector has is kept for
+//! the way back ahead of it; on that way its channel ends its turns first, so that what it had then can be brought back.
 
 use std::io;
 use std::sync::{Arc, PoisonError, Weak};
@@ -334,8 +334,8 @@ impl House {
         done.map_err(|error| not_durable(&error))
     }
 
-    /// Ends the channel's turns, keeps or brings back what its connector has, and begins again; with the old build where that
-    /// cannot be made durable.
+    /// Keeps what the connector has and goes over to the new build; or ends its turns, brings back what it had and begins again, with the
+    /// build that was in force where that cannot be made durable.
     async fn replace_channel(&self, running: &mut Running, order: &mut Order<'_>, new: PreparedChannel, step: Step<'_>) -> Result<(), Refusal> {
         let gone = || Refusal::conflict(format!("channel `{}` does not run", order.name), "look at the host's log");
         let old = running.channel(order.name).ok_or_else(gone)?;
@@ -343,40 +343,37 @@ impl House {
             let message = format!("its identities belong to `{}`, and those of the build in force to `{}`", new.network, old.network);
             return Err(Refusal::conflict(message, "give it a channel of its own in the configuration"));
         }
-        if let Step::Swap(bytes, _) = step {
-            // Before the channel stands still: only its record is written then.
-            self.desk.builds.bring(bytes).map_err(|error| not_durable(&error))?;
-        }
-        let pause = self.journal.clock.stopwatch();
-        let place = running.end(order.name).await.ok_or_else(gone)?;
-        let done = self.hand_over(order, &step).await;
-        running.begin_at(place, if done.is_ok() { new } else { old });
-        order.act.pause_us = u64::try_from(pause.elapsed().as_micros()).ok();
-        self.show(running);
+        let channel = ChannelName::from(order.name);
+        let (pause, done) = match step {
+            Step::Swap(..) => {
+                // What its turns still come to until they end is met again after a way back, as what comes later is.
+                let (record, state) = self.journal.store.channel_and_state(&channel).await?;
+                let aside = Aside { raw: record.position(&Reader::Raw), cursor: record.cursor, state: state.into_iter().collect() };
+                self.keep(order, &step, Some(&aside))?;
+                let handover = running.replace(new).ok_or_else(gone)?;
+                self.show(running);
+                (handover.done().await, Ok(()))
+            }
+            Step::Back => {
+                let pause = self.journal.clock.stopwatch();
+                running.end(order.name).await;
+                let done = self.go_back(order, &channel).await;
+                running.replace(if done.is_ok() { new } else { old }).ok_or_else(gone)?.done().await;
+                self.show(running);
+                (pause.elapsed(), done)
+            }
+        };
+        order.act.pause_us = u64::try_from(pause.as_micros()).ok();
         done
     }
 
-    async fn hand_over(&self, order: &Order<'_>, step: &Step<'_>) -> Result<(), Refusal> {
-        let channel = ChannelName::from(order.name);
-        match step {
-            Step::Swap(..) => {
-                let aside = self.aside(&channel).await?;
-                self.keep(order, step, Some(&aside))
-            }
-            Step::Back => {
-                // Before the record says so: a crash in between leaves the newer build with what it began with.
-                let back = self.desk.builds.back(order.name).map_err(|error| unreadable(order.name, &error))?;
-                if let Some(aside) = back.and_then(|back| back.aside) {
-                    self.bring_back(&channel, aside).await?;
-                }
-                self.keep(order, step, None)
-            }
+    async fn go_back(&self, order: &Order<'_>, channel: &ChannelName) -> Result<(), Refusal> {
+        // Before the record says so: a crash in between leaves the newer build with what it began with.
+        let back = self.desk.builds.back(order.name).map_err(|error| unreadable(order.name, &error))?;
+        if let Some(aside) = back.and_then(|back| back.aside) {
+            self.bring_back(channel, aside).await?;
         }
-    }
-
-    async fn aside(&self, channel: &ChannelName) -> Result<Aside, StoreError> {
-        let (record, state) = (self.journal.store.channel(channel).await?, self.journal.store.plugin_state(channel).await?);
-        Ok(Aside { raw: record.position(&Reader::Raw), cursor: record.cursor, state: state.into_iter().collect() })
+        self.keep(order, &Step::Back, None)
     }
 
     /// What came in since is met again, and known.

@@ -207,12 +207,6 @@ impl Builds {
         self.keep(name, record, act)
     }
 
-    /// Lays a build's file down ahead of [`Builds::push`], which then has less to write.
-    pub fn bring(&self, bytes: &[u8]) -> io::Result<()> {
-        let _turn = self.turn();
-        self.lay(bytes).map(drop)
-    }
-
     /// Copies all of it into another data folder, as it is between two orders. It blocks. Errors: also where that has builds already.
     pub fn copy(&self, data: &Path) -> io::Result<()> {
         let _turn = self.turn();

@@ -272,7 +272,7 @@ torn! {
     actions(channel: &ChannelName, after: Option<(InteractionId, ActionId)>, items_max: usize) -> Vec<Action>;
     tasks(channel: &ChannelName, after: Option<(InteractionId, TaskId)>, items_max: usize) -> Vec<Task>;
     dead_letters(channel: &ChannelName, after: Option<DeadId>, items_max: usize) -> Vec<DeadLetter>;
-    plugin_state(channel: &ChannelName) -> BTreeMap<String, Vec<u8>>;
+    channel_and_state(channel: &ChannelName) -> (ChannelRecord, BTreeMap<String, Vec<u8>>);
     verify() -> Verified;
     backup(into: &Path, progress: Arc<Progress>) -> Verified;
     close() -> ();

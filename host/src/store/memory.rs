@@ -454,8 +454,8 @@ impl Store for MemoryStore {
         Ok(self.read(channel, |c| c.dead.iter().filter(|(id, _)| after.is_none_or(|a| **id > a)).take(items_max).map(|(_, d)| d.clone()).collect()))
     }
 
-    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        Ok(self.read(channel, |c| c.state.clone()))
+    async fn channel_and_state(&self, channel: &ChannelName) -> Result<(ChannelRecord, BTreeMap<String, Vec<u8>>), StoreError> {
+        Ok(self.read(channel, |c| (c.record.clone(), c.state.clone())))
     }
 
     async fn verify(&self) -> Result<Verified, StoreError> {

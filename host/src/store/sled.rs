@@ -482,11 +482,11 @@ impl Store for SledStore {
         live::page(&self.disk, &keys::all(Kind::Dead, live.number), after.map(|id| keys::dead(live.number, id)), items_max)
     }
 
-    async fn plugin_state(&self, channel: &ChannelName) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        let Some(live) = self.found(channel) else { return Ok(BTreeMap::new()) };
-        let _whole = live.lock();
+    async fn channel_and_state(&self, channel: &ChannelName) -> Result<(ChannelRecord, BTreeMap<String, Vec<u8>>), StoreError> {
+        let Some(live) = self.found(channel) else { return Ok(Default::default()) };
+        let whole = live.lock();
         let pairs: Vec<(String, Vec<u8>)> = live::page(&self.disk, &keys::all(Kind::State, live.number), None, usize::MAX)?;
-        Ok(pairs.into_iter().collect())
+        Ok((whole.record.clone(), pairs.into_iter().collect()))
     }
 
     async fn verify(&self) -> Result<Verified, StoreError> {

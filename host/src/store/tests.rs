@@ -303,7 +303,7 @@ async fn compare(a: &dyn Store, b: &dyn Store) {
     assert_eq!(a.actions(&c, None, 4).await.unwrap(), b.actions(&c, None, 4).await.unwrap());
     assert_eq!(a.tasks(&c, None, 3).await.unwrap(), b.tasks(&c, None, 3).await.unwrap());
     assert_eq!(a.dead_letters(&c, None, 4).await.unwrap(), b.dead_letters(&c, None, 4).await.unwrap());
-    assert_eq!(a.plugin_state(&c).await.unwrap(), b.plugin_state(&c).await.unwrap());
+    assert_eq!(a.channel_and_state(&c).await.unwrap(), b.channel_and_state(&c).await.unwrap());
     assert_eq!(a.read_raw(&c, 1, 9, 200_000).await.unwrap(), b.read_raw(&c, 1, 9, 200_000).await.unwrap());
 }
 

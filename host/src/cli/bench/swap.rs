@@ -1,8 +1,10 @@
-//! 500 swaps of an analyzer under load: for how long it takes no calls, and that every item is answered by one of the builds.
+//! 500 swaps under load, of an analyzer and a connector by turns: for how long each takes no calls, and that every item is answered by one of
+//! the builds.
 //!
-//! Two builds of one analyzer take each other's place through the API, as an admin would order it, while signed webhooks come in at
-//! 1,000 a second. The baseline is the same load without a swap.
+//! Two builds of each take each other's place through the API, as an admin would order it, while signed webhooks come in at 1,000 a second.
+//! The baseline is the same load without a swap.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,8 +40,39 @@ struct Run {
     ack_p99: f64,
     /// Items with exactly one answer each.
     n_answered: usize,
-    /// Units: milliseconds.
-    pauses: Vec<f64>,
+    pauses: Pauses,
+}
+
+/// Units: milliseconds.
+#[derive(Default)]
+struct Pauses {
+    of_analyzer: Vec<f64>,
+    of_connector: Vec<f64>,
+}
+
+/// Two builds that take each other's place under one name of the configuration.
+struct Pair {
+    name: &'static str,
+    builds: [Vec<u8>; 2],
+}
+
+impl Pair {
+    fn of(name: &'static str, plugin: &str) -> Result<Self, Failure> {
+        let found = find(plugin, Path::new("")).map_err(|(error, _)| failed(error))?;
+        let next = with_version(&found.bytes, "0.1.1").map_err(failed)?;
+        Ok(Self { name, builds: [next, found.bytes.to_vec()] })
+    }
+
+    /// The `n`th swap, from 0. Units: milliseconds of pause.
+    async fn swap(&self, address: SocketAddr, n: usize) -> Result<f64, Failure> {
+        let [next, found] = &self.builds;
+        let build = if n.is_multiple_of(2) { next } else { found };
+        let path = format!("/api/v1/plugins/{}/swap?by=bench", self.name);
+        let answer = call(address, "POST", &path, &[("host", "localhost")], build).await.map_err(failed)?;
+        let act: Json = serde_json::from_str(&answer.body).map_err(failed)?;
+        let pause = act.get("pause_us").and_then(Json::as_f64).ok_or_else(|| failed(format!("swap {n} of `{}` was refused: {act}", self.name)))?;
+        Ok(pause / 1000.0)
+    }
 }
 
 async fn run(dir: &Path, n_swaps: usize) -> Result<Run, Failure> {
@@ -50,18 +83,14 @@ async fn run(dir: &Path, n_swaps: usize) -> Result<Run, Failure> {
     let app = App::start(&file, process_env(), Clock::system()).await?;
     let Some(address) = app.addresses().first().copied() else { return Err(failed("no address")) };
     let shop = Shop { address, path: "/hooks/shop".to_owned(), secret: SECRET.to_owned() };
-    let found = find("sentiment", Path::new("")).map_err(|(error, _)| failed(error))?;
-    let next = with_version(&found.bytes, "0.1.1").map_err(failed)?;
+    let (analyzer, connector) = (Pair::of("words", "sentiment")?, Pair::of("shop", "touchpoint")?);
     let swaps = async {
-        let mut pauses = Vec::with_capacity(n_swaps);
-        let mut pace = tokio::time::interval(PACE);
-        for n in 0..n_swaps {
+        let (mut pauses, mut pace) = (Pauses::default(), tokio::time::interval(PACE));
+        for n in 0..n_swaps / 2 {
             pace.tick().await;
-            let build: &[u8] = if n.is_multiple_of(2) { &next } else { &found.bytes };
-            let answer = call(address, "POST", "/api/v1/plugins/words/swap?by=bench", &[("host", "localhost")], build).await.map_err(failed)?;
-            let act: Json = serde_json::from_str(&answer.body).map_err(failed)?;
-            let pause = act.get("pause_us").and_then(Json::as_f64).ok_or_else(|| failed(format!("swap {n} was refused: {act}")))?;
-            pauses.push(pause / 1000.0);
+            pauses.of_analyzer.push(analyzer.swap(address, n).await?);
+            pace.tick().await;
+            pauses.of_connector.push(connector.swap(address, n).await?);
         }
         Ok::<_, Failure>(pauses)
     };
@@ -72,7 +101,7 @@ async fn run(dir: &Path, n_swaps: usize) -> Result<Run, Failure> {
 }
 
 /// Waits until all was analysed; how many have exactly one answer.
-async fn answered(address: std::net::SocketAddr) -> Result<usize, Failure> {
+async fn answered(address: SocketAddr) -> Result<usize, Failure> {
     let mut n_answered = 0;
     for _ in 0..LOOKS {
         let list = call(address, "GET", "/api/v1/interactions", &[("host", "localhost")], b"").await.map_err(failed)?;
@@ -93,20 +122,24 @@ async fn answered(address: std::net::SocketAddr) -> Result<usize, Failure> {
 }
 
 pub(super) async fn measure(dir: &Path) -> Result<Vec<Figure>, Failure> {
-    let (mut pauses, mut answers) = (Vec::new(), Vec::new());
+    let (mut pauses, mut answers) = (Pauses::default(), Vec::new());
     let swapping = async || {
         let run = run(dir, SWAPS).await?;
-        pauses.extend(run.pauses);
+        pauses.of_analyzer.extend(run.pauses.of_analyzer);
+        pauses.of_connector.extend(run.pauses.of_connector);
         answers.push(run.n_answered);
         Ok(run.ack_p99)
     };
     let arms = in_turns("swap.ack-p99", BAR_ACK, ROUNDS_MAX, swapping, async || run(dir, 0).await.map(|run| run.ack_p99)).await?;
-    let (n_swaps, longest) = (pauses.len(), pauses.iter().copied().fold(0.0, f64::max));
-    aside(format_args!("swap.pause: {n_swaps} swaps, median {:.4} ms, longest {longest:.4} ms", median(&pauses)));
+    for (what, pauses) in [("pause", &pauses.of_analyzer), ("connector-pause", &pauses.of_connector)] {
+        let (n_swaps, longest) = (pauses.len(), pauses.iter().copied().fold(0.0, f64::max));
+        aside(format_args!("swap.{what}: {n_swaps} swaps, median {:.4} ms, longest {longest:.4} ms", median(pauses)));
+    }
     let fewest = answers.iter().copied().min().unwrap_or(0);
     let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     Ok(vec![
-        Figure::absolute("swap.pause-p99", p99(pauses), 1.0, "ms", 1.0, BAR_PAUSE),
+        Figure::absolute("swap.pause-p99", p99(pauses.of_analyzer), 1.0, "ms", 1.0, BAR_PAUSE),
+        Figure::absolute("swap.connector-pause-p99", p99(pauses.of_connector), 1.0, "ms", 1.0, BAR_PAUSE),
         Figure::ratio("swap.answered", count(fewest), f64::from(EVENTS), "items", 1.0, BAR_ANSWERED),
         arms.figure("swap.ack-p99", "ms", BAR_ACK),
     ])
