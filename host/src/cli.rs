@@ -163,7 +163,7 @@ enum Command {
         /// A folder that `membrana backup` wrote; it stays as it is.
         folder: PathBuf,
     },
-    /// Read the whole store once and name what is damaged.
+    /// Read the whole store once and name what is damaged. Beside a running host, what that holds in memory is not read from the disk.
     Verify,
     /// The host's own: compile the component on the input, within these bounds.
     #[command(hide = true)]

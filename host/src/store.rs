@@ -145,7 +145,14 @@ pub trait Store: Send + Sync + 'static {
     async fn backup(&self, into: &Path, progress: Arc<Progress>) -> Result<Verified, StoreError>;
 
     /// When it was put in place from a backup, if it was: what the networks sent until then may have been answered by what is lost.
-    fn restored(&self) -> Option<Timestamp>;
+    fn restored(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// When it was put in place last before this entry was written: an entry that is lost may have stood at its place.
+    fn restored_before(&self, _channel: &ChannelName, _seq: Seq) -> Option<Timestamp> {
+        None
+    }
 
     /// Returns when everything that a reader could see before the call is durable: what leaves the host waits for it.
     async fn settle(&self) -> Result<(), StoreError>;

@@ -321,7 +321,7 @@ mod tests {
         let stand = Stand::new("blog");
         let [slow, quick, new_slow, new_quick] = ["outbox", "intake", "outbox", "intake"].map(|stage| Held::new(stage, &stand));
         let works = |pair: [&Arc<Held>; 2]| pair.map(|held| Arc::clone(held) as Arc<dyn Work>).to_vec();
-        let (mut old, _) = Stages::begin(works([&slow, &quick]), &stand.journal, HashMap::new());
+        let (old, _) = Stages::begin(works([&slow, &quick]), &stand.journal, HashMap::new());
         slow.has_begun().await;
         quick.has_begun().await;
 

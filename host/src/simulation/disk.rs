@@ -185,10 +185,6 @@ macro_rules! torn {
                 &self.key
             }
 
-            fn restored(&self) -> Option<Timestamp> {
-                None
-            }
-
             async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
                 self.world.lag().await;
                 self.slip(&mut commit);

@@ -182,7 +182,7 @@ impl Teller<'_> {
             ),
             _ => (self.interaction.to_string(), json!({ "interaction": view.json() })),
         };
-        let restored = self.journal.store.restored().filter(|restored| self.entry.at >= *restored);
+        let restored = self.journal.store.restored_before(self.channel, self.entry.seq);
         Some(Event {
             id: self.journal.store.id_key().event(self.channel, self.entry.seq, restored, name, rule),
             name,

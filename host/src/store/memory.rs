@@ -467,10 +467,6 @@ impl Store for MemoryStore {
         Err(StoreError::Closed("what is kept in memory alone has no backup".to_owned()))
     }
 
-    fn restored(&self) -> Option<Timestamp> {
-        None
-    }
-
     async fn settle(&self) -> Result<(), StoreError> {
         self.n_settled.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -11,6 +11,7 @@ mod look;
 mod media;
 mod opening;
 mod raws;
+mod restores;
 mod space;
 mod txn;
 
@@ -36,10 +37,10 @@ use head::{Channels, Durable, Keeper};
 use keys::Kind;
 use live::Live;
 use raws::Laid;
+use restores::Restores;
 use space::Space;
 
 /// When the store was put in place from a backup.
-const RESTORED: &str = "restored";
 /// What this build writes and reads.
 const FORMAT: u32 = 2;
 
@@ -58,8 +59,7 @@ pub struct SledStore {
     bin: Arc<Bin>,
     /// Raw files as they were when it was opened, until the first dropping, which removes those that no record names.
     found_files: Mutex<raws::Files>,
-    /// See [`Store::restored`].
-    restored: Option<Timestamp>,
+    restores: Restores,
     /// Held by whoever reads everything: two at once would count into each other.
     reading: Arc<tokio::sync::Mutex<()>>,
 }
@@ -97,10 +97,10 @@ impl SledStore {
         let tip = look::tip(&sled_dir).map_err(io("open"))?;
         let live = Arc::new(Mutex::new(live));
         let keeper = Keeper::start(dir, Arc::clone(&live), Arc::clone(&committer), tip)?;
-        let restored = disk.get_as(&keys::meta(RESTORED))?;
+        let restores = Restores::read(&disk)?;
         let found_files = Mutex::new(raws::listed(&raw_dir).map_err(io("open"))?);
         let (bin, reading) = Default::default();
-        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, found_files, restored, reading }))
+        Ok(Arc::new(Self { db, disk, key, raw_dir, media_dir, sled_dir, keeper, committer, live, bin, found_files, restores, reading }))
     }
 
     /// Says whether a store was ever made in this folder, whatever is left of it. Errors: that cannot be seen.
@@ -120,10 +120,9 @@ impl SledStore {
     }
 
     /// From now on it is one that was put in place of what was there. It is closed afterwards.
-    pub async fn mark_restored(&self, at: Timestamp) -> Result<(), StoreError> {
-        let mut writes = Writes::default();
-        writes.put(keys::meta(RESTORED), &disk::encode(&at)?);
-        self.disk.apply(writes)?;
+    pub async fn mark_restored(&self, now: Timestamp) -> Result<(), StoreError> {
+        let channels = self.all().clone();
+        Restores::read(&self.disk)?.note(&self.disk, &channels, now)?;
         self.committer.sync().await
     }
 
@@ -300,9 +299,12 @@ impl Store for SledStore {
         let raws = self.lay(&live, std::mem::take(&mut commit.raws)).await?;
         let media = self.lay_media(&live, std::mem::take(&mut commit.media)).await?;
         let (files, names) = (files_of(&raws), media.iter().filter_map(media::Laid::name).collect());
+        // After a failed write nobody can tell whether there is a record that names them.
         let (committed, forgotten) = txn::commit(&self.disk, &live, commit, raws, media).inspect_err(|_| {
-            self.bin.take(files.into_iter().flatten());
-            self.bin.take(media::paths(&self.media_dir, live.number, names));
+            if self.disk.usable().is_ok() {
+                self.bin.take(files.into_iter().flatten());
+                self.bin.take(media::paths(&self.media_dir, live.number, names));
+            }
         })?;
         self.committer.sync().await?;
         self.bin.take(media::paths(&self.media_dir, live.number, forgotten));
@@ -316,7 +318,7 @@ impl Store for SledStore {
         let raws = self.lay(&live, raws).await?;
         let files = files_of(&raws);
         let written = self.committer.raws(live, Delivery { at, raws }).await;
-        // After a failed sync nobody can tell whether there is a record that names them.
+        // As there, after a failed sync.
         let places = written.inspect_err(|_| {
             if self.committer.health().is_ok() {
                 self.bin.take(files.iter().flatten().cloned());
@@ -493,8 +495,10 @@ impl Store for SledStore {
         // Until the last record is counted, whether or not who asked still waits.
         let alone = Arc::clone(&self.reading).lock_owned().await;
         let (disk, raw_dir, media_dir, channels) = (self.disk.clone(), self.raw_dir.clone(), self.media_dir.clone(), self.all().clone());
+        // A file that is dropped meanwhile is not one that is lost.
+        let held = self.bin.hold();
         blocking(move || {
-            let _alone = alone;
+            let _until_the_end = (alone, held);
             let mut found = Verified::default();
             (found.n_entries, found.n_records) = live::check_all(&disk, &channels, &mut found.damage);
             for live in channels.values() {
@@ -523,7 +527,11 @@ impl Store for SledStore {
     }
 
     fn restored(&self) -> Option<Timestamp> {
-        self.restored
+        self.restores.newest()
+    }
+
+    fn restored_before(&self, channel: &ChannelName, seq: Seq) -> Option<Timestamp> {
+        self.restores.before(channel, seq)
     }
 
     async fn settle(&self) -> Result<(), StoreError> {

@@ -115,3 +115,27 @@ async fn after_a_backup_that_fails_the_next_one_is_made() {
     assert_sound(&store.verify().await.unwrap());
     assert!(backup(&store, &to.path().join("b")).await.is_ok(), "the next one is made");
 }
+
+#[tokio::test]
+async fn what_follows_a_restore_is_known_by_its_place_however_many_there_were_and_whatever_the_clock_showed() {
+    let (dir, shop) = (tempfile::tempdir().unwrap(), ChannelName::from("shop"));
+    let said = async |store: &SledStore, at: u64| {
+        let mut commit = Commit::new(channel(), Timestamp(at));
+        commit.entries.push(super::media::entry(EntryBody::Arrived(super::said("x", [1; 16]))));
+        store.commit(commit).await.unwrap();
+    };
+    let mut store = SledStore::open(dir.path()).unwrap();
+    assert_eq!((store.restored(), store.restored_before(&channel(), Seq(1))), (None, None));
+    for (at, restored_at) in [(1_000, 2_000), (2_500, 9_000), (3_000, 100)] {
+        said(&store, at).await;
+        store.mark_restored(Timestamp(restored_at)).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        store = opened_again(dir.path());
+    }
+
+    let before = |seq| store.restored_before(&channel(), Seq(seq)).map(|at| at.0);
+    // The third was made by a clock that was behind: it is later than the second all the same.
+    assert_eq!([1, 2, 3, 4].map(before), [None, Some(2_000), Some(9_000), Some(9_001)]);
+    assert_eq!((store.restored(), store.restored_before(&shop, Seq(1))), (Some(Timestamp(9_001)), Some(Timestamp(9_001))));
+}

@@ -17,7 +17,7 @@ pub(super) fn failed(about: InteractionId, index: u16, until: u64) -> (Media, Ve
     (Media { outcome: MediaOutcome::Failed("gone".to_owned()), ..file(about, index, b"", until).0 }, Vec::new())
 }
 
-fn entry(body: EntryBody) -> NewEntry {
+pub(super) fn entry(body: EntryBody) -> NewEntry {
     NewEntry { interaction: Some(ABOUT), identity: None, conversation: None, exchange: None, is_backfill: false, body }
 }
 
@@ -127,4 +127,23 @@ async fn a_file_that_is_not_what_was_stored_is_never_given_and_is_named() {
     assert!(matches!(store.media_body(&channel(), ABOUT, 0).await, Err(StoreError::Damaged { .. })));
     let verified = store.verify().await.unwrap();
     assert!(verified.damage.is_empty() && verified.lost.len() == 1 && verified.lost[0].contains("not what was stored"), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_go_while_a_store_is_verified_are_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    commit(store.as_ref(), |commit| commit.entries.push(entry(EntryBody::Arrived(said("x", ABOUT.0))))).await;
+    for round in 0..10 {
+        let body = vec![round; 60_000];
+        commit(store.as_ref(), |commit| commit.media.extend((0..100).map(|n| file(ABOUT, n, &body, 30)))).await;
+
+        let (verified, n_dropped) = tokio::join!(store.verify(), async {
+            tokio::time::sleep(std::time::Duration::from_millis(u64::from(round))).await;
+            store.drop_media(&channel(), Timestamp(30)).await
+        });
+
+        assert_sound(&verified.unwrap());
+        assert_eq!((n_dropped.unwrap(), names(dir.path()).len()), (100, 0), "they are removed once nobody looks");
+    }
 }
