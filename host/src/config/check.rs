@@ -373,9 +373,10 @@ impl Checker<'_> {
         let secrets = self.secrets(table.value("secrets"));
         let grant = self.grant(table.value("grant"));
         let limits = self.limits(table.value("limits"));
-        // Without a plugin the section still has its name, which others may say.
+        // Without a plugin the section still has its name, which others may say; without a name it is judged all the same.
+        let name = name.map_or_else(|| plugin.as_ref().map(|plugin| plugin.get_ref().clone()), |name| Some(name.into_inner()))?;
         let plugin = plugin.map(|plugin| self.plugin_path(plugin)).unwrap_or_default();
-        Some(Plugin { name: name?.into_inner(), plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places, outer })
+        Some(Plugin { name, plugin, config, is_whole, secrets, grant, limits, budget: Budget::default(), places, outer })
     }
 
     fn plugin_path(&self, plugin: Spanned<String>) -> String {

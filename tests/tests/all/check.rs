@@ -15,15 +15,13 @@ pub(crate) fn told(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let config = CONFIG.replace("kind = \"checkin\"", "knd = \"checkin\"").replace("plugin = \"impact-table\"", "plugin = \"impact-tabel\"");
-    let host = Host::new(
-        &format!("{config}\n[[channel]]\nname = \"blog\"\nplugin = \"feed\"\nconfig = {{ urls = [\"https://blog.example/feed\"] }}\n"),
-        TABLE,
-    );
+    let host = Host::new(&format!("{config}\n[[channel]]\nplugin = \"feed\"\nconfig = {{ urls = [\"https://blog.example/feed\"] }}\n"), TABLE);
     let (code, said) = told(&host, &["check"]);
     assert_eq!(code, Some(3), "{said}");
     for part in [
         "knd",
         "there is no plugin `impact-tabel`",
+        "write name = ",
         "wants to call https://blog.example by HTTP",
         "grant = { http = [\"https://blog.example\"] }",
         "membrana.toml:",
