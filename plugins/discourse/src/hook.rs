@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::api::Api;
 use crate::shapes::{Post, Sort};
+use crate::watch::Watched;
 use crate::{Section, wire};
 
 /// Of the contract. Units: bytes.
@@ -55,7 +56,7 @@ fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) ->
         Sort::Action => return Ok(Vec::new()),
         Sort::Unknown(kind) => return Ok(vec![unknown_type(kind)]),
     }
-    Ok(match event {
+    let mut changes = match event {
         // The header is not signed: whoever caught an honest delivery could send it again as this one.
         "post_destroyed" if is_there(api, &post)? => Vec::new(),
         "post_destroyed" => vec![Change::Gone(post.native(section))],
@@ -67,7 +68,11 @@ fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) ->
         }
         _ if post.is_gone => vec![Change::Gone(post.native(section))],
         _ => vec![Change::Upsert(post.interaction(section, post.visibility(section)))],
-    })
+    };
+    if let [Change::Upsert(about)] = changes.as_mut_slice() {
+        Watched::read().places(section).name_parent(section, about);
+    }
+    Ok(changes)
 }
 
 /// Says whether the forum still shows it.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::api::{Api, Posted};
-use crate::shapes::{Post, ReplyContext, number, place};
+use crate::shapes::{Post, ReplyContext, number};
 use crate::text::Words;
 
 /// Posts at a topic's end looked through for one that may have gone out.
@@ -57,7 +57,7 @@ fn taken(section: &Section, answer: &Json) -> Result<Receipt> {
 
 fn receipt(section: &Section, post: &Post) -> Receipt {
     let about = post.interaction(section, "public");
-    Receipt { native: about.native, aka: vec![place(section, post.topic, post.number)], url: about.url, attrs: Vec::new() }
+    Receipt { native: about.native, aka: Vec::new(), url: about.url, attrs: Vec::new() }
 }
 
 /// How forums say so in English, Spanish, Italian, French, Portuguese; German; Dutch.

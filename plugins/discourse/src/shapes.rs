@@ -145,6 +145,11 @@ impl Post {
         post(section, self.id)
     }
 
+    /// Where it stands now.
+    pub(crate) fn place(&self, section: &Section) -> NativeId {
+        place(section, self.topic, self.number)
+    }
+
     /// In the words of the contract.
     pub(crate) fn visibility(&self, section: &Section) -> &'static str {
         if self.is_whisper() || self.is_private {
@@ -188,10 +193,8 @@ impl Post {
         let is_first = self.number <= 1;
         let author = self.author(section);
         let context = ReplyContext { topic: self.topic, number: self.number, is_whisper: self.is_whisper(), is_private: visibility == "direct" };
-        let mut aka = vec![place(section, self.topic, self.number)];
-        if is_first {
-            aka.push(topic(section, self.topic));
-        }
+        // A place names no post but the first: where posts are moved to another topic, the numbers of the last ones are given again.
+        let aka = if is_first { vec![self.place(section), topic(section, self.topic)] } else { Vec::new() };
         let flags = [("discourse.staff", self.is_staff), ("discourse.whisper", self.is_whisper()), ("discourse.hidden", self.is_hidden)];
         Interaction {
             native: self.native(section),
@@ -229,7 +232,7 @@ fn topic(section: &Section, id: u64) -> NativeId {
     section.native(format!("topic/{id}"))
 }
 
-/// What replies name a post by.
+/// What the forum has of the post that one answers; [`crate::watch::Places`] know which it is.
 pub(crate) fn place(section: &Section, topic: u64, number: u64) -> NativeId {
     section.native(format!("topic/{topic}/{number}"))
 }

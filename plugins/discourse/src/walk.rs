@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::Api;
 use crate::hook::unknown_type;
 use crate::shapes::{Post, Sort, number};
-use crate::watch::Watched;
+use crate::watch::{Places, Watched};
 use crate::{Section, wire};
 
 /// Pages of the list in one poll; no further one is begun with less time. Units of time: milliseconds.
@@ -151,6 +151,8 @@ struct Round<'s> {
     told: Vec<Change>,
     looked: Vec<Change>,
     watched: Watched,
+    /// Of what the pages show.
+    places: Places,
     /// To be watched, newest first.
     fresh: Vec<(Post, &'static str)>,
     n_items_max: usize,
@@ -163,7 +165,8 @@ impl<'s> Round<'s> {
         let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
         let (n_items_max, n_bytes_max) = (number(max_items), number(max_bytes));
         let (told, looked, fresh) = (Vec::new(), Vec::new(), Vec::new());
-        Self { section, told, looked, watched: Watched::read(), fresh, n_items_max, n_bytes: 0, n_bytes_max }
+        let places = Places::default();
+        Self { section, told, looked, watched: Watched::read(), places, fresh, n_items_max, n_bytes: 0, n_bytes_max }
     }
 
     fn is_full(&self) -> bool {
@@ -176,6 +179,7 @@ impl<'s> Round<'s> {
             Some(walk) => (walk.top, Some(walk.before), walk.n_empty),
             None => (page.numbers().max().unwrap_or(cursor.known).max(cursor.known), None, 0),
         };
+        self.places.learn(self.section, page.posts.iter().filter_map(|one| one.post.as_ref()));
         let (mut lowest, mut is_end) = (None, page.posts.is_empty() && before.is_none());
         for (n, one) in page.posts.iter_mut().enumerate() {
             let Some(number) = one.number else {
@@ -262,6 +266,13 @@ impl<'s> Round<'s> {
         self.watched.keep();
         self.told.reverse();
         self.told.extend(self.looked);
+        let mut places = self.watched.places(self.section);
+        places.join(self.places);
+        for change in &mut self.told {
+            if let Change::Upsert(about) = change {
+                places.name_parent(self.section, about);
+            }
+        }
         self.told
     }
 }

@@ -2,7 +2,9 @@
 //! nothing, and what is missing from it is suspected; of the older ones some are drawn by lot. A second look is a favour:
 //! whatever goes wrong with it, the page goes on.
 
-use membrana_sdk::connector::Change;
+use std::collections::HashMap;
+
+use membrana_sdk::connector::{Change, Interaction};
 use membrana_sdk::json::{self, Object};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, clock, log, state};
@@ -36,6 +38,11 @@ pub(crate) struct Watched {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct One {
     id: u64,
+    /// 0: not known, as of all that an older version watched.
+    #[serde(default)]
+    topic: u64,
+    #[serde(default)]
+    number: u64,
     version: u64,
     updated: Option<u64>,
     /// A single post is shown without its category and its topic's title.
@@ -52,14 +59,43 @@ impl One {
 
     /// The post as it is now.
     fn now(&mut self, section: &Section, post: &Post) -> Change {
-        (self.version, self.updated) = (post.version, post.updated);
+        (self.topic, self.number, self.version, self.updated) = (post.topic, post.number, post.version, post.updated);
         let mut about = post.interaction(section, &self.visibility);
         about.subject = about.subject.or_else(|| self.title.clone());
         Change::Upsert(about)
     }
 }
 
+/// Which post stands where, as far as it was seen lately.
+#[derive(Debug, Default)]
+pub(crate) struct Places(HashMap<String, u64>);
+
+impl Places {
+    pub(crate) fn learn<'p>(&mut self, section: &Section, posts: impl Iterator<Item = &'p Post>) {
+        self.0.extend(posts.filter(|post| post.number > 1).map(|post| (post.place(section).id, post.id)));
+    }
+
+    /// What others know counts more.
+    pub(crate) fn join(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// The parent by the post's own id; one that was not seen lately keeps its place for a name.
+    pub(crate) fn name_parent(&self, section: &Section, about: &mut Interaction) {
+        if let Some(id) = about.parent.as_ref().and_then(|parent| self.0.get(&parent.id)) {
+            about.parent = Some(shapes::post(section, *id));
+        }
+    }
+}
+
 impl Watched {
+    /// Where what is watched stands.
+    pub(crate) fn places(&self, section: &Section) -> Places {
+        // The first post is called by its place. Of two in one place the later one stands there.
+        let known = self.posts.iter().filter(|one| one.number > 1);
+        Places(known.map(|one| (shapes::place(section, one.topic, one.number).id, one.id)).collect())
+    }
+
     /// What cannot be read is forgotten.
     pub(crate) fn read() -> Self {
         let stored = state::get("watched").unwrap_or_default();
@@ -79,7 +115,8 @@ impl Watched {
         let seen = clock::now();
         self.posts.extend(posts.map(|(post, visibility)| {
             let title = post.title.as_deref().map(|title| cut(title, TITLE_BYTES_MAX).to_owned());
-            One { id: post.id, version: post.version, updated: post.updated, visibility: visibility.to_owned(), title, seen }
+            let (topic, number, visibility) = (post.topic, post.number, visibility.to_owned());
+            One { id: post.id, topic, number, version: post.version, updated: post.updated, visibility, title, seen }
         }));
         // Of one post what was seen last, which stands behind.
         self.posts.reverse();

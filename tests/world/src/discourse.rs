@@ -86,6 +86,11 @@ impl Discourse {
         locked(&self.forum).set_deleted(id, false);
     }
 
+    /// A moderator moves posts to another topic.
+    pub fn move_posts(&self, ids: &[u64], topic: u64) {
+        locked(&self.forum).move_posts(ids, topic);
+    }
+
     /// From now on `raw` is withheld.
     pub fn withhold_raw(&self) {
         locked(&self.forum).withholds_raw = true;

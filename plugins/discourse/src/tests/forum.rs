@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use membrana_sdk::connector::{Change, Message, Origin, Page, Raw, RequestHead, Sent};
+use membrana_sdk::connector::{Change, Interaction, Message, Origin, Page, Raw, RequestHead, Sent};
 use membrana_sdk::http::{HttpError, Request, Response};
 use membrana_sdk::{Connector as _, Fault, testing};
 use membrana_world::{Discourse as Forum, DiscourseHook, Next};
@@ -199,6 +199,36 @@ fn own_replies_come_back_as_our_own() {
     let echo = said(&echo)[0];
     assert_eq!((echo.native.clone(), echo.ours.clone()), (receipt.native, membrana_sdk::connector::Ours::Yes(None)));
     assert!(echo.parent.as_ref().is_some_and(|parent| parent.id == format!("topic/{}/1", topic.id)));
+}
+
+#[test]
+fn a_number_that_was_freed_names_no_other_post() {
+    // given
+    let world = World::new("");
+    let mut cursor = None;
+    world.drain(&mut cursor);
+    let topic = world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte.");
+    let answers: Vec<u64> = ["Anche io", "Da marzo", "Pure qui"].map(|text| world.forum.answer("bob", topic.id, Some(1), text)).to_vec();
+    world.drain(&mut cursor);
+    let below = world.forum.answer("support", topic.id, Some(4), "Ci guardiamo.");
+    let own = said(&world.drain(&mut cursor))[0].clone();
+
+    // when
+    let other = world.forum.open("carla", "Altro", "Di altro.");
+    world.forum.move_posts(&[answers[1], answers[2], below], other.id);
+    let complaint = world.forum.answer("bob", topic.id, None, "Nessuno risponde!");
+    let reply = world.forum.answer("support", topic.id, Some(3), "Eccoci.");
+    let changes = world.drain(&mut cursor);
+    let by_hook = Discourse::receive(raw(&world.forum.webhook("post_created", reply, "s"))).unwrap();
+
+    // then
+    let find = |id: u64| said(&changes).into_iter().find(|one| one.native.id == format!("post/{id}")).unwrap().clone();
+    let parent = |one: &Interaction| one.parent.clone().unwrap().id;
+    assert_eq!(world.forum.own().last().map(|post| (post.number, post.reply_to)), Some((4, Some(3))));
+    assert_eq!((find(complaint).aka, parent(&find(complaint))), (Vec::new(), format!("topic/{}/1", topic.id)));
+    assert_eq!(parent(&own), format!("post/{}", answers[2]), "who is answered is known by its own id");
+    assert_eq!(parent(&find(reply)), format!("post/{complaint}"));
+    assert_eq!(parent(said(&by_hook)[0]), format!("post/{complaint}"), "by webhook, too");
 }
 
 fn raw(hook: &DiscourseHook) -> Raw {

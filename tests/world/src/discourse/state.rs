@@ -134,7 +134,7 @@ impl Forum {
         let (id, now) = (self.last_id, self.now());
         let user = self.users.len() as u64;
         self.users.entry(username.to_owned()).or_insert(user);
-        let number = self.posts.iter().filter(|post| post.topic == topic).count() as u64 + 1;
+        let number = self.next_number(topic);
         self.posts.push(ForumPost {
             id,
             topic,
@@ -149,6 +149,20 @@ impl Forum {
             updated: now,
         });
         id
+    }
+
+    /// Behind the last that is there: what was moved away leaves its number free.
+    fn next_number(&self, topic: u64) -> u64 {
+        self.posts.iter().filter(|post| post.topic == topic).map(|post| post.number).max().unwrap_or(0) + 1
+    }
+
+    pub(super) fn move_posts(&mut self, ids: &[u64], topic: u64) {
+        for id in ids {
+            let number = self.next_number(topic);
+            if let Some(post) = self.posts.iter_mut().find(|post| post.id == *id) {
+                (post.topic, post.number) = (topic, number);
+            }
+        }
     }
 
     pub(super) fn edit(&mut self, id: u64, text: &str) {
