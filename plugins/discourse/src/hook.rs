@@ -60,13 +60,14 @@ fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) ->
         // The header is not signed: whoever caught an honest delivery could send it again as this one.
         "post_destroyed" if is_there(api, &post)? => Vec::new(),
         "post_destroyed" => vec![Change::Gone(post.native(section))],
+        _ if post.is_gone && event != "post_recovered" => vec![Change::Gone(post.native(section))],
+        _ if post.is_withheld() => Vec::new(),
         "post_recovered" => {
             let mut back = post.interaction(section, post.visibility(section));
             // It stands there again from now on, whatever its own dates say.
             back.edited = Some(raw.received.max(back.edited.unwrap_or(0)));
             vec![Change::Upsert(back)]
         }
-        _ if post.is_gone => vec![Change::Gone(post.native(section))],
         _ => vec![Change::Upsert(post.interaction(section, post.visibility(section)))],
     };
     if let [Change::Upsert(about)] = changes.as_mut_slice() {

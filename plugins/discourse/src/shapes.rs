@@ -145,6 +145,11 @@ impl Post {
         post(section, self.id)
     }
 
+    /// Flagged, it shows a notice of the forum's in place of what was said, to all but its author and the staff.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.is_hidden && !self.is_raw
+    }
+
     /// Where it stands now.
     pub(crate) fn place(&self, section: &Section) -> NativeId {
         place(section, self.topic, self.number)

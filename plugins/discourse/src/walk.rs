@@ -223,8 +223,10 @@ impl<'s> Round<'s> {
         match post.sort() {
             Sort::Said if !post.is_gone => {
                 let visibility = post.visibility(self.section);
-                self.n_bytes = self.n_bytes.saturating_add(post.words.text.len() + 1000);
-                self.told.push(Change::Upsert(post.interaction(self.section, visibility)));
+                if !post.is_withheld() {
+                    self.n_bytes = self.n_bytes.saturating_add(post.words.text.len() + 1000);
+                    self.told.push(Change::Upsert(post.interaction(self.section, visibility)));
+                }
                 self.fresh.push((post, visibility));
                 return None;
             }

@@ -53,8 +53,9 @@ struct One {
 }
 
 impl One {
+    /// What is withheld stays as it was told, which is by no version if it never was, until it is shown.
     fn differs(&self, post: &Post) -> bool {
-        (self.version, self.updated) != (post.version, post.updated)
+        !post.is_withheld() && (self.version, self.updated) != (post.version, post.updated)
     }
 
     /// The post as it is now.
@@ -116,7 +117,8 @@ impl Watched {
         self.posts.extend(posts.map(|(post, visibility)| {
             let title = post.title.as_deref().map(|title| cut(title, TITLE_BYTES_MAX).to_owned());
             let (topic, number, visibility) = (post.topic, post.number, visibility.to_owned());
-            One { id: post.id, topic, number, version: post.version, updated: post.updated, visibility, title, seen }
+            let (version, updated) = if post.is_withheld() { (0, None) } else { (post.version, post.updated) };
+            One { id: post.id, topic, number, version, updated, visibility, title, seen }
         }));
         // Of one post what was seen last, which stands behind.
         self.posts.reverse();

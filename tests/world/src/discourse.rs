@@ -81,6 +81,16 @@ impl Discourse {
         locked(&self.forum).set_deleted(id, true);
     }
 
+    /// Flagged, a post is hidden from whoever is neither its author nor of the staff, as the company is not.
+    pub fn hide(&self, id: u64) {
+        locked(&self.forum).set_hidden(id, true);
+    }
+
+    /// A moderator shows a hidden post.
+    pub fn unhide(&self, id: u64) {
+        locked(&self.forum).set_hidden(id, false);
+    }
+
     /// A deleted post is put back.
     pub fn recover(&self, id: u64) {
         locked(&self.forum).set_deleted(id, false);

@@ -202,6 +202,38 @@ fn own_replies_come_back_as_our_own() {
 }
 
 #[test]
+fn what_is_hidden_is_told_when_it_is_shown_and_never_by_the_forum_s_notice() {
+    // given
+    let world = World::new("");
+    let mut cursor = None;
+    world.drain(&mut cursor);
+    let topic = world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte.");
+    world.drain(&mut cursor);
+    world.forum.advance(60);
+
+    // when
+    world.forum.hide(topic.post);
+    let new = world.forum.answer("bob", topic.id, Some(1), "Ladri!");
+    world.forum.hide(new);
+    let hidden = world.drain(&mut cursor);
+    let by_hook = Discourse::receive(raw(&world.forum.webhook("post_edited", topic.post, "s"))).unwrap();
+    world.forum.advance(60);
+    world.forum.unhide(new);
+    world.forum.unhide(topic.post);
+    let shown = world.drain(&mut cursor);
+
+    // then
+    assert!(hidden.is_empty(), "{hidden:?}");
+    assert_eq!(said(&by_hook)[0].text, "Ho pagato due volte.", "the forum's own sight of it");
+    let texts: Vec<&str> = said(&shown).iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(texts, ["Ladri!", "Ho pagato due volte."]);
+    assert!(world.drain(&mut cursor).is_empty());
+    let bare = serde_json::json!({ "post": super::post(9, 2, &serde_json::json!({ "raw": null, "hidden": true })) });
+    let bare = DiscourseHook { body: bare.to_string(), ..world.forum.webhook("post_edited", new, "s") };
+    assert!(Discourse::receive(raw(&bare)).unwrap().is_empty());
+}
+
+#[test]
 fn a_number_that_was_freed_names_no_other_post() {
     // given
     let world = World::new("");

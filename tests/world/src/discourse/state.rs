@@ -13,6 +13,9 @@ const LIMIT: usize = 60;
 /// The category of all public topics.
 const CATEGORY: u64 = 4;
 
+/// What stands in place of a hidden post. Source: Discourse, `flagging.user_must_edit`.
+const HIDDEN: &str = "<p>This post was flagged by the community and is temporarily hidden.</p>";
+
 /// A topic that was opened.
 #[derive(Debug, Clone, Copy)]
 pub struct ForumTopic {
@@ -39,6 +42,7 @@ pub struct ForumPost {
     pub raw: String,
     pub(super) kind: Kind,
     pub(super) is_deleted: bool,
+    is_hidden: bool,
     version: u64,
     created: jiff::Timestamp,
     updated: jiff::Timestamp,
@@ -144,6 +148,7 @@ impl Forum {
             raw: raw.to_owned(),
             kind,
             is_deleted: false,
+            is_hidden: false,
             version: 1,
             created: now,
             updated: now,
@@ -176,6 +181,13 @@ impl Forum {
     pub(super) fn set_deleted(&mut self, id: u64, is_deleted: bool) {
         for post in self.posts.iter_mut().filter(|post| post.id == id) {
             post.is_deleted = is_deleted;
+        }
+    }
+
+    pub(super) fn set_hidden(&mut self, id: u64, is_hidden: bool) {
+        let now = self.now();
+        for post in self.posts.iter_mut().filter(|post| post.id == id) {
+            (post.is_hidden, post.updated) = (is_hidden, now);
         }
     }
 
@@ -213,7 +225,7 @@ impl Forum {
     fn common(&self, post: &ForumPost) -> Map<String, Value> {
         let slug = self.slug(post.topic);
         let is_own = post.username == self.username;
-        let cooked = format!("<p>{}</p>", escaped(&post.raw).replace('\n', "<br>\n"));
+        let cooked = if post.is_hidden && !is_own { HIDDEN.to_owned() } else { cooked(post) };
         let fields = json!({
             "id": post.id, "name": capital(&post.username), "username": post.username, "avatar_template": "/letter_avatar/{size}.png",
             "created_at": stamp(post.created), "cooked": cooked, "post_number": post.number, "post_type": post.kind as u64,
@@ -225,7 +237,7 @@ impl Forum {
         });
         let more = json!({
             "user_title": null, "bookmarked": false, "actions_summary": [{ "id": 2, "can_act": !is_own }], "moderator": false,
-            "admin": is_own, "staff": is_own, "user_id": self.user(&post.username), "hidden": false, "trust_level": 1,
+            "admin": is_own, "staff": is_own, "user_id": self.user(&post.username), "hidden": post.is_hidden, "trust_level": 1,
             "deleted_at": null, "user_deleted": false, "edit_reason": null, "can_view_edit_history": true, "wiki": false,
             "reviewable_score_count": 0, "reviewable_score_pending_count": 0,
         });
@@ -247,7 +259,8 @@ impl Forum {
     }
 
     fn raw(&self, post: &ForumPost, mut shown: Value) -> Value {
-        if let (Some(fields), false) = (shown.as_object_mut(), self.withholds_raw) {
+        let is_withheld = self.withholds_raw || post.is_hidden && post.username != self.username;
+        if let (Some(fields), false) = (shown.as_object_mut(), is_withheld) {
             fields.insert("raw".to_owned(), json!(post.raw));
         }
         shown
@@ -281,16 +294,16 @@ impl Forum {
         if with_raw { self.raw(post, shown) } else { shown }
     }
 
-    /// As the real one's: the number is a number, and the archetype is told.
+    /// As the real one's: the number is a number, the archetype is told, and nothing is hidden from it.
     pub(super) fn in_webhook(&self, post: &ForumPost) -> Value {
         let is_private = self.is_private(post.topic);
         let title = self.topics.get(&post.topic).map(|head| head.title.clone());
         let more = json!({
             "reply_to_post_number": post.reply_to, "topic_title": title, "category_id": (!is_private).then_some(CATEGORY),
             "topic_archetype": if is_private { "private_message" } else { "regular" }, "topic_posts_count": self.n_posts(post.topic),
-            "post_url": self.url(post), "reviewable_id": null,
+            "post_url": self.url(post), "reviewable_id": null, "raw": post.raw, "cooked": cooked(post),
         });
-        self.raw(post, self.with(post, more))
+        self.with(post, more)
     }
 
     pub(super) fn topic(&self, id: u64, chunk: usize) -> Option<Value> {
@@ -326,6 +339,10 @@ impl Forum {
         ];
         Some(Value::Object(parts.into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()))
     }
+}
+
+fn cooked(post: &ForumPost) -> String {
+    format!("<p>{}</p>", escaped(&post.raw).replace('\n', "<br>\n"))
 }
 
 fn stamp(at: jiff::Timestamp) -> String {
