@@ -147,7 +147,7 @@ impl Watched {
 
     /// What became of a few; `shown` are those of the newest page, from `lowest` on.
     pub(crate) fn look_again(&mut self, section: &Section, api: &Api, shown: &[u64], lowest: Option<u64>, n_max: usize) -> Vec<Change> {
-        let (mut changes, mut gone) = (Vec::new(), Vec::new());
+        let (mut changes, mut gone, mut kept) = (Vec::new(), Vec::new(), None);
         for at in self.chosen(shown, lowest).into_iter().take(n_max) {
             if clock::remaining_ms() < TIME_LEFT_MS {
                 break;
@@ -158,12 +158,19 @@ impl Watched {
                 Ok(Some(sent)) => match sent.0.and_then(Post::of).filter(|post| post.id == one.id) {
                     Some(post) if post.is_gone => gone.push(one.id),
                     Some(post) if one.differs(&post) => changes.push(one.now(section, &post)),
+                    Some(post) if lowest.is_some_and(|lowest| post.id >= lowest) => kept = Some(post.topic),
                     _ => {}
                 },
                 // What concerns the forum or the key concerns the others too.
                 Err(Fault::RateLimited(_) | Fault::Auth(_) | Fault::Config(_)) => break,
                 Err(_) => {}
             }
+        }
+        // To the staff the answers of a deleted topic look as ever, but are missing from the list.
+        if let Some(topic) = kept.filter(|topic| is_deleted(api, *topic)) {
+            gone.extend(self.posts.iter().filter(|one| one.topic == topic).map(|one| one.id));
+            gone.sort_unstable();
+            gone.dedup();
         }
         changes.extend(gone.iter().map(|id| Change::Gone(shapes::post(section, *id))));
         self.posts.retain(|one| !gone.contains(&one.id));
@@ -187,4 +194,10 @@ impl Watched {
         }
         chosen
     }
+}
+
+/// Whatever goes wrong, it is not.
+fn is_deleted(api: &Api, topic: u64) -> bool {
+    let shown = api.get_if_there::<Object<wire::Topic>>(&format!("/t/{topic}.json"));
+    shown.is_ok_and(|shown| shown.and_then(|shown| shown.0).is_some_and(|topic| topic.deleted_at.is_set()))
 }

@@ -81,6 +81,12 @@ impl Discourse {
         locked(&self.forum).set_deleted(id, true);
     }
 
+    /// A topic is deleted, and its first post with it. Its answers are missing from the list, and to the account, which is of the staff
+    /// here, they look as ever.
+    pub fn delete_topic(&self, id: u64) {
+        locked(&self.forum).delete_topic(id);
+    }
+
     /// Flagged, a post is hidden from whoever is neither its author nor of the staff, as the company is not.
     pub fn hide(&self, id: u64) {
         locked(&self.forum).set_hidden(id, true);

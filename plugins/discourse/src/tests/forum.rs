@@ -234,6 +234,28 @@ fn what_is_hidden_is_told_when_it_is_shown_and_never_by_the_forum_s_notice() {
 }
 
 #[test]
+fn a_deleted_topic_takes_its_answers_with_it() {
+    // given
+    let world = World::new("");
+    let mut cursor = None;
+    world.drain(&mut cursor);
+    let (topic, other) = (world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte."), world.forum.open("carla", "Altro", "Di altro."));
+    let answers: Vec<u64> = (0..3).map(|n| world.forum.answer("bob", topic.id, Some(1), &format!("Anche io {n}"))).collect();
+    world.drain(&mut cursor);
+
+    // when
+    world.forum.delete_topic(topic.id);
+    let changes: Vec<Change> = (0..3).flat_map(|_| world.drain(&mut cursor)).collect();
+
+    // then
+    let mut gone: Vec<&str> =
+        changes.iter().map(|change| if let Change::Gone(id) = change { id.id.as_str() } else { panic!("{change:?}") }).collect();
+    gone.sort_unstable();
+    assert_eq!(gone, [vec![topic.post], answers].concat().iter().map(|id| format!("post/{id}")).collect::<Vec<_>>());
+    assert!(!gone.contains(&format!("post/{}", other.post).as_str()));
+}
+
+#[test]
 fn a_number_that_was_freed_names_no_other_post() {
     // given
     let world = World::new("");

@@ -64,7 +64,7 @@ pub(super) async fn latest(State(forum): State<Shared>, headers: HeaderMap, Quer
         Err(refused) => return *refused,
     };
     let before = query.iter().find(|(name, _)| name == "before").and_then(|(_, value)| number(value)).filter(|before| *before > 0);
-    let public = forum.posts.iter().rev().filter(|post| post.kind == Kind::Regular && !post.is_deleted && !forum.is_private(post.topic));
+    let public = forum.posts.iter().rev().filter(|post| post.kind == Kind::Regular && !post.is_deleted && forum.is_listed(post.topic));
     let page = public.filter(|post| before.is_none_or(|before| post.id < before)).take(PAGE);
     Json(json!({ "latest_posts": page.map(|post| forum.in_list(post)).collect::<Vec<_>>() })).into_response()
 }

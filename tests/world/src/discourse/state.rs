@@ -59,6 +59,7 @@ pub(super) enum Kind {
 struct Head {
     title: String,
     is_private: bool,
+    is_deleted: bool,
 }
 
 /// See the module.
@@ -129,7 +130,7 @@ impl Forum {
 
     pub(super) fn open(&mut self, username: &str, title: &str, text: &str, is_private: bool) -> ForumTopic {
         let id = self.topics.len() as u64 + 5;
-        self.topics.insert(id, Head { title: title.to_owned(), is_private });
+        self.topics.insert(id, Head { title: title.to_owned(), is_private, is_deleted: false });
         ForumTopic { id, post: self.add(username, id, None, text, Kind::Regular) }
     }
 
@@ -182,6 +183,19 @@ impl Forum {
         for post in self.posts.iter_mut().filter(|post| post.id == id) {
             post.is_deleted = is_deleted;
         }
+    }
+
+    pub(super) fn delete_topic(&mut self, id: u64) {
+        let first = self.posts.iter().find(|post| (post.topic, post.number) == (id, 1)).map(|post| post.id);
+        self.set_deleted(first.unwrap_or(0), true);
+        if let Some(head) = self.topics.get_mut(&id) {
+            head.is_deleted = true;
+        }
+    }
+
+    /// Says whether the list shows its posts.
+    pub(super) fn is_listed(&self, topic: u64) -> bool {
+        self.topics.get(&topic).is_some_and(|head| !head.is_private && !head.is_deleted)
     }
 
     pub(super) fn set_hidden(&mut self, id: u64, is_hidden: bool) {
@@ -329,7 +343,7 @@ impl Forum {
             "archetype": if head.is_private { "private_message" } else { "regular" }, "slug": self.slug(id), "category_id": CATEGORY, "word_count": 2,
             }),
             json!({
-            "deleted_at": null, "user_id": self.user(&first.username), "featured_link": null, "pinned_globally": false, "pinned_at": null,
+            "deleted_at": head.is_deleted.then(|| stamp(self.now())), "user_id": self.user(&first.username), "featured_link": null, "pinned_globally": false, "pinned_at": null,
             "pinned_until": null, "image_url": null, "slow_mode_seconds": 0, "draft": null, "draft_key": format!("topic_{id}"), "draft_sequence": 0,
             "unpinned": null, "pinned": false, "current_post_number": 1, "highest_post_number": posts.len(), "deleted_by": null, "has_deleted": false,
             "actions_summary": [], "chunk_size": 20, "bookmarked": false, "bookmarks": [], "topic_timer": null, "message_bus_last_id": 0,
