@@ -1,6 +1,6 @@
 //! What a post says, without what it quotes of others: from Markdown as it was written, or from the HTML that is shown.
 
-use membrana_markup::{parted, plain};
+use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::text::cut;
 
 /// Of text and quotation. The contract allows 1 MiB. Units: bytes.
@@ -14,22 +14,44 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// From Markdown: `[quote="anna, post:2, topic:5"]…[/quote]` is a quotation.
+    /// From Markdown: `[quote="anna, post:2, topic:5"]…[/quote]` is a quotation, and so are lines that begin with `>`.
     pub(crate) fn of_raw(raw: &str) -> Self {
         let (said, quoted) = parted(raw, "[quote", "]", "[/quote]");
-        Self::of(&readable(&said), &readable(&quoted))
+        let (said, by_hand) = parted_by_lines(&readable(&said));
+        Self::of(&said, &(readable(&quoted) + &by_hand))
     }
 
-    /// From what readers are shown: `<aside class="quote">…</aside>` is a quotation.
+    /// From what readers are shown: `<aside class="quote">…</aside>` is a quotation, and so is a `<blockquote>`.
     pub(crate) fn of_cooked(cooked: &str) -> Self {
         let (said, quoted) = parted(cooked, "<aside class=\"quote", ">", "</aside>");
-        Self::of(&plain(&said), &plain(&quoted))
+        let (said, by_hand) = parted_by_hand(said);
+        Self::of(&plain(&said), &plain(&(quoted + &by_hand)))
     }
 
     fn of(text: &str, quoted: &str) -> Self {
         let quoted = Some(cut(quoted.trim(), TEXT_BYTES_MAX).to_owned()).filter(|quoted| !quoted.is_empty());
         Self { text: cut(text.trim(), TEXT_BYTES_MAX).to_owned(), quoted }
     }
+}
+
+/// What is said, and what is quoted by hand, outside of code; where all is quoted, it is what is said.
+fn parted_by_lines(text: &str) -> (String, String) {
+    let (mut said, mut quoted, mut fence) = (String::new(), String::new(), None);
+    for line in text.lines() {
+        let marks = line.trim_start();
+        if fence.is_none() && marks.starts_with('>') {
+            quoted.push_str(marks.trim_start_matches(['>', ' ']));
+            quoted.push('\n');
+            continue;
+        }
+        fence = match fence {
+            None => ["```", "~~~"].into_iter().find(|fence| marks.starts_with(fence)),
+            open => open.filter(|open| !marks.starts_with(open)),
+        };
+        said.push_str(line);
+        said.push('\n');
+    }
+    if said.trim().is_empty() { (text.to_owned(), String::new()) } else { (said, quoted) }
 }
 
 /// Without what no reader sees.
@@ -49,6 +71,19 @@ mod tests {
         let cooked = "<p>Ciao!</p><aside class=\"quote no-group\" data-post=\"2\"><blockquote><p>prima</p></blockquote></aside><p>No &amp; poi</p>";
         let words = Words::of_cooked(cooked);
         assert_eq!((words.text.as_str(), words.quoted.as_deref()), ("Ciao!\nNo & poi", Some("prima")));
+    }
+
+    #[test]
+    fn what_is_quoted_by_hand_is_not_said() {
+        let parts = |words: Words| (words.text, words.quoted.unwrap_or_default());
+        let both = |said: &str, quoted: &str| (said.to_owned(), quoted.to_owned());
+        let raw = "> Siete ladri!\n>> prima\n\nNo, sono gentili.\n```\n> codice\n```\n  > altro";
+        assert_eq!(parts(Words::of_raw(raw)), both("No, sono gentili.\n```\n> codice\n```", "Siete ladri!\nprima\naltro"));
+        assert_eq!(parts(Words::of_raw("[quote]a[/quote]\nb\n> c")), both("b", "a\nc"));
+        assert_eq!(parts(Words::of_raw("> Siete\n> ladri!")), both("> Siete\n> ladri!", ""), "nothing else is said");
+        let cooked = "<blockquote><p>Siete ladri!</p><blockquote><p>prima</p></blockquote></blockquote><p>No, sono gentili.</p>";
+        assert_eq!(parts(Words::of_cooked(cooked)), both("No, sono gentili.", "Siete ladri!\nprima"));
+        assert_eq!(parts(Words::of_cooked("<blockquote><p>Siete ladri!</p></blockquote>")), both("Siete ladri!", ""));
     }
 
     #[test]

@@ -261,6 +261,15 @@ pub fn parted(text: &str, open: &str, end: &str, close: &str) -> (String, String
     (outside, inside)
 }
 
+/// As [`parted`], of what is quoted by hand as `<blockquote>…</blockquote>`; where all is quoted, it is what is said.
+pub fn parted_by_hand(html: String) -> (String, String) {
+    if !html.contains("<blockquote") {
+        return (html, String::new());
+    }
+    let (said, quoted) = parted(&html, "<blockquote", ">", "</blockquote>");
+    if plain(&said).is_empty() { (html, String::new()) } else { (said, quoted) }
+}
+
 /// Up to and with the mark that closes the first.
 fn balanced(text: &str, open: &str, close: &str) -> Option<usize> {
     let (mut depth, mut at, mut closes) = (0_usize, 0, text.find(close)?);

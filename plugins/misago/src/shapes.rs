@@ -1,7 +1,7 @@
 //! Threads and posts as they are used, and as interactions. Each field is read alone: what is missing, null or of another
 //! type is absent, and everything is cut to the bounds of the contract.
 
-use membrana_markup::{parted, plain};
+use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::json::Field;
 use membrana_sdk::text::cut;
@@ -106,6 +106,8 @@ impl Post {
     /// What it says, and what it quotes.
     pub(crate) fn words(&self) -> (String, Option<String>) {
         let (said, quoted) = parted(self.content.as_deref().unwrap_or_default(), "<aside class=\"quote-block", ">", "</aside>");
+        let (said, by_hand) = parted_by_hand(said);
+        let quoted = quoted + &by_hand;
         (cut(&plain(&said), TEXT_BYTES_MAX).to_owned(), Some(cut(&plain(&quoted), TEXT_BYTES_MAX).to_owned()).filter(|quoted| !quoted.is_empty()))
     }
 

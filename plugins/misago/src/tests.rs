@@ -115,6 +115,20 @@ fn a_thread_and_its_answers_are_read_to_the_field() {
 }
 
 #[test]
+fn what_is_quoted_by_hand_is_not_said() {
+    server(move |request| match request.url.as_str() {
+        "https://forum.test/api/threads/" => answer(200, &json!({ "results": [thread(1, 11, 1)], "next": null })),
+        _ => {
+            let quote = "</p><blockquote><p>Siete ladri!</p></blockquote><p>";
+            answer(200, &page(1, &[post(10, &format!("Ciao{quote}No, sono gentili.")), post(11, quote)]))
+        }
+    });
+    let told = Misago::poll(Some(r#"{"known":9,"deep":9,"floor":0}"#.to_owned()), 100, 1 << 20).unwrap();
+    let all: Vec<_> = said(&told.changes).into_iter().map(|one| (one.text.as_str(), one.quoted.as_deref())).collect();
+    assert_eq!(all, [("Ciao\nNo, sono gentili.", Some("Siete ladri!")), ("Siete ladri!", None)]);
+}
+
+#[test]
 fn a_thread_that_lost_its_last_page_is_read_before_it_and_a_list_that_is_gone_is_no_empty_list() {
     server(|request| match request.url.as_str() {
         "https://forum.test/api/threads/" => answer(200, &json!({ "results": [thread(1, 30, 3)], "next": null })),
