@@ -1,5 +1,6 @@
 //! Replies under the post that they answer, seen by those who see that post.
 
+use membrana_markup::markdown::escaped;
 use membrana_sdk::connector::{Message, Receipt, Sent};
 use membrana_sdk::json::Field;
 use membrana_sdk::{Fault, Result};
@@ -16,6 +17,15 @@ const LOOKED_THROUGH: usize = 40;
 /// Clocks are read to the second, and answers take their time. Units: milliseconds.
 const CLOCK_SLACK_MS: u64 = 60_000;
 
+/// What Discourse's Markdown and its HTML take for theirs, anywhere and where a line begins.
+const MARKS: &str = "\\`*_[]<~&|";
+const HEADS: &str = "#>-+=";
+
+/// What is sent is plain text, and shown as it is.
+fn raw(message: &Message) -> String {
+    escaped(&message.text, MARKS, HEADS)
+}
+
 fn context(message: &Message) -> Result<ReplyContext> {
     let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
     let context: Option<ReplyContext> = target.reply_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -30,7 +40,7 @@ pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Re
         "direct" if context.is_private => {}
         _ => return Err(Fault::unsupported("anything but a reply where the post stands")),
     }
-    let mut body = json!({ "raw": message.text, "topic_id": context.topic });
+    let mut body = json!({ "raw": raw(message), "topic_id": context.topic });
     // What answers nothing in particular answers the first post.
     if let (Some(object), true) = (body.as_object_mut(), context.number > 1) {
         object.insert("reply_to_post_number".to_owned(), Json::from(context.number));
@@ -94,7 +104,7 @@ fn look(section: &Section, api: &Api, message: &Message, context: &ReplyContext)
     let page = if last.is_empty() { Json::Null } else { api.get(&format!("/t/{topic}/posts.json?{ids}include_raw=true"))? };
     let posts: Vec<Post> = page.pointer("/post_stream/posts").and_then(Json::as_array).into_iter().flatten().filter_map(Post::in_tree).collect();
     let since = api.by_its_clock(message.created).saturating_sub(CLOCK_SLACK_MS);
-    let wanted = Words::of_raw(&message.text);
+    let wanted = Words::of_raw(&raw(message));
     let is_candidate = |post: &&Post| {
         section.is_us(&post.username) && post.reply_to.unwrap_or(1) == context.number.max(1) && post.created.is_none_or(|created| created >= since)
     };

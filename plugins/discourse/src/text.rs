@@ -1,5 +1,6 @@
 //! What a post says, without what it quotes of others: from Markdown as it was written, or from the HTML that is shown.
 
+use membrana_markup::markdown::unescaped;
 use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::text::cut;
 
@@ -40,7 +41,7 @@ fn parted_by_lines(text: &str) -> (String, String) {
     for line in text.lines() {
         let marks = line.trim_start();
         if fence.is_none() && marks.starts_with('>') {
-            quoted.push_str(marks.trim_start_matches(['>', ' ']));
+            quoted.push_str(&unescaped(marks.trim_start_matches(['>', ' '])));
             quoted.push('\n');
             continue;
         }
@@ -48,10 +49,10 @@ fn parted_by_lines(text: &str) -> (String, String) {
             None => ["```", "~~~"].into_iter().find(|fence| marks.starts_with(fence)),
             open => open.filter(|open| !marks.starts_with(open)),
         };
-        said.push_str(line);
+        said.push_str(&if fence.is_none() { unescaped(line) } else { line.into() });
         said.push('\n');
     }
-    if said.trim().is_empty() { (text.to_owned(), String::new()) } else { (said, quoted) }
+    if said.trim().is_empty() { (unescaped(text).into_owned(), String::new()) } else { (said, quoted) }
 }
 
 /// Without what no reader sees.

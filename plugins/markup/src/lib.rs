@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 mod entities;
+pub mod markdown;
 
 use std::borrow::Cow;
 

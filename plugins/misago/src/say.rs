@@ -1,5 +1,6 @@
 //! Replies in the thread.
 
+use membrana_markup::markdown::escaped;
 use membrana_sdk::connector::{Message, Receipt, Sent};
 use membrana_sdk::json::Object;
 use membrana_sdk::{Fault, Result};
@@ -15,6 +16,10 @@ const CLOCK_SLACK_MS: u64 = 300_000;
 /// Pages at a thread's end that are looked through.
 const PAGES_MAX: u64 = 3;
 
+/// What Misago's Markdown takes for its own, anywhere and where a line begins, as far as it knows an escape for it. HTML it shows as it is.
+const MARKS: &str = "\\`*_[]!";
+const HEADS: &str = "#>-+";
+
 fn context(message: &Message) -> Result<ReplyContext> {
     let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
     let context = target.reply_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -26,7 +31,8 @@ pub(crate) fn send(section: &Section, api: &Api, message: &Message) -> Result<Re
     if message.kind != "reply" || message.to.as_ref().is_some_and(|to| to.visibility == "direct") {
         return Err(Fault::unsupported("anything but a reply that everybody sees"));
     }
-    let answer: Object<wire::Post> = api.write(&format!("/api/threads/{}/posts/", context.thread), &json!({ "post": message.text }))?;
+    let body = json!({ "post": escaped(&message.text, MARKS, HEADS) });
+    let answer: Object<wire::Post> = api.write(&format!("/api/threads/{}/posts/", context.thread), &body)?;
     let post = answer.0.and_then(Post::of).ok_or_else(|| Fault::outcome_unknown("the forum answers without a post"))?;
     Ok(receipt(section, &post))
 }

@@ -1,6 +1,7 @@
 //! Threads and posts as they are used, and as interactions. Each field is read alone: what is missing, null or of another
 //! type is absent, and everything is cut to the bounds of the contract.
 
+use membrana_markup::markdown::JOINER;
 use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::json::Field;
@@ -107,8 +108,12 @@ impl Post {
     pub(crate) fn words(&self) -> (String, Option<String>) {
         let (said, quoted) = parted(self.content.as_deref().unwrap_or_default(), "<aside class=\"quote-block", ">", "</aside>");
         let (said, by_hand) = parted_by_hand(said);
-        let quoted = quoted + &by_hand;
-        (cut(&plain(&said), TEXT_BYTES_MAX).to_owned(), Some(cut(&plain(&quoted), TEXT_BYTES_MAX).to_owned()).filter(|quoted| !quoted.is_empty()))
+        let read = |html: &str| {
+            let text = plain(html);
+            let text = if text.contains(JOINER) { text.replace(JOINER, "") } else { text };
+            cut(&text, TEXT_BYTES_MAX).to_owned()
+        };
+        (read(&said), Some(read(&(quoted + &by_hand))).filter(|quoted| !quoted.is_empty()))
     }
 
     pub(crate) fn native(&self, section: &Section) -> NativeId {

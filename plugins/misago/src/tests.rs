@@ -308,6 +308,22 @@ fn a_reply_is_written_in_a_session_whose_password_the_plugin_never_sees() {
 }
 
 #[test]
+fn a_reply_is_shown_as_it_is_written_and_calls_nobody() {
+    let text = "Scrivi <codice cliente>, [Gratis](https://evil.example/a_b) e !(https://evil.example)\n- @staff *mai*";
+    let calls = forum(200, post(20, "x"));
+    Misago::send("k", &reply(1, text, AT)).unwrap();
+    let sent: Json = serde_json::from_slice(&calls.borrow()[2].body).unwrap();
+    let written = "Scrivi <codice cliente>, \\[Gratis\\](https://evil.example/a_b) e \\!(https://evil.example)\n\\- @\u{2060}staff \\*mai\\*";
+    assert_eq!(sent["post"], json!(written));
+    let shown = "Scrivi &lt;codice cliente&gt;, [Gratis](<a>https://evil.example/a_b</a>) e !(<a>https://evil.example</a>)<br>- @\u{2060}staff *mai*";
+    let mut own = post(20, shown);
+    own["poster"] = json!({ "id": 1, "username": "Support" });
+    let page = page(1, &[own]);
+    server(move |_| answer(200, &page));
+    assert_eq!(Misago::probe("k", &reply(1, text, AT)).unwrap().0, Sent::Yes, "and is found again");
+}
+
+#[test]
 fn what_the_forum_says_becomes_the_right_fault() {
     let is_unknown = |fault: &Fault| matches!(fault, Fault::Transient(detail) if detail.code == "outcome-unknown");
     let send = || Misago::send("k", &reply(1, "x", AT)).unwrap_err();

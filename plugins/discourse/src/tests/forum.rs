@@ -285,6 +285,24 @@ fn a_number_that_was_freed_names_no_other_post() {
     assert_eq!(parent(said(&by_hook)[0]), format!("post/{complaint}"), "by webhook, too");
 }
 
+#[test]
+fn a_reply_is_shown_as_it_is_written_and_calls_nobody() {
+    let world = World::new("");
+    let mut cursor = None;
+    world.drain(&mut cursor);
+    world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte.");
+    let context = context(&world.drain(&mut cursor), "Ho pagato due volte.");
+    let text = "Scrivi <codice cliente> nell'oggetto, [Gratis](https://evil.example/a_b).\n> @staff\n1. *mai*";
+    let message = reply(&context, text, now());
+    let receipt = Discourse::send("k", &message).unwrap();
+    let written = "Scrivi \\<codice cliente> nell'oggetto, \\[Gratis\\](https://evil.example/a_b).\n\\> @\u{2060}staff\n1\\. \\*mai\\*";
+    assert_eq!(world.forum.own()[0].raw, written);
+    let (sent, found) = Discourse::probe("k", &message).unwrap();
+    assert_eq!((sent, found.unwrap().native), (Sent::Yes, receipt.native), "and is found again");
+    let echo = world.drain(&mut cursor);
+    assert_eq!((said(&echo)[0].text.as_str(), said(&echo)[0].quoted.as_deref()), (text, None), "and comes back as it was");
+}
+
 fn raw(hook: &DiscourseHook) -> Raw {
     let head = RequestHead { method: "POST".to_owned(), path_with_query: String::new(), headers: hook.headers.clone() };
     Raw { origin: Origin::Webhook(head), body: hook.body.clone().into_bytes(), received: now() }
