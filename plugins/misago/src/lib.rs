@@ -1,11 +1,12 @@
 //! Connector `misago`: threads and posts of a Misago forum by its JSON API, and replies in the thread.
 //!
 //! The list of threads runs by their last post, newest first; it is walked down to the post known last, and of each thread
-//! that moved its last pages are read. Misago's threads are flat: who answers whom is not told. It sees neither edits nor
-//! deletions, and no private threads.
+//! that moved or grew its last pages are read. Misago's threads are flat: who answers whom is not told. It sees neither edits
+//! nor deletions, and no private threads.
 
 mod api;
 mod say;
+mod seen;
 mod shapes;
 mod walk;
 mod wire;

@@ -25,6 +25,8 @@ pub(crate) struct Thread {
     /// Units: ms since 1970.
     pub(crate) last_on: Option<u64>,
     pub(crate) pages: u64,
+    /// Of those that everybody sees.
+    pub(crate) replies: u64,
     /// Stands above the others, whatever its last post.
     pub(crate) is_pinned: bool,
 }
@@ -70,6 +72,7 @@ impl Thread {
             last_post: sent.last_post.whole()?,
             last_on: moment(&sent.last_post_on),
             pages: sent.pages.whole().unwrap_or(1).max(1),
+            replies: sent.replies.whole().unwrap_or(0),
             is_pinned: sent.weight.whole().unwrap_or(0) > 0,
         })
     }

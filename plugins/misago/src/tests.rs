@@ -224,6 +224,65 @@ fn a_thread_that_moves_after_an_import_brings_no_post_from_before_the_import() {
     assert_eq!((texts(&news), news.backfill), (vec!["young", "new"], false), "what was told before is a repeat");
 }
 
+/// A forum that shows these posts, of these threads, two a page: what waits for a moderator is not among them.
+fn forum_of(posts: &Rc<RefCell<Vec<(u64, u64)>>>) -> Calls {
+    let posts = Rc::clone(posts);
+    let calls = server(move |request| {
+        let posts = posts.borrow();
+        let of = |thread: u64| posts.iter().filter(move |(_, of)| *of == thread).map(|(id, _)| *id).collect::<Vec<_>>();
+        let head = |id: u64| {
+            let all = of(id);
+            let mut head = thread(id, *all.iter().max().unwrap(), all.len().div_ceil(2) as u64);
+            head["replies"] = json!(all.len() - 1);
+            head
+        };
+        let Some((id, at)) = request.url.trim_start_matches("https://forum.test/api/threads/").split_once("/posts/?page=") else {
+            let mut heads: Vec<Json> = [1, 2, 3].into_iter().filter(|id| !of(*id).is_empty()).map(head).collect();
+            heads.sort_by_key(|head| std::cmp::Reverse(head["last_post"].as_u64()));
+            return answer(200, &json!({ "results": heads, "next": null }));
+        };
+        let (id, at) = (id.parse().unwrap(), at.parse::<usize>().unwrap());
+        let mut all = of(id);
+        all.sort_unstable();
+        let shown: Vec<Json> = all.chunks(2).nth(at - 1).unwrap().iter().map(|id| post(*id, &format!("p{id}"))).collect();
+        let mut page = head(id);
+        page["post_set"] = json!({ "results": shown });
+        answer(200, &page)
+    });
+    testing::with_host(|host| host.now = AT + 60_000);
+    calls
+}
+
+#[test]
+fn what_waited_for_a_moderator_is_told_when_it_is_let_through() {
+    // given
+    let posts = Rc::new(RefCell::new(vec![(10, 1), (11, 2), (12, 2)]));
+    let calls = forum_of(&posts);
+    let mut cursor = Misago::poll(None, 100, 1 << 20).unwrap().cursor;
+    let mut polled = |more: &[(u64, u64)]| {
+        posts.borrow_mut().extend(more);
+        let page = Misago::poll(Some(cursor.clone()), 100, 1 << 20).unwrap();
+        cursor.clone_from(&page.cursor);
+        texts(&page).join(" ")
+    };
+    assert_eq!(polled(&[(14, 2), (15, 2), (16, 1), (18, 2), (19, 2), (21, 1)]), "p14 p15 p16 p18 p19 p21");
+
+    // when, then
+    assert_eq!(polled(&[(17, 1), (22, 1)]), "p16 p17 p21 p22", "below another answer; what was told one walk ago is a repeat");
+    polled(&[]);
+    assert_eq!((polled(&[]), polled(&[(13, 2)])), (String::new(), "p13".to_owned()), "in a thread that does not move, pages above its end");
+    let n_calls = calls.borrow().len();
+    assert_eq!((polled(&[]), polled(&[])), (String::new(), String::new()));
+    assert_eq!(calls.borrow().len(), n_calls + 2, "and once");
+    assert_eq!(polled(&[(20, 3)]), "p20", "a thread that waited as a whole");
+    testing::with_host(|host| host.now = AT + 8 * 86_400_000);
+    assert_eq!(
+        (polled(&[(30, 3)]), polled(&[]), polled(&[(25, 3)])),
+        ("p30".to_owned(), String::new(), String::new()),
+        "what is older was moved here"
+    );
+}
+
 /// A forum with two threads: the first answers so, the list too where it is down.
 fn forum_with_a_bad_thread(status: u16, is_down: bool) {
     server(move |request| match request.url.trim_start_matches("https://forum.test/api/threads/") {

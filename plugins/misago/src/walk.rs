@@ -2,6 +2,8 @@
 //! the last one up. What is known moves only when all is told, and one walk behind: a thread that moves in the middle of a
 //! walk is read again from there, and what was told before is a repeat to the host.
 
+use std::collections::BTreeMap;
+
 use membrana_sdk::connector::{Change, Page};
 use membrana_sdk::json::{self, Body, Object};
 use membrana_sdk::{Fault, Result, clock};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::api::Api;
+use crate::seen::Seen;
 use crate::shapes::{Post, Thread};
 use crate::{Section, wire};
 
@@ -19,6 +22,8 @@ const TIME_LEFT_MS: u64 = 10_000;
 const PAGE: usize = 40;
 /// Polls in which a thread could not be read: then it is given up.
 const STRIKES_MAX: u32 = 3;
+/// Pages at a thread's end that are looked through for posts that waited for a moderator.
+const LATE_PAGES: u64 = 3;
 /// Threads in one page of the list.
 const THREADS_MAX: usize = 200;
 const DAY_MS: u64 = 86_400_000;
@@ -59,6 +64,9 @@ struct Turn {
     page: u64,
     #[serde(default)]
     below: Option<u64>,
+    /// By how many posts the thread grew that are not told yet.
+    #[serde(default)]
+    late: u64,
     /// Polls in a row in which it could not be read.
     #[serde(default)]
     strikes: u32,
@@ -85,7 +93,7 @@ pub(crate) fn poll(section: &Section, api: &Api, cursor: Option<&str>, max_items
             break;
         }
         match walk.queue.pop() {
-            None => read_list(api, &cursor, &mut walk)?,
+            None => read_list(api, &cursor, &mut walk, &mut round.seen)?,
             Some(turn) => match round.read_posts(api, &cursor, turn) {
                 Ok(next) => {
                     n_read += 1;
@@ -132,6 +140,7 @@ fn begin(section: &Section, api: &Api) -> Result<Page> {
     let newest = threads.iter().map(|thread| thread.last_post).max().unwrap_or(0);
     let known = if is_history { 0 } else { newest };
     let floor = clock::now().saturating_sub(days.saturating_mul(DAY_MS));
+    Seen::begin(known).keep();
     let cursor = json::cursor_text("misago", &Cursor { known, deep: known, floor, is_history, walk: None })?;
     Ok(Page { changes: Vec::new(), cursor, more: is_history, backfill: is_history, next_poll_ms: None, allowance: None })
 }
@@ -151,15 +160,20 @@ fn threads(api: &Api, start: u64) -> Result<(Vec<Thread>, Option<u64>)> {
     Ok((threads, next.whole().filter(|next| start == 0 || *next < start)))
 }
 
-/// Queues what moved; the list ends where it reaches what is known. Pinned threads stand on top, whatever their age.
-fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk) -> Result<()> {
+/// Queues what moved or grew; the list ends where it reaches what is known. Pinned threads stand on top, whatever their age.
+fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk, seen: &mut Seen) -> Result<()> {
     let Some(start) = walk.list else { return Ok(()) };
     let (threads, next) = threads(api, start)?;
     walk.top = threads.iter().map(|thread| thread.last_post).max().filter(|_| start == 0).unwrap_or(0).max(walk.top);
     let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.known == 0 && cursor.is_below_floor(thread.last_on);
     let is_end = threads.iter().any(|thread| !thread.is_pinned && is_known(thread));
-    let moved = threads.iter().filter(|thread| !is_known(thread));
-    walk.queue = moved.map(|thread| Turn { thread: thread.id, page: thread.pages, below: None, strikes: 0 }).collect();
+    let grown = if start == 0 { seen.grown(&threads) } else { BTreeMap::new() };
+    let moved = threads.iter().filter(|thread| !is_known(thread) || grown.contains_key(&thread.id));
+    let turn = |thread: &Thread| {
+        let late = grown.get(&thread.id).copied().unwrap_or(0);
+        Turn { thread: thread.id, page: thread.pages, below: None, late, strikes: 0 }
+    };
+    walk.queue = moved.map(turn).collect();
     walk.list = next.filter(|_| !is_end);
     Ok(())
 }
@@ -190,6 +204,7 @@ struct Round<'s> {
     section: &'s Section,
     /// With the number of each post.
     told: Vec<(u64, Change)>,
+    seen: Seen,
     n_items_max: usize,
     n_bytes: usize,
     n_bytes_max: usize,
@@ -198,7 +213,7 @@ struct Round<'s> {
 impl<'s> Round<'s> {
     fn new(section: &'s Section, max_items: u32, max_bytes: u32) -> Self {
         let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
-        Self { section, told: Vec::new(), n_items_max: number(max_items), n_bytes: 0, n_bytes_max: number(max_bytes) }
+        Self { section, told: Vec::new(), seen: Seen::read(), n_items_max: number(max_items), n_bytes: 0, n_bytes_max: number(max_bytes) }
     }
 
     /// A page more would be too much.
@@ -215,7 +230,7 @@ impl<'s> Round<'s> {
         };
         let is_post = |sent: &&wire::Post| sent.id.whole().is_some() && !sent.is_event.flag();
         let first = posts.iter().filter_map(|sent| sent.0.as_ref()).find(is_post).and_then(|sent| sent.id.whole()).filter(|_| turn.page == 1);
-        let mut is_end = turn.page <= 1;
+        let (mut is_end, mut late) = (turn.page <= 1, turn.late);
         for (at, sent) in posts.into_iter().enumerate().rev() {
             let sent = sent.0.unwrap_or_default();
             let Some(number) = sent.id.whole() else {
@@ -225,22 +240,29 @@ impl<'s> Round<'s> {
             if turn.below.is_some_and(|below| number >= below) {
                 continue;
             }
-            if number <= cursor.deep {
-                is_end = true;
-                break;
+            let is_known = number <= cursor.deep;
+            is_end = is_end || is_known;
+            if is_known && !self.seen.is_missing(number) {
+                continue;
             }
             if self.told.len() >= self.n_items_max {
                 // What lies below comes with the next poll.
-                return Ok(Some(Turn { below: Some(number.saturating_add(1)), ..turn }));
+                return Ok(Some(Turn { below: Some(number.saturating_add(1)), late, ..turn }));
             }
             match Post::of(sent).filter(|post| !post.is_event) {
                 // No post was told one walk behind, so that all of a thread that moves looks new.
                 Some(post) if cursor.deep == 0 && cursor.is_below_floor(post.posted) => is_end = true,
-                Some(post) => self.tell(&post, &thread, first == Some(post.id)),
+                Some(post) if is_known && !Seen::may_have_waited(post.posted) => {}
+                Some(post) => {
+                    self.tell(&post, &thread, first == Some(post.id));
+                    late = late.saturating_sub(u64::from(self.seen.add(number)));
+                }
                 None => {}
             }
         }
-        Ok((!is_end).then(|| Turn { page: turn.page.saturating_sub(1), below: None, ..turn }))
+        // What waited may stand above what was told since.
+        is_end = is_end && (late == 0 || turn.page <= 1 || thread.pages.saturating_sub(turn.page) + 1 >= LATE_PAGES);
+        Ok((!is_end).then(|| Turn { page: turn.page.saturating_sub(1), below: None, late, ..turn }))
     }
 
     /// A thread that cannot be read is asked for again in the next polls, then given up, which is noted.
@@ -272,6 +294,7 @@ impl<'s> Round<'s> {
 
     /// Oldest first, as they were said.
     fn done(mut self) -> Vec<Change> {
+        self.seen.keep();
         self.told.sort_by_key(|(number, _)| *number);
         self.told.into_iter().map(|(_, change)| change).collect()
     }

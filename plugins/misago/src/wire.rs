@@ -20,6 +20,7 @@ pub(crate) struct Thread {
     pub(crate) last_post: Field,
     pub(crate) last_post_on: Field,
     pub(crate) pages: Field,
+    pub(crate) replies: Field,
     pub(crate) weight: Field,
     pub(crate) post_set: Object<Posts>,
 }
