@@ -46,7 +46,8 @@ fn parted_by_lines(text: &str) -> (String, String) {
             continue;
         }
         fence = match fence {
-            None => ["```", "~~~"].into_iter().find(|fence| marks.starts_with(fence)),
+            // Marks that are closed on their line are code in a line.
+            None => ["```", "~~~"].into_iter().find(|fence| marks.starts_with(fence) && !marks.trim_start_matches('`').contains('`')),
             open => open.filter(|open| !marks.starts_with(open)),
         };
         said.push_str(&if fence.is_none() { unescaped(line) } else { line.into() });
@@ -81,6 +82,7 @@ mod tests {
         let raw = "> Siete ladri!\n>> prima\n\nNo, sono gentili.\n```\n> codice\n```\n  > altro";
         assert_eq!(parts(Words::of_raw(raw)), both("No, sono gentili.\n```\n> codice\n```", "Siete ladri!\nprima\naltro"));
         assert_eq!(parts(Words::of_raw("[quote]a[/quote]\nb\n> c")), both("b", "a\nc"));
+        assert_eq!(parts(Words::of_raw("```a```\n> b\n\\*c\\*")), both("```a```\n*c*", "b"));
         assert_eq!(parts(Words::of_raw("> Siete\n> ladri!")), both("> Siete\n> ladri!", ""), "nothing else is said");
         let cooked = "<blockquote><p>Siete ladri!</p><blockquote><p>prima</p></blockquote></blockquote><p>No, sono gentili.</p>";
         assert_eq!(parts(Words::of_cooked(cooked)), both("No, sono gentili.", "Siete ladri!\nprima"));
