@@ -99,7 +99,8 @@ pub(crate) fn talk(port: &str, lines: &[(&[u8], &str)]) -> String {
         stream.write_all(send).unwrap();
         loop {
             let mut line = Vec::new();
-            assert!(reader.read_until(b'\n', &mut line).unwrap() > 0, "closed after {:?}; so far:\n{all}", String::from_utf8_lossy(send));
+            let ended = reader.read_until(b'\n', &mut line);
+            assert!(ended.as_ref().is_ok_and(|n| *n > 0), "{ended:?} after {:?}; so far:\n{all}", String::from_utf8_lossy(send));
             let line = String::from_utf8_lossy(&line).into_owned();
             all.push_str(&line);
             if line.starts_with(wanted) {
