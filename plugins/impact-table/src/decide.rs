@@ -15,6 +15,8 @@ const AUTOMATIC_REPLIES_MAX: u32 = 3;
 const VALUE_MAX: usize = 80;
 /// A filled text takes no further values beyond this. Units: bytes.
 const FILLED_MAX: usize = 9_000;
+/// U+2060, as wide as nothing.
+const WORD_JOINER: char = '\u{2060}';
 /// Rows passed over for want of an annotation that one decision names; the host keeps 32 reasons.
 const DOUBTS_MAX: usize = 8;
 
@@ -230,8 +232,8 @@ fn in_language<'r>(reply: &'r Reply, language: Option<&str>) -> Option<(&'r str,
 
 /// Each place is filled once: what a stranger wrote is never looked through for further places.
 fn filled(text: &str, about: &Interaction) -> String {
-    let author = shown(about.author_name.as_deref().unwrap_or_default().trim());
-    let subject = shown(about.subject.as_deref().unwrap_or_default().trim());
+    let author = plain(about.author_name.as_deref().unwrap_or_default());
+    let subject = plain(about.subject.as_deref().unwrap_or_default());
     let places = [("{author}", author.as_str()), ("{subject}", subject.as_str()), ("{channel}", about.channel.as_str())];
     let (mut filled, mut rest) = (String::with_capacity(text.len() + 64), text);
     while let Some((before, from)) = rest.find('{').and_then(|at| rest.split_at_checked(at)) {
@@ -249,6 +251,31 @@ fn filled(text: &str, about: &Interaction) -> String {
     }
     filled.push_str(rest);
     filled
+}
+
+/// What a stranger wrote, for a text of ours: networks obey what stands there. It names nobody (a private answer would be read by whom it
+/// names), is no tag and no address, and formats nothing. A word joiner is seen by no reader, and no network lets it follow such a sign.
+/// Source: `MENTION_RE` of mastodon/mastodon `app/models/account.rb`; twitter/twitter-text `regex.rb`; CommonMark §2.5 and §6.3.
+fn plain(value: &str) -> String {
+    let is_markup = |c: &char| matches!(c, '[' | ']' | '<' | '>' | '*' | '`' | '\\');
+    let value = shown(value.trim());
+    let mut signs = value.chars().filter(|c| !is_markup(c)).peekable();
+    let mut plain = String::with_capacity(value.len());
+    while let Some(sign) = signs.next() {
+        plain.push(sign);
+        let next = signs.peek();
+        let is_obeyed = match sign {
+            // What follows the value is the table's own text, and may begin with a letter.
+            '@' | '\u{FF20}' | '#' | '\u{FF03}' | '$' | '&' | ':' | '/' => next.is_none_or(|next| !next.is_whitespace()),
+            // `evil.example` is an address on X and in forums; `12.50` is not.
+            '.' => next.is_some_and(|next| next.is_alphabetic()),
+            _ => false,
+        };
+        if is_obeyed {
+            plain.push(WORD_JOINER);
+        }
+    }
+    plain
 }
 
 /// What a stranger wrote, on one line, of bounded length, without what turns the direction of writing or hides.

@@ -331,6 +331,33 @@ fn places_are_filled_once_with_tamed_values() {
     }
 }
 
+/// What a stranger is called, and what of it stands in a reply; `~` is the word joiner.
+const OBEYED: [(&str, &str); 9] = [
+    ("@tips@news.example", "@~tips@~news.~example"),
+    ("Eve \u{FF20}boss \u{FF03}ad #ad $ACME", "Eve \u{FF20}~boss \u{FF03}~ad #~ad $~ACME"),
+    ("Eve @", "Eve @~"),
+    ("[Gratis](https://evil.example)", "Gratis(https:~/~/~evil.~example)"),
+    ("Eve evil.example www.evil.example", "Eve evil.~example www.~evil.~example"),
+    ("evil.[x](y)com", "evil.~x(y)com"),
+    ("<img src=x> **Eve** `x` \\", "img src=x Eve x "),
+    ("&#64;tips &commat;tips", "&~#~64;tips &~commat;tips"),
+    ("Re: Mr. J. Smith & Co, 12.50", "Re: Mr. J. Smith & Co, 12.50"),
+];
+
+#[test]
+fn a_stranger_s_name_is_obeyed_by_no_network() {
+    for place in ["author", "subject"] {
+        let table = format!("[[row]]\nname = \"x\"\nresponsible = \"support\"\nreply = {{ mode = \"send\", text = \"{{{place}}}\" }}\n");
+        for (value, wanted) in OBEYED {
+            let mut event = event("thanks", 0.5);
+            let about = event.interaction.as_mut().unwrap();
+            (about.author_name, about.subject) = (Some(value.to_owned()), Some(value.to_owned()));
+            let body: serde_json::Value = serde_json::from_str(&decide_by(&table, event).actions[1].body).unwrap();
+            assert_eq!(body["text"].as_str().map(|text| text.replace('\u{2060}', "~")).as_deref(), Some(wanted), "{place}");
+        }
+    }
+}
+
 #[test]
 fn no_reply_outgrows_an_action_s_body() {
     let text = "{author}".repeat(1000);
