@@ -15,6 +15,8 @@ const LENGTH_SURE: u64 = 400;
 const LENGTH_DEFAULT: u64 = 500;
 /// What an address counts where a server does not say.
 const URL_LENGTH: u64 = 23;
+/// U+2060: as wide as nothing, and behind an `@` it makes it no mention.
+const WORD_JOINER: char = '\u{2060}';
 /// Own statuses looked through for one that may have gone out.
 const LOOKED_THROUGH: u32 = 20;
 
@@ -42,18 +44,47 @@ fn addressed(text: &str, accts: &[String]) -> String {
 
 /// Whether the text names exactly this account: `@annabella` does not name `ann`.
 fn mentions(text: &str, acct: &str) -> bool {
-    let (text, name) = (text.to_lowercase(), format!("@{}", acct.to_lowercase()));
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(&name).any(|(at, _)| {
-        let before = text.get(..at).unwrap_or_default().chars().next_back();
-        let mut after = text.get(at + name.len()..).unwrap_or_default().chars();
-        let ends = match after.next() {
-            None => true,
-            Some('.' | '-') => !after.next().is_some_and(is_word),
-            Some(c) => !is_word(c) && c != '@',
-        };
-        ends && !before.is_some_and(|c| is_word(c) || c == '@' || c == '/')
-    })
+    signs(text).any(|(_, from)| names(from, acct))
+}
+
+/// What follows each `@` that may begin a mention, and where. Source: `MENTION_RE` of mastodon/mastodon `app/models/account.rb`.
+fn signs(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let begins = |at: usize| !text.get(..at).unwrap_or_default().ends_with(|c: char| is_word(c) || matches!(c, '@' | '/' | '='));
+    text.match_indices('@').filter(move |(at, _)| begins(*at)).filter_map(|(at, sign)| Some((at, text.get(at + sign.len()..)?)))
+}
+
+fn names(from: &str, acct: &str) -> bool {
+    let Some((name, after)) = from.split_at_checked(acct.len()) else { return false };
+    let mut after = after.chars();
+    let ends = match after.next() {
+        None => true,
+        Some('.' | '-') => !after.next().is_some_and(is_word),
+        Some(c) => !is_word(c) && c != '@',
+    };
+    ends && name.to_lowercase() == acct.to_lowercase()
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The text as it goes out, those addressed in front excepted. Whoever a private status names reads it: where no person looked at it, it
+/// names nobody else, whatever a stranger is called whose name a rule put there.
+fn said(message: &Message, context: &ReplyContext) -> String {
+    let mut text = message.text.clone();
+    if !message.automatic || visibility(message, context) != "direct" {
+        return text;
+    }
+    let whom = context.whom(&message.kind);
+    let others = signs(&message.text).filter(|(_, from)| !whom.iter().any(|acct| names(from, acct)));
+    for (at, _) in others.collect::<Vec<_>>().into_iter().rev() {
+        text.insert(at + 1, WORD_JOINER);
+    }
+    text
+}
+
+fn visibility(message: &Message, context: &ReplyContext) -> &'static str {
+    if message.kind == "direct" { "direct" } else { no_wider_than(&context.visibility) }
 }
 
 /// What a server takes. Units: characters.
@@ -110,7 +141,7 @@ pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -
     if message.kind == "direct" && whom.is_empty() {
         return Err(Fault::unsupported("a private answer to nobody: it is not known who wrote what it answers"));
     }
-    let text = addressed(&message.text, &whom);
+    let text = addressed(&said(message, &context), &whom);
     if length(&text, URL_LENGTH) > LENGTH_SURE {
         let lengths = Lengths::ask(api)?;
         let n_chars = length(&text, lengths.of_url);
@@ -118,7 +149,7 @@ pub(crate) fn send(section: &Section, api: &Api, key: &str, message: &Message) -
             return Err(Fault::unsupported(&format!("a reply of {n_chars} characters, its mentions included; this server takes {}", lengths.most)));
         }
     }
-    let visibility = if message.kind == "direct" { "direct" } else { no_wider_than(&context.visibility) };
+    let visibility = visibility(message, &context);
     let language = message.to.as_ref().and_then(|target| target.language.clone());
     let mut body = json!({ "status": text, "in_reply_to_id": context.id, "visibility": visibility });
     if let (Some(language), Some(object)) = (language, body.as_object_mut()) {
@@ -144,11 +175,8 @@ pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(
     let context = context(message)?;
     let me = api.me()?;
     let own: Vec<Object<wire::Status>> = api.get(&format!("/api/v1/accounts/{}/statuses?limit={LOOKED_THROUGH}", me.id))?;
-    let wanted = words(&message.text);
-    let is_it = |status: &Status| {
-        let said = words(&plain(&status.content));
-        status.in_reply_to_id.as_deref() == Some(context.id.as_str()) && said.ends_with(&wanted)
-    };
+    let wanted = words(&said(message, &context));
+    let is_it = |status: &Status| status.in_reply_to_id.as_deref() == Some(context.id.as_str()) && words(&plain(&status.content)).ends_with(&wanted);
     let is_whole = own.len() < usize::try_from(LOOKED_THROUGH).unwrap_or(0);
     match own.into_iter().filter_map(|status| Status::of(status.0?)).find(is_it) {
         Some(status) => Ok((Sent::Yes, Some(receipt(section, &status)))),

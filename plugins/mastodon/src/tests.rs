@@ -179,6 +179,35 @@ fn a_private_answer_to_a_public_post_names_its_author_alone() {
 }
 
 #[test]
+fn a_private_answer_that_no_person_saw_names_nobody_else() {
+    let posted = std::rc::Rc::new(std::cell::RefCell::new(String::new()));
+    let kept = posted.clone();
+    server(move |request| {
+        if request.method == "POST" {
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            *kept.borrow_mut() = body["status"].as_str().unwrap().to_owned();
+            return answer(200, status("20", "<p>x</p>", "null"));
+        }
+        let own = status("20", &kept.borrow(), "null").replace("\"in_reply_to_id\":\"5\"", "\"in_reply_to_id\":\"10\"");
+        answer(200, format!("[{own}]"))
+    });
+    let text = "Hello @tips@news.example, @BOB, @bob@x.test. Write to care@acme.test!";
+    let mut message = reply(text);
+    let mut sent = |visibility: &str, automatic: bool| {
+        message.automatic = automatic;
+        let context = format!(r#"{{"id":"10","accts":["anna@other.test","bob"],"author":"anna@other.test","visibility":"{visibility}"}}"#);
+        message.to.as_mut().unwrap().reply_context = Some(context);
+        Mastodon::send("k", &message).unwrap();
+        assert_eq!(Mastodon::probe("k", &message).unwrap().0, Sent::Yes, "it is found as it went out");
+        posted.borrow().replace('\u{2060}', "~")
+    };
+    let tamed = "@anna@other.test Hello @~tips@news.example, @BOB, @~bob@x.test. Write to care@acme.test!";
+    assert_eq!((sent("direct", true).as_str(), sent("private", true).as_str()), (tamed, tamed));
+    let whole = format!("@anna@other.test {text}");
+    assert_eq!((sent("public", true), sent("direct", false)), (whole.clone(), whole), "everybody reads it, or a person meant it");
+}
+
+#[test]
 fn a_reply_too_long_is_refused_before_it_is_sent() {
     let calls = server(|_| answer(200, r#"{"configuration":{"statuses":{"max_characters":420}}}"#));
     assert!(matches!(Mastodon::send("k", &reply(&"x".repeat(500))), Err(Fault::Unsupported(detail)) if detail.message.contains("takes 420")));
