@@ -74,8 +74,9 @@ struct Mail<'a> {
     id: String,
     /// Tells it from another mail of the same id.
     mark: String,
-    /// Who speaks: From, or Reply-To where a form writes under our own address.
+    /// Who speaks: From, or Reply-To where a form writes under an address of ours.
     from: Option<Address>,
+    is_form: bool,
     automated: &'static str,
     assurance: Assurance,
     ours: bool,
@@ -97,19 +98,19 @@ impl<'a> Mail<'a> {
         let ours = assurance != Assurance::Failed
             && automated != "bounce"
             && we_and_from.is_some_and(|(we, from)| ours::is_ours(settings, message, native, &id, we, from));
-        let under_our_name = !ours && we_and_from.is_some_and(|(we, from)| we.key() == from.key());
-        let (from, assurance) = match message.reply_to().and_then(first_usable).filter(|_| under_our_name) {
-            // Whatever was proven, it was not this address.
-            Some(customer) => (Some(customer), Assurance::Stated),
-            None => (from, assurance),
-        };
+        let speaks = |to: &Address| !ours && we_and_from.is_some_and(|(we, from)| ours::is_form(we, from, to, automated));
+        let customer = message.reply_to().and_then(first_usable).filter(speaks);
+        let is_form = customer.is_some();
+        // Whatever was proven, it was not the customer's address.
+        let assurance = if is_form { Assurance::Stated } else { assurance };
+        let from = customer.or(from);
         let mut report = (automated == "bounce").then(|| bounce::report(message)).flatten();
         if let (Some(report), Some(we)) = (report.as_mut().filter(|report| report.about.is_none()), &settings.from) {
             report.about = ids::ancestors(message, &id).parent.filter(|parent| ids::is_derived(parent, &we.domain()));
         }
         let mark = ids::with_content(&id, message, bytes);
         let we = settings.from.as_ref().map(Address::key);
-        Self { message, id, mark, from, automated, assurance, ours, we, report, truncated }
+        Self { message, id, mark, from, is_form, automated, assurance, ours, we, report, truncated }
     }
 
     /// Anybody may write the Message-ID of another's mail, and some forms give all of theirs the same: alone it names a
@@ -169,7 +170,8 @@ impl<'a> Mail<'a> {
             email: Some(from.key()),
             phone: None,
             assurance: Some(assurance.to_owned()),
-            automated: matches!(self.automated, "bounce" | "bot" | "notification"),
+            // The form is a machine; whoever filled it in is none.
+            automated: !self.is_form && matches!(self.automated, "bounce" | "bot" | "notification"),
             metrics: Vec::new(),
         }
     }

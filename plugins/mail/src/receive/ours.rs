@@ -35,3 +35,16 @@ fn comes_back(message: &Message<'_>, we: &Address) -> bool {
     let is_to_us_alone = is_to_us && recipients.iter().all(|one| *one == we.key());
     is_to_us_alone || is_to_us && ids::ancestors(message, "").parent.is_none()
 }
+
+/// Whether `to`, whom answers go to, is who speaks: forms write under an address of ours for whoever filled them in, and not always under
+/// this channel's (`wordpress@` our domain). A list's answers go to the list, so its writers stay who they are.
+///
+/// Given up: a colleague whose answers go to a private address is taken for the owner of that one, though nobody proved it; and where we
+/// share the domain of a mail provider, so is each customer there. They are answered at that address anyway.
+pub(super) fn is_form(we: &Address, from: &Address, to: &Address, automated: &str) -> bool {
+    let is_of_our_house = |one: &Address| {
+        let (domain, house) = (one.domain(), we.domain());
+        domain.strip_suffix(house.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    we.key() == from.key() || !matches!(automated, "list" | "bounce") && is_of_our_house(from) && !is_of_our_house(to)
+}

@@ -248,6 +248,28 @@ fn a_form_that_writes_under_our_address_speaks_for_its_customer() {
 }
 
 #[test]
+fn a_form_under_another_address_of_our_domain_speaks_for_its_customer_too() {
+    let mail = |from: &str, head: &str| {
+        let proof = "Authentication-Results: mx.acme.test; dmarc=pass\r\nReceived: from web by mx.acme.test; Mon, 2 Mar 2026 08:00:00 +0000";
+        read(format!("{proof}\r\nFrom: {from}\r\nTo: support@acme.test\r\nMessage-ID: <w@acme.test>\r\n{head}\r\n\r\nAiuto").as_bytes())
+    };
+    let who = |mail: &Interaction| {
+        let author = mail.author.clone().unwrap();
+        (author.handle.unwrap(), author.assurance.unwrap(), author.automated)
+    };
+    let person = |handle: &str, assurance: &str| (handle.to_owned(), assurance.to_owned(), false);
+    let (anna, bob) = ("Reply-To: anna@customers.test", "bob@acme.test");
+    for form in ["Acme <WordPress@Acme.test>", "shop@www.acme.test", "noreply@acme.test"] {
+        assert_eq!(who(&mail(form, anna)), person("anna@customers.test", "stated"), "{form}");
+    }
+    assert_eq!(mail("noreply@acme.test", anna).automated, "notification", "no machine answers a machine");
+    for head in ["X: y", "Reply-To: bob@acme.test", "Reply-To: tickets@desk.acme.test", "List-Id: <l.lists.test>\r\nReply-To: l@lists.test"] {
+        assert_eq!(who(&mail(bob, head)), person(bob, "authenticated"), "{head}");
+    }
+    assert_eq!(who(&mail("eve@notacme.test", anna)), person("eve@notacme.test", "authenticated"), "the domain of a stranger");
+}
+
+#[test]
 fn a_bounce_without_its_mail_is_told_by_what_it_answers() {
     let sent = "<membrana.0123456789abcdef0123456789abcdef@acme.test>";
     let all = changes(
