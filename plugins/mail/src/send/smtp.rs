@@ -25,6 +25,18 @@ const FINAL_SILENCE_MS: u64 = 300_000;
 const LATER_MS: u64 = 5 * 60_000;
 /// Refusals that say nothing of other mails: a recipient that is greylisted, a message that is scanned again.
 const OF_ONE_MAIL: [&str; 2] = ["smtp.recipient-refused", "smtp.message-refused"];
+/// Stages at which nothing of one mail is known yet but its sender, which is the same for all.
+const OF_THE_ACCOUNT: [&str; 3] = ["smtp.no-ehlo", "smtp.no-starttls", "smtp.sender-refused"];
+/// What Gmail and Exchange Online say, at whichever stage, of an account that has sent all it may for some hours.
+/// Source: support.google.com/a/answer/3726730; Microsoft, non-delivery reports in Exchange Online.
+const USED_UP: [&str; 4] = ["5.4.5", "5.1.90", "5.7.232", "5.7.233"];
+/// It is asked again after this. Units: milliseconds.
+const USED_UP_MS: u64 = 3_600_000;
+/// Of the sender, also where it is said once the recipient or the mail is there: no usable address, an account that is blocked, one that may
+/// not write as `from`. Source: RFC 3463 §3.2; Microsoft, as above.
+const NOT_AS_SENDER: [&str; 4] = ["5.1.7", "5.1.8", "5.2.252", "5.7.60"];
+/// Postfix by default says it of the sender only once it knows the recipient. Source: postconf(5), `smtpd_delay_reject`.
+const NOT_OWNED: &str = "553 5.7.1";
 /// An action this old is tried a last few times. Units: milliseconds.
 const PATIENCE_MS: u64 = 5 * 86_400_000;
 
@@ -206,10 +218,20 @@ impl Answer {
         enhanced.map_or_else(|| self.code.to_string(), |enhanced| format!("{} {enhanced}", self.code))
     }
 
+    /// A refusal of one mail is final. One of everything that this account sends holds the others, or each of them would be lost.
     fn fault(&self, code: &str) -> Fault {
         let numbers = self.numbers();
+        let is = |known: &[&str]| numbers.split_once(' ').is_some_and(|(_, enhanced)| known.contains(&enhanced));
         match self.code {
             530 | 534 | 535 | 538 => self.login_fault(),
+            500..=599 if is(&USED_UP) => {
+                Fault::rate_limited(code, format!("the account has sent as much as its provider allows: {numbers}"), USED_UP_MS)
+            }
+            // A parameter of this mail's alone, as SMTPUTF8.
+            555 => Fault::permanent(code, format!("the server refuses with {numbers}")),
+            500..=599 if OF_THE_ACCOUNT.contains(&code) || is(&NOT_AS_SENDER) || NOT_OWNED == numbers => {
+                Fault::config(code, format!("the server refuses with {numbers} whatever is sent; may `user` write as `from`, and from here?"))
+            }
             500..=599 => Fault::permanent(code, format!("the server refuses with {numbers}")),
             _ => Fault::transient(code, format!("the server answers {numbers}")),
         }

@@ -132,6 +132,38 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn a_refusal_of_everything_holds_the_replies_and_kills_none() {
+    for (command, answer) in [
+        ("MAIL", "550-5.4.5 Daily user sending limit exceeded. See\r\n550 5.4.5 https://x\r\n"),
+        ("DATA", "550 5.4.5 Daily user sending limit exceeded\r\n"),
+        (".", "554 5.1.90 your daily limit for message recipients\r\n"),
+    ] {
+        let fault = fault_of(Vec::leak(vec![(command, answer)]));
+        assert!(matches!(fault, Fault::RateLimited((_, 3_600_000))), "{command} {answer}: {fault:?}");
+    }
+    for (command, answer) in [
+        ("EHLO", "550 go away\r\n"),
+        ("MAIL", "553 5.7.1 <support@acme.test>: Sender address rejected: not owned by user\r\n"),
+        ("MAIL", "501 syntax\r\n"),
+        ("RCPT", "553 5.7.1 <support@acme.test>: Sender address rejected: not owned by user\r\n"),
+        (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender\r\n"),
+    ] {
+        let fault = fault_of(Vec::leak(vec![(command, answer)]));
+        assert!(matches!(&fault, Fault::Config(detail) if !detail.message.contains("acme.test")), "{command} {answer}: {fault:?}");
+    }
+    for (command, answer) in [
+        ("MAIL", "555 5.5.4 unsupported option\r\n"),
+        ("RCPT", "553 5.1.3 bad address syntax\r\n"),
+        ("RCPT", "554 5.7.1 relay access denied\r\n"),
+        ("DATA", "554 5.5.1 no valid recipients\r\n"),
+        (".", "552 5.3.4 too large\r\n"),
+    ] {
+        let fault = fault_of(Vec::leak(vec![(command, answer)]));
+        assert!(matches!(fault, Fault::Permanent(_)), "{command} {answer}: {fault:?}");
+    }
+}
+
+#[test]
 fn an_outage_costs_no_reply_until_it_is_very_old() {
     install("127.0.0.1:1", "");
     assert!(matches!(Mail::send("k1", &reply("Ciao", ANNA)), Err(Fault::RateLimited((_, 300_000)))));
