@@ -129,7 +129,7 @@ impl Refers {
         Self {
             replied_to: of("replied_to").or_else(|| old(&["in_reply_to_status_id", "in_reply_to_tweet_id", "in_reply_to_post_id"])),
             quoted: of("quoted").or_else(|| old(&["quoted_status_id", "quoted_tweet_id"])),
-            reposted: of("retweeted").or_else(reposted),
+            reposted: of("retweeted").or_else(|| of("reposted")).or_else(reposted),
         }
     }
 }
@@ -149,7 +149,9 @@ impl Post {
         let summons = Summons::of(json, includes, own, &refers);
         let is_protected = user.and_then(|user| user.get("protected")).and_then(Json::as_bool).unwrap_or(false);
         let (occurred, edited) = times(json, &own_id, &first);
-        let summoned = is_own || summons.any();
+        // Whoever passes on what another said says nothing, and asks nothing of us.
+        let is_repost = refers.reposted.is_some();
+        let summoned = !is_repost && (is_own || summons.any());
         let context = ReplyContext { post: Some(own_id.clone()), author: author_id.clone(), summoned };
         let username = user.and_then(username);
         let interaction = Interaction {
@@ -164,8 +166,8 @@ impl Post {
             parent: refers.replied_to.as_deref().map(native),
             refs: Vec::new(),
             subject: None,
-            text: said,
-            quoted: refers.quoted.as_deref().or(refers.reposted.as_deref()).and_then(|id| quoted(json, includes, id)),
+            quoted: quoted(json, includes, &refers, &said),
+            text: if is_repost { String::new() } else { said },
             language: whole(json, "lang", WORD_BYTES_MAX).and_then(language),
             url: Some(format!("https://x.com/{}/status/{own_id}", username.unwrap_or("i"))),
             attachments: media::of_post(json, includes),
@@ -175,7 +177,7 @@ impl Post {
             occurred,
             edited,
             reply_context: context.encoded(),
-            attrs: attrs(&refers, user, summoned || own.answers_anyone),
+            attrs: attrs(&refers, user, summoned || own.answers_anyone && !is_repost),
         };
         Some(Self { interaction, id: own_id, first })
     }
@@ -258,9 +260,14 @@ fn kind(refers: &Refers, summons: &Summons) -> &'static str {
     }
 }
 
-fn quoted(json: &Json, includes: &Includes<'_>, id: &str) -> Option<String> {
-    let embedded = || ["quoted_status", "retweeted_status"].iter().find_map(|key| json.get(*key));
-    words(includes.post(id).or_else(embedded)?)
+/// What it shows of others. Where what is reposted is not there, it is what stands as the text of the repost: `RT @anna: ...`.
+fn quoted(json: &Json, includes: &Includes<'_>, refers: &Refers, said: &str) -> Option<String> {
+    let of = |id: &str, embedded: &str| includes.post(id).or_else(|| json.get(embedded)).and_then(words);
+    match (&refers.reposted, &refers.quoted) {
+        (Some(id), _) => of(id, "retweeted_status").or_else(|| Some(said.to_owned())),
+        (None, Some(id)) => of(id, "quoted_status"),
+        (None, None) => None,
+    }
 }
 
 fn username(user: &Json) -> Option<&str> {

@@ -48,6 +48,34 @@ fn old_objects_are_read_by_their_text_ids_and_long_texts() {
 }
 
 #[test]
+fn whoever_reposts_says_nothing_and_asks_nothing_of_us() {
+    let stand = Stand::new(r#""answer_anyone":true"#);
+    let (whole, short) = ("@acme la bolletta è sbagliata, e nessuno mi risponde", "RT @anna: @acme la bolletta è…");
+    let acme = json!({ "username": "acme", "screen_name": "acme", "id": stand.x.account("acme"), "id_str": stand.x.account("acme") });
+    let v2 = |list: &str, kind: &str, included: serde_json::Value| {
+        let post =
+            json!({ "id": "1900", "text": short, "author_id": "77", list: [{ "type": kind, "id": "1800" }], "entities": { "mentions": [acme] } });
+        json!({ "data": post, "includes": included })
+    };
+    let old = json!({ "id_str": "1800", "full_text": whole, "user": { "id_str": "78" }, "quoted_status_id_str": "1700" });
+    let activity = json!({ "id_str": "1900", "text": short, "user": { "id_str": "77" }, "entities": { "user_mentions": [acme] },
+        "retweeted_status": old, "quoted_status_id_str": "1700", "quoted_status": { "id_str": "1700", "text": "offers" } });
+    let known = |name: &str| json!({ name: [{ "id": "1800", "text": whole }] });
+    for (body, quoted) in [
+        (v2("referenced_tweets", "retweeted", known("tweets")), whole),
+        (v2("referenced_posts", "reposted", known("posts")), whole),
+        (v2("referenced_tweets", "retweeted", json!({})), short),
+        (json!({ "for_user_id": "42", "tweet_create_events": [activity] }), whole),
+    ] {
+        let changes = receive(body.to_string());
+        let [one] = &said(&changes)[..] else { panic!("{body}: {changes:?}") };
+        assert_eq!((one.kind.as_str(), one.text.as_str(), one.quoted.as_deref()), ("share", "", Some(quoted)), "{body}");
+        assert!(one.reply_context.as_ref().unwrap().contains(r#""summoned":false"#), "{body}");
+        assert!(one.attrs.iter().all(|(key, _)| key != "summoned") && one.attrs.contains(&("x.reposts".to_owned(), "1800".to_owned())));
+    }
+}
+
+#[test]
 fn a_deletion_by_either_webhook_takes_the_post_back_also_where_it_comes_before_it() {
     for n in 0..2 {
         let stand = Stand::new("");
