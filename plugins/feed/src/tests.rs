@@ -149,6 +149,13 @@ fn comments_of_wordpress_answer_their_post() {
 }
 
 #[test]
+fn half_of_a_pair_in_a_json_feed_costs_a_sign_and_not_the_feed() {
+    let json = r#"{"items":[{"id":"1","content_text":"cut \ud83d"},{"id":"2","content_text":"whole \ud83d\ude00"}]}"#;
+    let feed = parse(json, None).unwrap();
+    assert_eq!(feed.items.iter().map(|item| item.text()).collect::<Vec<_>>(), ["cut \u{fffd}", "whole 😀"]);
+}
+
+#[test]
 fn every_kind_of_feed_is_read() {
     let atom = r#"<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="en"><title>T</title><entry><id>tag:x,1</id><title type="html">A &amp;amp; B</title><link rel="alternate" href="/a"/><updated>2026-11-24T09:00:00Z</updated><content type="xhtml"><div><p>Hello <b>there</b> &amp; you</p></div></content><author><name>Bob</name></author></entry></feed>"#;
     let rdf = r#"<rdf:RDF xmlns:rdf="x"><channel><title>T</title></channel><item rdf:about="http://x.test/1"><title>R</title><link>http://x.test/1</link><dc:creator>Eve</dc:creator></item></rdf:RDF>"#;

@@ -1,4 +1,4 @@
-//! JSON Feed 1 and 1.1; wrong types are passed over.
+//! JSON Feed 1 and 1.1; wrong types are passed over, and a text that cannot be is mended.
 
 use membrana_sdk::text::cut;
 use serde_json::Value as Json;
@@ -8,7 +8,7 @@ use super::{Body, Document, FILES_MAX, File, ITEMS_MAX, Item, TEXT_MAX, Writer, 
 use membrana_markup::tidy;
 
 pub(super) fn read(text: &str, base: Option<&Url>) -> Option<Document> {
-    let feed: Json = serde_json::from_str(text).ok()?;
+    let feed: Json = membrana_sdk::json::read(text.as_bytes()).ok()?;
     let items = feed.get("items")?.as_array()?.iter().take(ITEMS_MAX);
     Some(Document {
         title: word(&feed, "title").map(|title| tidy(&title)),
