@@ -1,7 +1,8 @@
 //! Connector `touchpoint`: whatever a shop, a till, a survey or an app posts as JSON, mapped by JSON pointers.
 //!
 //! Numbers keep the digits they were written with: ids are often larger than a double can hold. An event that cannot be
-//! mapped is told as unreadable and holds none of those beside it. It answers nothing.
+//! mapped is told as unreadable and holds none of those beside it, and so are those beyond what is taken of one body, as one. It answers
+//! nothing.
 
 mod words;
 
@@ -15,8 +16,8 @@ use serde_json::Value;
 
 use words::{digits_kept, hash, is_near, moment, number, word};
 
-/// Events in one body.
-const ITEMS_MAX: usize = 256;
+/// What the contract takes of one body.
+const CHANGES_MAX: usize = 4096;
 /// Units: bytes.
 const ID_MAX: usize = 1000;
 const WORD_MAX: usize = 1000;
@@ -124,10 +125,7 @@ impl Connector for Touchpoint {
         let body: Value = membrana_sdk::json::read(&digits_kept(&raw.body)).map_err(|error| Fault::permanent("touchpoint.no-json", error))?;
         let events: Vec<&Value> = match section.items.as_deref().map(|pointer| body.pointer(pointer)) {
             None => vec![&body],
-            Some(Some(Value::Array(items))) if items.len() <= ITEMS_MAX => items.iter().collect(),
-            Some(Some(Value::Array(items))) => {
-                return Err(Fault::permanent("touchpoint.too-many", format!("{} events in one body; {ITEMS_MAX} are the most", items.len())));
-            }
+            Some(Some(Value::Array(items))) => items.iter().collect(),
             Some(_) => {
                 return Err(Fault::permanent(
                     "touchpoint.no-items",
@@ -136,8 +134,10 @@ impl Connector for Touchpoint {
             }
         };
         let read = |event| interaction(&section, event, raw.received).map(Change::Upsert);
-        let (mut changes, mut first) = (Vec::with_capacity(events.len()), None);
-        for event in &events {
+        // Of those beyond, the host keeps the whole body with the one that is unreadable.
+        let n_taken = if events.len() > CHANGES_MAX { CHANGES_MAX - 1 } else { events.len() };
+        let (mut changes, mut first) = (Vec::with_capacity(events.len().min(CHANGES_MAX)), None);
+        for event in events.iter().take(n_taken) {
             match read(event) {
                 Ok(change) => changes.push(change),
                 Err(fault) => {
@@ -145,6 +145,11 @@ impl Connector for Touchpoint {
                     first = first.or(Some(fault));
                 }
             }
+        }
+        if let Some(event) = events.get(n_taken) {
+            let n_beyond = events.len() - n_taken;
+            let why = format!("{n_beyond} events of one body are beyond the {n_taken} that are taken: send fewer at once");
+            changes.push(unreadable(event, &Fault::permanent("touchpoint.too-many", why)));
         }
         match first {
             Some(fault) if changes.iter().all(|change| matches!(change, Change::Unreadable(_))) => Err(fault),
@@ -277,6 +282,20 @@ mod tests {
         let section = r#"{"kind":"review","id":"/id","items":"/reviews"}"#;
         assert_eq!(receive(section, r#"{"reviews":[{"id":1},{"id":2}]}"#).unwrap().len(), 2);
         assert!(receive(section, r#"{"reviews":7}"#).is_err());
+    }
+
+    #[test]
+    fn a_body_is_taken_as_far_as_the_contract_goes_and_the_rest_is_told_as_one() {
+        let section = r#"{"kind":"review","id":"/id","items":"/reviews"}"#;
+        let body = |n: u32| format!("{{\"reviews\":[{}]}}", (0..n).map(|id| format!("{{\"id\":{id}}}")).collect::<Vec<_>>().join(","));
+        for n in [257, 4096] {
+            let changes = receive(section, &body(n)).unwrap();
+            assert!(changes.len() == n as usize && changes.iter().all(|change| matches!(change, Change::Upsert(_))));
+        }
+        let changes = receive(section, &body(5000)).unwrap();
+        let Some((Change::Unreadable((_, reason, head)), taken)) = changes.split_last() else { panic!() };
+        assert!(taken.len() == 4095 && taken.iter().all(|change| matches!(change, Change::Upsert(_))));
+        assert!(reason.starts_with("905 events") && head == br#"{"id":4095}"#, "{reason}");
     }
 
     #[test]
