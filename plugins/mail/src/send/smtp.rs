@@ -34,7 +34,7 @@ const USED_UP: [&str; 4] = ["5.4.5", "5.1.90", "5.7.232", "5.7.233"];
 const USED_UP_MS: u64 = 3_600_000;
 /// Of the sender, also where it is said once the recipient or the mail is there: no usable address, an account that is blocked, one that may
 /// not write as `from`. Source: RFC 3463 §3.2; Microsoft, as above.
-const NOT_AS_SENDER: [&str; 4] = ["5.1.7", "5.1.8", "5.2.252", "5.7.60"];
+const NOT_AS_SENDER: [&str; 8] = ["5.1.7", "5.1.8", "5.2.252", "5.7.60", "5.7.501", "5.7.502", "5.7.503", "5.7.705"];
 /// Postfix by default says it of the sender only once it knows the recipient. Source: postconf(5), `smtpd_delay_reject`.
 const NOT_OWNED: &str = "553 5.7.1";
 /// An action this old is tried a last few times. Units: milliseconds.

@@ -146,6 +146,7 @@ fn a_refusal_of_everything_holds_the_replies_and_kills_none() {
         ("MAIL", "553 5.7.1 <support@acme.test>: Sender address rejected: not owned by user\r\n"),
         ("MAIL", "501 syntax\r\n"),
         ("RCPT", "553 5.7.1 <support@acme.test>: Sender address rejected: not owned by user\r\n"),
+        (".", "550 5.7.502 Access denied, banned sender\r\n"),
         (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender\r\n"),
     ] {
         let fault = fault_of(Vec::leak(vec![(command, answer)]));
