@@ -71,7 +71,7 @@ type Seat = Arc<tokio::sync::Mutex<Option<Stopwatch>>>;
 pub(super) struct Handover {
     old: Stages,
     /// How long each stage stood empty; closed once all are taken.
-    gaps: mpsc::UnboundedReceiver<Duration>,
+    gaps: mpsc::Receiver<Duration>,
 }
 
 impl Running {
@@ -200,10 +200,10 @@ impl Around {
 }
 
 impl Stages {
-    /// Each begins once its seat is left; `seats`: of those that are replaced. Gives for how long each was empty, too.
-    fn begin(works: Vec<Arc<dyn Work>>, journal: &Journal, before: HashMap<&'static str, Seat>) -> (Self, mpsc::UnboundedReceiver<Duration>) {
+    /// Each begins once its seat is left; `before`: the seats of those that are replaced. Gives for how long each was empty, too.
+    fn begin(works: Vec<Arc<dyn Work>>, journal: &Journal, before: HashMap<&'static str, Seat>) -> (Self, mpsc::Receiver<Duration>) {
         let (stop, mut tasks, mut names, mut seats) = (CancellationToken::new(), JoinSet::new(), HashMap::new(), before.clone());
-        let (tell, gaps) = mpsc::unbounded_channel();
+        let (tell, gaps) = mpsc::channel(works.len().max(1));
         for work in works {
             let name = format!("{} of {}", work.stage(), work.channel());
             let seat = before.get(work.stage()).cloned().unwrap_or_default();
@@ -221,14 +221,14 @@ impl Stages {
 }
 
 /// Runs a stage once its seat is left, and tells for how long that was empty.
-async fn seated(seat: Seat, tell: mpsc::UnboundedSender<Duration>, work: Arc<dyn Work>, journal: Journal, stop: CancellationToken) {
+async fn seated(seat: Seat, tell: mpsc::Sender<Duration>, work: Arc<dyn Work>, journal: Journal, stop: CancellationToken) {
     let mut left = tokio::select! {
         left = seat.lock() => left,
         () = stop.cancelled() => return,
     };
     let gap = left.take().map(|left| left.elapsed()).unwrap_or_default();
     // Nobody listens where nothing is replaced.
-    tell.send(gap).ok();
+    tell.try_send(gap).ok();
     drop(tell);
     let clock = journal.clock.clone();
     stage::run(work, journal, stop).await;
@@ -292,9 +292,12 @@ mod tests {
         }
 
         async fn has_begun(&self) {
-            while self.n_begun.load(Ordering::SeqCst) == 0 {
-                tokio::task::yield_now().await;
-            }
+            let begun = async {
+                while self.n_begun.load(Ordering::SeqCst) == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), begun).await.expect("it begins");
         }
     }
 
@@ -339,5 +342,8 @@ mod tests {
         handover.await.unwrap();
         [&new_slow, &new_quick].into_iter().for_each(|held| held.leave.add_permits(2));
         new.end().await;
+        for seat in new.seats.values() {
+            assert!(seat.lock().await.is_some(), "whoever takes over can tell since when nobody was there");
+        }
     }
 }

@@ -348,6 +348,8 @@ impl House {
             Step::Swap(..) => {
                 // What its turns still come to until they end is met again after a way back, as what comes later is.
                 let (record, state) = self.journal.store.channel_and_state(&channel).await?;
+                // A cut of power must not leave the store behind what is kept of it.
+                self.journal.store.settle().await?;
                 let aside = Aside { raw: record.position(&Reader::Raw), cursor: record.cursor, state: state.into_iter().collect() };
                 self.keep(order, &step, Some(&aside))?;
                 let handover = running.replace(new).ok_or_else(gone)?;

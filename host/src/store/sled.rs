@@ -40,7 +40,6 @@ use raws::Laid;
 use restores::Restores;
 use space::Space;
 
-/// When the store was put in place from a backup.
 /// What this build writes and reads.
 const FORMAT: u32 = 2;
 
@@ -498,7 +497,8 @@ impl Store for SledStore {
         // A file that is dropped meanwhile is not one that is lost.
         let held = self.bin.hold();
         blocking(move || {
-            let _until_the_end = (alone, held);
+            // Dropped in this order: the next one's hold on the bin must not be this one's.
+            let _until_the_end = (held, alone);
             let mut found = Verified::default();
             (found.n_entries, found.n_records) = live::check_all(&disk, &channels, &mut found.damage);
             for live in channels.values() {

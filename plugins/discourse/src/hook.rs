@@ -71,7 +71,11 @@ fn of_post(section: &Section, api: &Api, raw: &Raw, event: &str, json: &Json) ->
         _ => vec![Change::Upsert(post.interaction(section, post.visibility(section)))],
     };
     if let [Change::Upsert(about)] = changes.as_mut_slice() {
-        Watched::read().places(section).name_parent(section, about);
+        let mut watched = Watched::read();
+        watched.places(section).name_parent(section, about);
+        // The next webhook may be an answer to it.
+        watched.add(std::iter::once((&post, post.visibility(section))));
+        watched.keep();
     }
     Ok(changes)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::api::{Api, Posted};
-use crate::shapes::{Post, ReplyContext, number};
+use crate::shapes::{Post, ReplyContext, number, stream};
 use crate::text::Words;
 
 /// Posts at a topic's end looked through for one that may have gone out.
@@ -97,8 +97,7 @@ pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(
 fn look(section: &Section, api: &Api, message: &Message, context: &ReplyContext) -> Result<(Sent, Option<Receipt>)> {
     let topic = context.topic;
     let Some(shown) = api.get_if_there::<Json>(&format!("/t/{topic}.json"))? else { return Ok((Sent::Unknown, None)) };
-    let Some(stream) = shown.pointer("/post_stream/stream").and_then(Json::as_array) else { return Ok((Sent::Unknown, None)) };
-    let all: Vec<u64> = stream.iter().filter_map(Json::as_u64).collect();
+    let Some(all) = stream(&shown) else { return Ok((Sent::Unknown, None)) };
     let last = all.get(all.len().saturating_sub(LOOKED_THROUGH)..).unwrap_or_default();
     let ids: String = last.iter().map(|id| format!("post_ids%5B%5D={id}&")).collect();
     let page = if last.is_empty() { Json::Null } else { api.get(&format!("/t/{topic}/posts.json?{ids}include_raw=true"))? };

@@ -237,6 +237,11 @@ fn topic(section: &Section, id: u64) -> NativeId {
     section.native(format!("topic/{id}"))
 }
 
+/// The ids of a topic's posts, in order.
+pub(crate) fn stream(topic: &Json) -> Option<Vec<u64>> {
+    Some(topic.pointer("/post_stream/stream")?.as_array()?.iter().filter_map(Json::as_u64).collect())
+}
+
 /// What the forum has of the post that one answers; [`crate::watch::Places`] know which it is.
 pub(crate) fn place(section: &Section, topic: u64, number: u64) -> NativeId {
     section.native(format!("topic/{topic}/{number}"))

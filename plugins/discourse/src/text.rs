@@ -1,6 +1,6 @@
 //! What a post says, without what it quotes of others: from Markdown as it was written, or from the HTML that is shown.
 
-use membrana_markup::markdown::unescaped;
+use membrana_markup::markdown::{unescaped, unjoined};
 use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::text::cut;
 
@@ -19,14 +19,14 @@ impl Words {
     pub(crate) fn of_raw(raw: &str) -> Self {
         let (said, quoted) = parted(raw, "[quote", "]", "[/quote]");
         let (said, by_hand) = parted_by_lines(&readable(&said));
-        Self::of(&said, &(readable(&quoted) + &by_hand))
+        Self::of(&said, &format!("{}{by_hand}", unescaped(&readable(&quoted))))
     }
 
     /// From what readers are shown: `<aside class="quote">…</aside>` is a quotation, and so is a `<blockquote>`.
     pub(crate) fn of_cooked(cooked: &str) -> Self {
         let (said, quoted) = parted(cooked, "<aside class=\"quote", ">", "</aside>");
         let (said, by_hand) = parted_by_hand(said);
-        Self::of(&plain(&said), &plain(&(quoted + &by_hand)))
+        Self::of(&unjoined(plain(&said)), &unjoined(plain(&(quoted + &by_hand))))
     }
 
     fn of(text: &str, quoted: &str) -> Self {

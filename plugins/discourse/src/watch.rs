@@ -9,6 +9,7 @@ use membrana_sdk::json::{self, Object};
 use membrana_sdk::text::cut;
 use membrana_sdk::{Fault, clock, log, state};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::api::Api;
 use crate::shapes::{self, Post};
@@ -158,7 +159,7 @@ impl Watched {
                 Ok(Some(sent)) => match sent.0.and_then(Post::of).filter(|post| post.id == one.id) {
                     Some(post) if post.is_gone => gone.push(one.id),
                     Some(post) if one.differs(&post) => changes.push(one.now(section, &post)),
-                    Some(post) if lowest.is_some_and(|lowest| post.id >= lowest) => kept = Some(post.topic),
+                    Some(post) if lowest.is_some_and(|lowest| post.id >= lowest) => kept = Some(post),
                     _ => {}
                 },
                 // What concerns the forum or the key concerns the others too.
@@ -167,8 +168,8 @@ impl Watched {
             }
         }
         // To the staff the answers of a deleted topic look as ever, but are missing from the list.
-        if let Some(topic) = kept.filter(|topic| is_deleted(api, *topic)) {
-            gone.extend(self.posts.iter().filter(|one| one.topic == topic).map(|one| one.id));
+        if let Some((post, others)) = kept.and_then(|post| Some((post.id, posts_of_deleted(api, post.topic)?))) {
+            gone.extend(self.posts.iter().map(|one| one.id).filter(|id| *id == post || others.contains(id)));
             gone.sort_unstable();
             gone.dedup();
         }
@@ -196,8 +197,9 @@ impl Watched {
     }
 }
 
-/// Whatever goes wrong, it is not.
-fn is_deleted(api: &Api, topic: u64) -> bool {
-    let shown = api.get_if_there::<Object<wire::Topic>>(&format!("/t/{topic}.json"));
-    shown.is_ok_and(|shown| shown.and_then(|shown| shown.0).is_some_and(|topic| topic.deleted_at.is_set()))
+/// What stands in a topic that is deleted; whatever goes wrong, it is not.
+fn posts_of_deleted(api: &Api, topic: u64) -> Option<Vec<u64>> {
+    let shown = api.get_if_there::<Json>(&format!("/t/{topic}.json")).ok()??;
+    shown.get("deleted_at").filter(|at| !at.is_null())?;
+    Some(shapes::stream(&shown).unwrap_or_default())
 }

@@ -29,10 +29,3 @@ pub(crate) struct Post {
     pub(crate) raw: Field,
     pub(crate) cooked: Field,
 }
-
-/// A topic.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Topic {
-    pub(crate) deleted_at: Field,
-}

@@ -16,7 +16,7 @@ const VALUE_MAX: usize = 80;
 /// A filled text takes no further values beyond this. Units: bytes.
 const FILLED_MAX: usize = 9_000;
 /// U+2060, as wide as nothing.
-const WORD_JOINER: char = '\u{2060}';
+const JOINER: char = '\u{2060}';
 /// Rows passed over for want of an annotation that one decision names; the host keeps 32 reasons.
 const DOUBTS_MAX: usize = 8;
 
@@ -272,7 +272,7 @@ fn plain(value: &str) -> String {
             _ => false,
         };
         if is_obeyed {
-            plain.push(WORD_JOINER);
+            plain.push(JOINER);
         }
     }
     plain

@@ -52,6 +52,11 @@ fn address(text: &str) -> Option<usize> {
     host.starts_with(char::is_alphanumeric).then(|| text.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(text.len()))
 }
 
+/// What readers are shown, without what [`escaped`] puts behind an `@`.
+pub fn unjoined(text: String) -> String {
+    if text.contains(JOINER) { text.replace(JOINER, "") } else { text }
+}
+
 /// Markdown without its escapes, also where code has them, and without what [`escaped`] puts behind an `@`.
 pub fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['\\', JOINER]) {

@@ -16,7 +16,7 @@ const LENGTH_DEFAULT: u64 = 500;
 /// What an address counts where a server does not say.
 const URL_LENGTH: u64 = 23;
 /// U+2060: as wide as nothing, and behind an `@` it makes it no mention.
-const WORD_JOINER: char = '\u{2060}';
+const JOINER: char = '\u{2060}';
 /// Own statuses looked through for one that may have gone out.
 const LOOKED_THROUGH: u32 = 20;
 
@@ -78,7 +78,7 @@ fn said(message: &Message, context: &ReplyContext) -> String {
     let whom = context.whom(&message.kind);
     let others = signs(&message.text).filter(|(_, from)| !whom.iter().any(|acct| names(from, acct)));
     for (at, _) in others.collect::<Vec<_>>().into_iter().rev() {
-        text.insert(at + 1, WORD_JOINER);
+        text.insert(at + 1, JOINER);
     }
     text
 }

@@ -71,11 +71,11 @@ impl Seen {
     }
 
     /// By how many posts each thread of the list's first page grew since the last look. One that nobody saw, but stands where it would
-    /// have been seen, is all new.
-    pub(crate) fn grown(&mut self, threads: &[Thread]) -> BTreeMap<u64, u64> {
+    /// have been seen, is all new, unless it stands there for a post after `known`.
+    pub(crate) fn grown(&mut self, threads: &[Thread], known: u64) -> BTreeMap<u64, u64> {
         let by = |thread: &Thread| match self.threads.get(&thread.id) {
             Some(replies) => thread.replies.saturating_sub(*replies),
-            None if !self.threads.is_empty() && thread.last_post > self.lowest => thread.replies.saturating_add(1),
+            None if !self.threads.is_empty() && thread.last_post > self.lowest && thread.last_post <= known => thread.replies.saturating_add(1),
             None => 0,
         };
         let grown = threads.iter().map(|thread| (thread.id, by(thread))).filter(|(_, by)| *by > 0).collect();

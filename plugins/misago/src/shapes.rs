@@ -1,7 +1,7 @@
 //! Threads and posts as they are used, and as interactions. Each field is read alone: what is missing, null or of another
 //! type is absent, and everything is cut to the bounds of the contract.
 
-use membrana_markup::markdown::JOINER;
+use membrana_markup::markdown::unjoined;
 use membrana_markup::{parted, parted_by_hand, plain};
 use membrana_sdk::connector::{Author, Interaction, Ours};
 use membrana_sdk::json::Field;
@@ -111,11 +111,7 @@ impl Post {
     pub(crate) fn words(&self) -> (String, Option<String>) {
         let (said, quoted) = parted(self.content.as_deref().unwrap_or_default(), "<aside class=\"quote-block", ">", "</aside>");
         let (said, by_hand) = parted_by_hand(said);
-        let read = |html: &str| {
-            let text = plain(html);
-            let text = if text.contains(JOINER) { text.replace(JOINER, "") } else { text };
-            cut(&text, TEXT_BYTES_MAX).to_owned()
-        };
+        let read = |html: &str| cut(&unjoined(plain(html)), TEXT_BYTES_MAX).to_owned();
         (read(&said), Some(read(&(quoted + &by_hand))).filter(|quoted| !quoted.is_empty()))
     }
 

@@ -167,7 +167,7 @@ fn read_list(api: &Api, cursor: &Cursor, walk: &mut Walk, seen: &mut Seen) -> Re
     walk.top = threads.iter().map(|thread| thread.last_post).max().filter(|_| start == 0).unwrap_or(0).max(walk.top);
     let is_known = |thread: &Thread| thread.last_post <= cursor.known || cursor.known == 0 && cursor.is_below_floor(thread.last_on);
     let is_end = threads.iter().any(|thread| !thread.is_pinned && is_known(thread));
-    let grown = if start == 0 { seen.grown(&threads) } else { BTreeMap::new() };
+    let grown = if start == 0 { seen.grown(&threads, cursor.known) } else { BTreeMap::new() };
     let moved = threads.iter().filter(|thread| !is_known(thread) || grown.contains_key(&thread.id));
     let turn = |thread: &Thread| {
         let late = grown.get(&thread.id).copied().unwrap_or(0);

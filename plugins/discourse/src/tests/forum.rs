@@ -241,9 +241,11 @@ fn a_deleted_topic_takes_its_answers_with_it() {
     world.drain(&mut cursor);
     let (topic, other) = (world.forum.open("anna", "Bolletta doppia", "Ho pagato due volte."), world.forum.open("carla", "Altro", "Di altro."));
     let answers: Vec<u64> = (0..3).map(|n| world.forum.answer("bob", topic.id, Some(1), &format!("Anche io {n}"))).collect();
+    let moved = world.forum.answer("bob", topic.id, Some(1), "E la fibra?");
     world.drain(&mut cursor);
 
     // when
+    world.forum.move_posts(&[moved], other.id);
     world.forum.delete_topic(topic.id);
     let changes: Vec<Change> = (0..3).flat_map(|_| world.drain(&mut cursor)).collect();
 
@@ -252,7 +254,19 @@ fn a_deleted_topic_takes_its_answers_with_it() {
         changes.iter().map(|change| if let Change::Gone(id) = change { id.id.as_str() } else { panic!("{change:?}") }).collect();
     gone.sort_unstable();
     assert_eq!(gone, [vec![topic.post], answers].concat().iter().map(|id| format!("post/{id}")).collect::<Vec<_>>());
-    assert!(!gone.contains(&format!("post/{}", other.post).as_str()));
+}
+
+#[test]
+fn an_answer_by_webhook_names_what_came_by_webhook() {
+    let world = World::new("");
+    world.drain(&mut None);
+    let topic = world.forum.open("anna", "Bolletta", "Ho pagato due volte.");
+    let complaint = world.forum.answer("bob", topic.id, Some(1), "Anche io");
+    let own = world.forum.answer("support", topic.id, Some(2), "Eccoci.");
+
+    let [_, told] = [complaint, own].map(|id| Discourse::receive(raw(&world.forum.webhook("post_created", id, "s"))).unwrap());
+
+    assert_eq!(said(&told)[0].parent.clone().unwrap().id, format!("post/{complaint}"), "no poll came in between");
 }
 
 #[test]
