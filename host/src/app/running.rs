@@ -330,16 +330,16 @@ mod tests {
 
         let (mut new, gaps) = Stages::begin(works([&new_slow, &new_quick]), &stand.journal, old.seats.clone());
         old.stop.cancel();
-        let handover = tokio::spawn(Handover { old, gaps }.done());
-        quick.leave.add_permits(1);
-        new_quick.has_begun().await;
-        assert_eq!((quick.n_ended.load(Ordering::SeqCst), slow.n_ended.load(Ordering::SeqCst)), (1, 0), "the intake waits for no send");
-        assert_eq!(new_slow.n_begun.load(Ordering::SeqCst), 0, "a send of the old build is under way");
+        tokio::join!(Handover { old, gaps }.done(), async {
+            quick.leave.add_permits(1);
+            new_quick.has_begun().await;
+            assert_eq!((quick.n_ended.load(Ordering::SeqCst), slow.n_ended.load(Ordering::SeqCst)), (1, 0), "the intake waits for no send");
+            assert_eq!(new_slow.n_begun.load(Ordering::SeqCst), 0, "a send of the old build is under way");
 
-        slow.leave.add_permits(1);
-        new_slow.has_begun().await;
-        assert_eq!(slow.n_ended.load(Ordering::SeqCst), 1);
-        handover.await.unwrap();
+            slow.leave.add_permits(1);
+            new_slow.has_begun().await;
+            assert_eq!(slow.n_ended.load(Ordering::SeqCst), 1);
+        });
         [&new_slow, &new_quick].into_iter().for_each(|held| held.leave.add_permits(2));
         new.end().await;
         for seat in new.seats.values() {

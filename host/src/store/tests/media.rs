@@ -146,17 +146,14 @@ async fn files_that_go_while_a_store_is_verified_are_not_lost() {
     std::fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
 
-    let verifying = tokio::spawn({
-        let store = Arc::clone(&store);
-        async move { store.verify().await }
+    let (verified, ()) = tokio::join!(store.verify(), async {
+        let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe));
+        let mut written = tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.expect("it is read").unwrap().unwrap();
+        assert_eq!(store.drop_media(&channel(), Timestamp(30)).await.unwrap(), 1);
+        assert_eq!(names(dir.path()).len(), 2, "it is still to be read");
+        written.write_all(b"one").unwrap();
     });
-    let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe));
-    let mut written = tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.expect("it is read").unwrap().unwrap();
-    assert_eq!(store.drop_media(&channel(), Timestamp(30)).await.unwrap(), 1);
-    assert_eq!(names(dir.path()).len(), 2, "it is still to be read");
-    written.write_all(b"one").unwrap();
-    drop(written);
 
-    assert_sound(&verifying.await.unwrap().unwrap());
+    assert_sound(&verified.unwrap());
     assert_eq!(names(dir.path()).len(), 1, "nobody looks any more");
 }
