@@ -167,7 +167,7 @@ async fn doubt(store: &SledStore, now: Timestamp) -> Result<usize, StoreError> {
             let Some(last) = page.last() else { break };
             after = Some((last.interaction, last.id));
             let doubted: Vec<Action> = page.into_iter().filter_map(|action| doubted(action, now)).collect();
-            n_uncertain += doubted.iter().filter(|action| action.is_in_doubt()).count();
+            n_uncertain += doubted.iter().filter(|action| action.state == ActionState::Unknown).count();
             commit(store, &channel, now, doubted).await?;
         }
     }
@@ -176,7 +176,7 @@ async fn doubt(store: &SledStore, now: Timestamp) -> Result<usize, StoreError> {
 
 fn doubted(action: Action, now: Timestamp) -> Option<Action> {
     match action.state {
-        ActionState::Pending | ActionState::Claimed | ActionState::Retry => Some(action.in_doubt(now)),
+        ActionState::Pending | ActionState::Claimed | ActionState::Retry | ActionState::Dead => Some(action.in_doubt(now)),
         ActionState::AwaitingApproval => {
             let error = Some("a backup was put in place: it may have been approved, and gone out, since that was made".to_owned());
             Some(Action { error, revision: action.revision + 1, ..action })

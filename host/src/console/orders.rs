@@ -220,11 +220,15 @@ async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) ->
 
 /// An uncertain one gets no other text.
 fn has_its_text(action: &Action, order: &Order) -> Result<(), Refusal> {
-    if order.text.is_none() || action.state != ActionState::Human {
+    let cure = match action.state {
+        ActionState::Human => "look on the network; then `outbox approve` says that it is there, and `reject` that it is not".to_owned(),
+        ActionState::Dead if action.is_in_doubt() => format!("membrana outbox retry {} looks for it first", action.id),
+        _ => return Ok(()),
+    };
+    if order.text.is_none() {
         return Ok(());
     }
-    let message = format!("action `{}` may be out there with the text that it has", action.id);
-    Err(Refusal::conflict(message, "look on the network; then `outbox approve` says that it is there, and `reject` that it is not"))
+    Err(Refusal::conflict(format!("action `{}` may be out there with the text that it has", action.id), cure))
 }
 
 /// A person saw an uncertain one on the network: it went out.
@@ -300,8 +304,11 @@ fn may_be_tried_again(action: &Action) -> Result<(), Refusal> {
     ))
 }
 
+/// What was given up before a backup that was put in place is looked for first: it may have been tried again since, and gone out.
 fn tried_again(action: Action, commit: &mut Commit) -> Action {
-    let again = Action { state: ActionState::Retry, attempts: 0, due: commit.at, revision: action.revision + 1, error: None, ..action };
+    let is_looked_for = action.state == ActionState::Dead && action.is_in_doubt();
+    let state = if is_looked_for { ActionState::Unknown } else { ActionState::Retry };
+    let again = Action { state, attempts: 0, due: commit.at, revision: action.revision + 1, error: None, ..action };
     commit.actions.push(again.clone());
     again
 }

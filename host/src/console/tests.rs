@@ -113,6 +113,32 @@ async fn what_may_be_out_there_gets_no_other_text_and_an_order_knows_its_own_key
 }
 
 #[tokio::test]
+async fn what_was_dead_in_a_backup_is_looked_for_before_it_goes_out_again() {
+    let office = Office::new();
+    let dead = office.reply("1", ActionState::Dead).await;
+    let mut restored = office.stand.journal.begin(&office.stand.channel);
+    restored.actions.push(dead.clone().in_doubt(restored.at));
+    office.stand.journal.commit(restored).await.unwrap();
+    assert_eq!(office.listed("/api/v1/actions", "state").await, ["dead"], "nobody wants it again yet");
+    let (status, said) = office.ask("POST", &format!("/api/v1/actions/{}/retry", dead.id), "", json!({ "text": "Another one" })).await;
+    assert!(status == 409 && said.contains("may be out there with the text that it has") && said.contains("looks for it first"), "{said}");
+    office.set_aside("outbox", DeadSubject::Action(dead.id)).await;
+    assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
+    assert_eq!(office.listed("/api/v1/actions", "state").await, ["unknown"]);
+}
+
+#[tokio::test]
+async fn a_person_who_looked_for_what_a_backup_left_in_doubt_is_believed() {
+    let office = Office::new();
+    let uncertain = office.reply("1", ActionState::Unknown).await;
+    let mut looked = office.stand.journal.begin(&office.stand.channel);
+    looked.actions.push(Action { state: ActionState::Human, ..uncertain.clone().in_doubt(looked.at) });
+    office.stand.journal.commit(looked).await.unwrap();
+    assert_eq!(office.ask("POST", &format!("/api/v1/actions/{}/retry", uncertain.id), "", Json::Null).await.0, 200);
+    assert_eq!(office.listed("/api/v1/actions", "state").await, ["retry"]);
+}
+
+#[tokio::test]
 async fn metrics_tell_the_state_that_the_list_of_channels_tells_and_no_lag_of_what_was_removed() {
     let office = Office::new();
     office.desk.sections.store(Arc::new(Sections { channels: vec![section("new")], ..Sections::default() }));

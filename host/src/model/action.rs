@@ -274,10 +274,11 @@ impl Action {
     }
 
     /// As it stands where a backup was put in place: since that was made it may have gone out, claimed by nobody knows which build, so that no
-    /// build takes a repeat of it for the same post.
+    /// build takes a repeat of it for the same post. What was given up stays so, until somebody wants it again.
     pub fn in_doubt(self, now: Timestamp) -> Self {
         let error = Some("a backup was put in place: it may have gone out since that was made".to_owned());
-        Self { state: ActionState::Unknown, revision: self.revision + 1, due: now, error, digest: Some(NOBODY), ..self }
+        let state = if self.state == ActionState::Dead { ActionState::Dead } else { ActionState::Unknown };
+        Self { state, revision: self.revision + 1, due: now, error, digest: Some(NOBODY), ..self }
     }
 
     /// It is one of those, and nobody found it out there yet.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use membrana_world::Mastodon;
+use membrana_world::{Mastodon, Next};
 use serde_json::Value as Json;
 
 use crate::harness::{Host, text};
@@ -76,6 +76,33 @@ async fn a_backup_of_a_host_at_work_is_restored_and_nobody_is_answered_twice() {
     assert!(host.list(&["dead", "list"]).is_empty());
     let audit = host.read("data/audit.log");
     assert!(audit.contains("\"restore\"") && audit.contains("/api/v1/backup /") && audit.contains("/monday"), "where the copy went: {audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_reply_that_went_out_since_the_backup_is_looked_for_before_it_is_sent_again() {
+    // given a reply that is dead when the backup is made, and goes out after that
+    let masto = Mastodon::start(TOKEN).await.unwrap();
+    let mut host = host_by(&masto, TABLE, "").await;
+    masto.next(POST, Next::status(422));
+    let first = masto.say(ANNA, "@acme I have paid the invoice twice and nobody gives me an answer.", "public", None);
+    host.until(&ACTIONS, |actions| with_state(actions, "dead") == 1).await;
+    done(&host, &["backup", "monday"]);
+    done(&host, &["dead", "redrive", "--all"]);
+    host.until(&ACTIONS, |actions| with_state(actions, "sent") == 1).await;
+    let n_posts = masto.ledger().asked(POST).len();
+
+    // when it is put back
+    assert_eq!(host.stop(), Some(0));
+    let told = done(&host, &["restore", "monday"]);
+    assert!(!told.contains("may have gone out since"), "nothing is looked for yet: {told}");
+    host.start().await;
+    host.until(&ACTIONS, |actions| with_state(actions, "dead") == 1).await;
+    done(&host, &["dead", "redrive", "--all"]);
+
+    // then
+    host.until(&ACTIONS, |actions| with_state(actions, "sent") == 1).await;
+    assert_eq!((masto.answers(&first).len(), masto.ledger().asked(POST).len()), (1, n_posts));
+    assert!(host.list(&["dead", "list"]).is_empty());
 }
 
 #[test]
