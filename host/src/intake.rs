@@ -213,7 +213,7 @@ impl Intake {
         page: Page,
         state: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<bool, StageError> {
-        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
+        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally, self.pace.is_some());
         let (is_backfill, is_more) = (page.backfill, page.more);
         self.take(&mut batch, page.changes, is_backfill).await?;
         let mut commit = batch.finish();
@@ -262,7 +262,7 @@ impl Intake {
             self.journal.commit(commit).await?;
             return Ok(Turn::Worked);
         }
-        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally);
+        let mut batch = Batch::new(&self.journal, &self.channel, &self.network, &record.tally, self.pace.is_some());
         // What the calls wrote: kept once it is committed.
         let mut changed = BTreeMap::new();
         let (mut position, mut held, mut has_given_up) = (from - 1, None, false);

@@ -16,7 +16,7 @@ use crate::store::{Commit, Known, Link, Resolved, StoreError};
 const OCCURRED_MIN: Timestamp = Timestamp(631_152_000_000);
 /// Waited longer in the raw log than this: it is said when it was received. Units: milliseconds.
 const WAITED_MS: u64 = 1_000;
-/// What is known by so much later overtook it: longer than a webhook waits for a poll under way. Units: milliseconds.
+/// Where there are polls, what is known by so much later overtook it: longer than a webhook waits for one under way. Units: milliseconds.
 const OVERTAKEN_MS: u64 = 300_000;
 /// Ancestors without a sight of them that one interaction leaves a mark for; longer threads meet by nearer ones.
 const UNSEEN_MARKS_MAX: usize = 16;
@@ -33,6 +33,10 @@ pub(super) struct Batch<'a> {
     placed: HashMap<InteractionId, Placed>,
     /// Revisions that this batch holds, by their place among its entries.
     revised: HashMap<InteractionId, usize>,
+    /// When what this batch holds last of an interaction was received.
+    came: HashMap<InteractionId, Timestamp>,
+    /// What is stored by so much later overtook what is taken in. Units: milliseconds.
+    overtaken_ms: u64,
     /// What goes to the store.
     pub(super) commit: Commit,
     /// When the raw item was received that is being taken in; none for a poll's page.
@@ -50,7 +54,7 @@ struct Placed {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(journal: &'a Journal, channel: &'a ChannelName, network: &'a str, tally: &'a Tally) -> Self {
+    pub(super) fn new(journal: &'a Journal, channel: &'a ChannelName, network: &'a str, tally: &'a Tally, is_polled: bool) -> Self {
         Self {
             journal,
             key: journal.store.id_key(),
@@ -59,6 +63,9 @@ impl<'a> Batch<'a> {
             known: HashMap::new(),
             placed: HashMap::new(),
             revised: HashMap::new(),
+            came: HashMap::new(),
+            // What did not wait does not say when it was received.
+            overtaken_ms: if is_polled { OVERTAKEN_MS } else { WAITED_MS },
             commit: journal.begin(channel),
             received: None,
             is_pushed: false,
@@ -205,7 +212,9 @@ impl<'a> Batch<'a> {
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
             return Ok(());
         }
-        if !is_later && self.is_overtaken(&known).await? {
+        // A poll tells of the present. What is pushed may come late, or again: a deletion is ended by what was changed after it.
+        let is_outdated = known.is_gone && self.is_pushed && interaction.edited <= self.came_at(&known).await?;
+        if is_outdated || (!is_later || known.is_gone) && self.is_overtaken(&known).await? {
             return Ok(());
         }
         let Placed { identity, exchange } = self.place_of(&known).await?;
@@ -221,12 +230,20 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Says whether what is known came long after what is taken in: that was set aside, and is put back on its way. What stands earlier in
-    /// this batch came before it.
+    /// Says whether what is known came after what is taken in: that was set aside, and is put back on its way.
     async fn is_overtaken(&self, known: &Known) -> Result<bool, StoreError> {
-        let Some(received) = self.waited().filter(|_| known.latest != Seq(0)) else { return Ok(false) };
+        let Some(received) = self.waited() else { return Ok(false) };
+        let after_ms = if self.came.contains_key(&known.id) { 1 } else { self.overtaken_ms };
+        Ok(self.came_at(known).await?.is_some_and(|came| came.since_ms(received) >= after_ms))
+    }
+
+    /// When what is known was received: in this batch, or before.
+    async fn came_at(&self, known: &Known) -> Result<Option<Timestamp>, StoreError> {
+        if let Some(came) = self.came.get(&known.id) {
+            return Ok(Some(*came));
+        }
         let entries = self.journal.store.read_log(self.channel, known.latest, 1).await?;
-        Ok(entries.first().is_some_and(|latest| latest.received().since_ms(received) >= OVERTAKEN_MS))
+        Ok(entries.first().map(|latest| latest.received()))
     }
 
     /// When what is taken in was received, where that is some time ago.
@@ -370,9 +387,11 @@ impl<'a> Batch<'a> {
         for native in std::iter::once(&interaction.native).chain(&interaction.aka) {
             self.known.insert(self.id(native), Resolved::Interaction(known.clone()));
         }
+        self.came.insert(id, self.received.unwrap_or(self.commit.at));
     }
 
     fn know(&mut self, known: Known) {
+        self.came.insert(known.id, self.received.unwrap_or(self.commit.at));
         for resolved in self.known.values_mut() {
             if matches!(resolved, Resolved::Interaction(other) if other.id == known.id) {
                 *resolved = Resolved::Interaction(known.clone());

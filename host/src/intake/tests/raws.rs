@@ -121,3 +121,86 @@ async fn a_stream_that_stands_again_is_caught_up_with_also_while_something_that_
     // then
     assert_eq!((n_asked.load(Ordering::Relaxed), n_polled.load(Ordering::Relaxed)), (2, 2));
 }
+
+/// Webhooks of a shop: a text, with `@` and so many seconds after the start where it says that it was edited then; `gone` takes it back.
+fn hears(stand: &Stand) -> Intake {
+    let plugin = Scripted::default().receive(|raw| {
+        let body = String::from_utf8_lossy(&raw.body).into_owned();
+        let change = match body.split_once('@') {
+            Some((text, seconds)) => edited("1", text, START.0 + seconds.parse::<u64>().unwrap() * 1000),
+            None if body == "gone" => Change::Gone(native("1")),
+            None => upsert(said("1", &body)),
+        };
+        Ok((vec![change], Vec::new()))
+    });
+    intake(stand, plugin.generation("shop", "connector"), None)
+}
+
+/// Puts a webhook on its way that was received so many seconds after the start.
+async fn push_of(stand: &Stand, seconds: u64, body: &str) {
+    let received = Some(Timestamp(START.0 + seconds * 1000));
+    let raw = NewRaw { origin: RawOrigin::Frame, body: body.as_bytes().to_vec(), received, once: None };
+    stand.journal.commit_raw(&stand.channel, stand.journal.clock.now(), vec![raw]).await.unwrap();
+}
+
+async fn texts(stand: &Stand) -> Vec<String> {
+    stand.log().await.iter().map(|entry| entry.new.body.content().map_or("gone".to_owned(), |content| content.text.clone())).collect()
+}
+
+#[tokio::test]
+async fn what_is_put_back_or_pushed_late_ends_no_deletion_and_a_recovery_after_it_does() {
+    for (edit, received, is_back) in [("edit@300", 300, false), ("edit@300", 3700, false), ("back@3650", 3660, true)] {
+        for is_one_batch in [false, true] {
+            // given what was taken back an hour after it was said
+            let stand = Stand::new("shop");
+            let intake = hears(&stand);
+            push_of(&stand, 0, "post").await;
+            stand.run(&intake).await;
+            stand.advance(Duration::from_secs(3600));
+            push_of(&stand, 3600, "gone").await;
+            if !is_one_batch {
+                stand.run(&intake).await;
+            }
+
+            // when
+            stand.advance(Duration::from_secs(100));
+            push_of(&stand, received, edit).await;
+            stand.run(&intake).await;
+
+            // then
+            let expected = if is_back { &["post", "gone", "back"][..] } else { &["post", "gone"] };
+            assert_eq!(texts(&stand).await, expected, "{edit}, received at {received}, in one batch: {is_one_batch}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_back_undoes_no_webhook_that_came_soon_after_it() {
+    for is_one_batch in [false, true] {
+        let stand = Stand::new("shop");
+        let intake = hears(&stand);
+        stand.advance(Duration::from_secs(120));
+        push_of(&stand, 120, "second").await;
+        if !is_one_batch {
+            stand.run(&intake).await;
+        }
+        stand.advance(Duration::from_secs(86_400));
+        push_of(&stand, 0, "first").await;
+        push_of(&stand, 0, "gone").await;
+        stand.run(&intake).await;
+        assert_eq!(texts(&stand).await, ["second"], "in one batch: {is_one_batch}");
+    }
+}
+
+#[tokio::test]
+async fn what_waited_for_a_poll_under_way_is_newer_than_what_that_brought() {
+    let stand = Stand::new("forum");
+    let plugin =
+        Scripted::default().poll(|_| Ok(page("c", vec![upsert(said("1", "old"))]))).receive(|_| Ok((vec![upsert(said("1", "new"))], Vec::new())));
+    let intake = intake(&stand, plugin.generation("forum", "connector"), Some(Duration::from_secs(3600)));
+    stand.advance(Duration::from_secs(100));
+    stand.run(&intake).await;
+    push_of(&stand, 50, "new").await;
+    stand.run(&intake).await;
+    assert_eq!(texts(&stand).await, ["old", "new"]);
+}
