@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::egress::{Door, StreamRequest};
 use crate::model::{
-    Action, ActionState, Annotation, Author, ChannelName, Detail, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId, NativeId, NewEntry,
-    NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
+    Action, ActionState, Annotation, Author, ChannelName, Decision, Detail, Digest, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId,
+    NativeId, NewEntry, NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
 };
 use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent};
 use crate::stage::{Journal, StageError, Turn, Work};
@@ -108,6 +108,26 @@ impl Stand {
     pub async fn move_reader(&self, reader: Reader, to: u64) {
         let mut commit = self.journal.begin(&self.channel);
         commit.positions.push((reader, to));
+        self.journal.commit(commit).await.unwrap();
+    }
+
+    /// Decides at this entry, as a rule would that could not have these analyzers' words.
+    pub async fn decide(&self, about: &str, seq: u64, missing: &[&str]) {
+        let mut commit = self.journal.begin(&self.channel);
+        commit.positions.push((Reader::Rules, seq));
+        commit.decisions.push(Decision {
+            seq: Seq(seq),
+            interaction: self.id(about),
+            rule: "impact".to_owned(),
+            digest: Digest::of(b""),
+            row: None,
+            reasons: Vec::new(),
+            actions: Vec::new(),
+            dropped: Vec::new(),
+            missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+            lineups: Vec::new(),
+            at: commit.at,
+        });
         self.journal.commit(commit).await.unwrap();
     }
 

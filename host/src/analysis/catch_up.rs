@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use crate::clock::Wait;
 use crate::model::{Annotated, Annotation, ChannelName, Entry, EntryBody, Fact, NewEntry, Results, ResultsOf, Seq};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Commit, Reader};
+use crate::store::{Commit, Reader, view};
 
 use super::batches::{Asked, Pass};
 use super::{Analyzer, Analyzers, Said, earlier_of, is_analysed, is_condemned, letter, letter_id, lineup_of, missing_reader, not_gone};
@@ -167,10 +167,10 @@ impl CatchUp {
 
     /// A fact, only for an item that was decided with that annotation missing.
     async fn late(&self, entry: &Entry, analyzer: &str) -> Result<Option<NewEntry>, StageError> {
-        let decisions = self.journal.store.decisions(&self.channel, entry.seq, entry.seq).await?;
-        let was_missed = decisions.iter().any(|decision| decision.missing.iter().any(|name| name == analyzer));
+        let Some(about) = entry.new.interaction else { return Ok(None) };
+        let is_missed = view::is_missed(self.journal.store.as_ref(), &self.channel, about, analyzer).await?;
         let body = EntryBody::Fact(Fact::AnnotationLate { analyzer: analyzer.to_owned() });
-        Ok(was_missed.then(|| NewEntry { body, ..entry.new.clone() }))
+        Ok(is_missed.then(|| NewEntry { body, ..entry.new.clone() }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::model::{Annotation, Decision, Digest, EntryBody, Fact, Fault, Seq, Value};
+use crate::model::{Annotation, Digest, EntryBody, Fact, Fault, Seq, Value};
 use crate::plugin::Generation;
 use crate::stage::{StageError, Turn};
 use crate::store::{OFF, Reader, StoreError};
@@ -78,22 +78,7 @@ async fn a_late_answer_sees_the_words_it_comes_after_and_is_told_where_it_was_mi
     stand.arrive(vec![said("1", "hello")]).await;
     stand.run(&analysis).await;
     assert_eq!(missing(&stand).await, ["mood"]);
-    let mut decided = stand.journal.begin(&stand.channel);
-    decided.positions.push((Reader::Rules, 1));
-    decided.decisions.push(Decision {
-        seq: Seq(1),
-        interaction: stand.id("1"),
-        rule: "impact".to_owned(),
-        digest: Digest::of(b""),
-        row: None,
-        reasons: Vec::new(),
-        actions: Vec::new(),
-        dropped: Vec::new(),
-        missing: vec!["mood".to_owned()],
-        lineups: Vec::new(),
-        at: decided.at,
-    });
-    stand.journal.commit(decided).await.unwrap();
+    stand.decide("1", 1, &["mood"]).await;
 
     // when
     stand.advance(Duration::from_secs(31));
@@ -104,6 +89,33 @@ async fn a_late_answer_sees_the_words_it_comes_after_and_is_told_where_it_was_mi
     assert_eq!(missing(&stand).await, [""; 0]);
     let last = stand.log().await.last().unwrap().new.body.clone();
     assert_eq!(last, EntryBody::Fact(Fact::AnnotationLate { analyzer: "mood".to_owned() }));
+}
+
+#[tokio::test]
+async fn a_late_answer_is_told_also_where_a_rule_could_decide_only_when_it_was_asked_again() {
+    for is_decided in [true, false] {
+        // given an item that an analyzer and the rule failed at, about which the rule was asked again
+        let (stand, (analyzers, _)) = (Stand::new("blog"), lineup(transient(1)));
+        let (analysis, catch_up) = stages(&stand, &analyzers);
+        stand.arrive(vec![said("1", "hello")]).await;
+        stand.run(&analysis).await;
+        stand.move_reader(Reader::Rules, 1).await;
+        let mut again = stand.journal.begin(&stand.channel);
+        again.entries.push(stand.entry("1", EntryBody::Fact(Fact::AskedAgain)));
+        stand.journal.commit(again).await.unwrap();
+        stand.run(&analysis).await;
+        if is_decided {
+            stand.decide("1", 2, &["mood"]).await;
+        }
+
+        // when
+        stand.advance(Duration::from_secs(31));
+        stand.run(&catch_up).await;
+
+        // then it is told, too, while it might be deciding
+        let last = stand.log().await.last().unwrap().new.body.clone();
+        assert_eq!(last, EntryBody::Fact(Fact::AnnotationLate { analyzer: "mood".to_owned() }), "decided: {is_decided}");
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,11 @@ impl EntryBody {
             _ => None,
         }
     }
+
+    /// Says whether what a rule answers to it replaces what that rule decided before; else it only adds.
+    pub fn is_decided_anew(&self) -> bool {
+        !matches!(self, EntryBody::Fact(Fact::ActionSettled { .. } | Fact::TaskClosed { .. }))
+    }
 }
 
 /// An entry that did not come from the network: what the company does comes back through the log.

@@ -269,20 +269,20 @@ fn claimed(action: &Action) -> Claimed {
     Claimed { wanted: action.wanted.clone(), rule: action.rule.clone(), state: action.state }
 }
 
-/// Facts that a rule hears of, by name; those that only count add to what was decided and withdraw nothing.
+/// What a rule hears of, by name.
 fn kind_of(body: &EntryBody) -> Option<Kind> {
-    let (name, is_redecision, body) = match body {
-        EntryBody::Arrived(_) => ("interaction.arrived", true, json!({})),
-        EntryBody::Edited(_) => ("interaction.edited", true, json!({})),
-        EntryBody::Gone => ("interaction.gone", true, json!({})),
-        EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", true, json!({ "analyzer": analyzer })),
-        EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", true, json!({})),
-        EntryBody::Fact(Fact::ExchangeMoved { .. }) => ("exchange.moved", true, json!({})),
+    let (name, json) = match body {
+        EntryBody::Arrived(_) => ("interaction.arrived", json!({})),
+        EntryBody::Edited(_) => ("interaction.edited", json!({})),
+        EntryBody::Gone => ("interaction.gone", json!({})),
+        EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", json!({ "analyzer": analyzer })),
+        EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", json!({})),
+        EntryBody::Fact(Fact::ExchangeMoved { .. }) => ("exchange.moved", json!({})),
         EntryBody::Fact(Fact::ActionSettled { action, state, .. }) => {
-            ("action.settled", false, json!({ "action": action.to_string(), "state": state.word() }))
+            ("action.settled", json!({ "action": action.to_string(), "state": state.word() }))
         }
-        EntryBody::Fact(Fact::TaskClosed { task, .. }) => ("task.done", false, json!({ "task": task.to_string() })),
+        EntryBody::Fact(Fact::TaskClosed { task, .. }) => ("task.done", json!({ "task": task.to_string() })),
         EntryBody::Fact(_) | EntryBody::Unreadable { .. } | EntryBody::Note { .. } => return None,
     };
-    Some(Kind { name, is_redecision, body: body.to_string() })
+    Some(Kind { name, is_redecision: body.is_decided_anew(), body: json.to_string() })
 }

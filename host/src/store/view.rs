@@ -96,6 +96,34 @@ pub async fn newest_about(
     }
 }
 
+/// Says whether a rule decided last about an interaction without this analyzer's word, or may be about to: it is told, once that is there.
+/// About what was taken back nothing is missed.
+pub async fn is_missed(store: &dyn Store, channel: &ChannelName, id: InteractionId, analyzer: &str) -> Result<bool, StoreError> {
+    // Read first: what is decided meanwhile is found below.
+    let decided = store.channel(channel).await?.position(&Reader::Rules);
+    let Some(Resolved::Interaction(known)) = store.resolve(channel, &[id]).await?.into_iter().next() else { return Ok(false) };
+    if known.is_gone {
+        return Ok(false);
+    }
+    if known.last.0 > decided {
+        return Ok(true);
+    }
+    let (mut next, mut rules) = (Some(known.last), HashSet::new());
+    for _ in 0..ENTRIES_MAX {
+        let Some(entry) = entry_at(store, channel, next).await? else { break };
+        next = entry.previous;
+        if !entry.new.body.is_decided_anew() {
+            continue;
+        }
+        for decision in store.decisions(channel, entry.seq, entry.seq).await? {
+            if rules.insert(decision.rule) && decision.missing.iter().any(|name| name == analyzer) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Which of these interactions were taken back.
 pub async fn gone(store: &dyn Store, channel: &ChannelName, ids: &[InteractionId]) -> Result<HashSet<InteractionId>, StoreError> {
     let resolved = store.resolve(channel, ids).await?;
