@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::egress::{Door, StreamRequest};
 use crate::model::{
     Action, ActionState, Annotation, Author, ChannelName, Decision, Detail, Digest, Entry, EntryBody, Fault, IdKey, Interaction, InteractionId,
-    NativeId, NewEntry, NewRaw, Ours, RawItem, RawOrigin, Seq, Timestamp, Wanted,
+    Lineup, LineupId, LineupMember, NativeId, NewEntry, NewRaw, Ours, RawItem, RawOrigin, Results, ResultsOf, Seq, Timestamp, Wanted,
 };
 use crate::plugin::{AnalyzeBatch, Called, Change, Generation, Manifest, Message, Native, Page, Receipt, RuleDecision, RuleEvent, Sent};
 use crate::stage::{Journal, StageError, Turn, Work};
@@ -108,6 +108,15 @@ impl Stand {
     pub async fn move_reader(&self, reader: Reader, to: u64) {
         let mut commit = self.journal.begin(&self.channel);
         commit.positions.push((reader, to));
+        self.journal.commit(commit).await.unwrap();
+    }
+
+    /// What the analyzer `mood` said of this entry; `None`: it did not answer.
+    pub async fn judge(&self, seq: u64, said: Option<Vec<Annotation>>) {
+        let mut commit = self.journal.begin(&self.channel);
+        let (id, digest) = (LineupId([1; 16]), Digest::of(b""));
+        commit.lineup = Some(Lineup { id, members: vec![LineupMember { name: "mood".to_owned(), digest, config: digest }] });
+        commit.results = vec![Results { lineup: id, of: vec![ResultsOf { seq: Seq(seq), said: vec![(0, said)] }] }];
         self.journal.commit(commit).await.unwrap();
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
 use crate::model::{
-    Action, ActionState, ChannelName, DeadLetter, DeadSubject, EntryBody, Fact, InteractionId, NewEntry, NewRaw, Task, TaskState, shown,
+    Action, ActionState, ChannelName, DeadLetter, DeadSubject, Entry, EntryBody, Fact, InteractionId, NewEntry, NewRaw, Task, TaskState, shown,
 };
 use crate::rules::timers_of;
 use crate::store::{ChannelStatus, Commit, Reader, SinkRetry, view};
@@ -373,15 +373,13 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
     commit.dead_gone.push(letter.id);
     match &letter.subject {
         DeadSubject::Raw(place) => commit.raws.push(raw_again(desk, letter, *place).await?),
-        DeadSubject::Entry(seq) if letter.stage == "analysis" => {
-            let record = desk.journal.store.channel(&letter.channel).await?;
-            let reader = Reader::CatchUp("missing".to_owned());
-            commit.positions.push((reader.clone(), record.position(&reader).min(seq.0.saturating_sub(1))));
-        }
         DeadSubject::Entry(seq) => {
             let entries = desk.journal.store.read_log(&letter.channel, *seq, 1).await?;
             let Some(entry) = entries.first().filter(|entry| entry.seq == *seq) else { return Err(gone(letter)) };
-            commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() });
+            match analyzer_of(letter) {
+                Some(analyzer) => owed(desk, entry, analyzer, &mut commit).await?,
+                None => commit.entries.push(NewEntry { body: EntryBody::Fact(Fact::AskedAgain), ..entry.new.clone() }),
+            }
         }
         DeadSubject::Action(action) => {
             let action = find_action(desk, &action.to_string()).await?;
@@ -398,9 +396,31 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An event whose sink or channel the configuration names no more would be told to nobody.
+/// The catch-up pass asks for what an analyzer owes. What it said meanwhile, when it was asked again by an order, the rules are told here.
+async fn owed(desk: &Desk, entry: &Entry, analyzer: &str, commit: &mut Commit) -> Result<(), Refusal> {
+    let (store, seq) = (desk.journal.store.as_ref(), entry.seq);
+    let said = store.annotated(&commit.channel, seq, seq).await?;
+    if said.iter().all(|(_, said)| said.missing.iter().any(|name| name == analyzer)) {
+        let (record, reader) = (store.channel(&commit.channel).await?, Reader::CatchUp("missing".to_owned()));
+        commit.positions.push((reader.clone(), record.position(&reader).min(seq.0.saturating_sub(1))));
+        return Ok(());
+    }
+    let Some(about) = entry.new.interaction else { return Ok(()) };
+    if view::is_missed(store, &commit.channel, about, analyzer).await? {
+        let body = EntryBody::Fact(Fact::AnnotationLate { analyzer: analyzer.to_owned() });
+        commit.entries.push(NewEntry { body, ..entry.new.clone() });
+    }
+    Ok(())
+}
+
+/// An event whose sink or channel the configuration names no more would be told to nobody, and an analyzer that it names no more is not asked.
 fn has_a_way(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
-    let (Some(sink), sections, channel) = (sink_of(letter), desk.sections.load(), letter.channel.as_str()) else { return Ok(()) };
+    let (sections, channel) = (desk.sections.load(), letter.channel.as_str());
+    if let Some(analyzer) = analyzer_of(letter).filter(|analyzer| sections.analyzers.iter().all(|section| section.name != *analyzer)) {
+        let cure = "add its [[analyzer]] section again and reload";
+        return Err(Refusal::conflict(format!("analyzer `{analyzer}` is not there any more"), cure));
+    }
+    let Some(sink) = sink_of(letter) else { return Ok(()) };
     if sections.channels.iter().all(|section| section.name != channel) {
         return Err(not_enabled(channel));
     }
@@ -408,6 +428,10 @@ fn has_a_way(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
         return Err(Refusal::conflict(format!("sink `{sink}` is not there any more"), "add its [[sink]] section again and reload"));
     }
     Ok(())
+}
+
+fn analyzer_of(letter: &DeadLetter) -> Option<&str> {
+    letter.plugin.as_deref().filter(|_| letter.stage == "analysis")
 }
 
 fn sink_of(letter: &DeadLetter) -> Option<&str> {

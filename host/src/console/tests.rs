@@ -12,9 +12,9 @@ use tower::ServiceExt as _;
 
 use super::{Audit, Backups, Desk, Guesses, Section, Sections, Token, router};
 use crate::ingress::Ingress;
-use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, Role, Seq, Task, TaskState, Timestamp};
+use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, EntryBody, Fact, Role, Seq, Task, TaskState, Timestamp};
 use crate::plugin::Builds;
-use crate::store::{ChannelStatus, SinkRetry};
+use crate::store::{ChannelStatus, Reader, SinkRetry};
 use crate::testing::{Stand, claimed, said};
 
 /// A desk on a store in memory, with one channel that the configuration names unless it says otherwise.
@@ -76,10 +76,11 @@ impl Office {
     }
 
     /// A dead letter; its id.
-    async fn set_aside(&self, stage: &str, subject: DeadSubject) -> DeadId {
+    async fn set_aside(&self, stage: &str, plugin: &str, subject: DeadSubject) -> DeadId {
         let (channel, mut commit) = (self.stand.channel.clone(), self.stand.journal.begin(&self.stand.channel));
         let (id, reason) = (self.stand.store().id_key().dead(&channel, stage, "1"), "as the test says".to_owned());
-        commit.dead.push(DeadLetter { id, channel, stage: stage.to_owned(), subject, plugin: None, digest: None, reason, at: commit.at });
+        let plugin = Some(plugin.to_owned());
+        commit.dead.push(DeadLetter { id, channel, stage: stage.to_owned(), subject, plugin, digest: None, reason, at: commit.at });
         self.stand.journal.commit(commit).await.unwrap();
         id
     }
@@ -122,7 +123,7 @@ async fn what_was_dead_in_a_backup_is_looked_for_before_it_goes_out_again() {
     assert_eq!(office.listed("/api/v1/actions", "state").await, ["dead"], "nobody wants it again yet");
     let (status, said) = office.ask("POST", &format!("/api/v1/actions/{}/retry", dead.id), "", json!({ "text": "Another one" })).await;
     assert!(status == 409 && said.contains("may be out there with the text that it has") && said.contains("looks for it first"), "{said}");
-    office.set_aside("outbox", DeadSubject::Action(dead.id)).await;
+    office.set_aside("outbox", "blog", DeadSubject::Action(dead.id)).await;
     assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
     assert_eq!(office.listed("/api/v1/actions", "state").await, ["unknown"]);
 }
@@ -200,7 +201,7 @@ async fn an_event_whose_sink_or_channel_is_gone_stays_a_dead_letter() {
     let office = Office::new();
     let with = |channel: &str, sink: &str| Sections { channels: vec![section(channel)], sinks: vec![sink.to_owned()], ..Sections::default() };
     let event = DeadSubject::Event { seq: Seq(1), event: "interaction.received".to_owned(), id: "msg_1".to_owned() };
-    let id = office.set_aside("sink:crm", event).await;
+    let id = office.set_aside("sink:crm", "crm", event).await;
     for (sections, part) in [(with("blog", "other"), "sink `crm` is not there"), (with("other", "crm"), "channel `blog` is not enabled")] {
         office.desk.sections.store(Arc::new(sections));
         let (status, said) = office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await;
@@ -213,9 +214,58 @@ async fn an_event_whose_sink_or_channel_is_gone_stays_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn what_an_analyzer_said_since_its_letter_was_written_is_told_where_it_is_missed_and_else_it_is_asked() {
+    // Answered since or not; and with what the rules decided last, if they did again.
+    let late = EntryBody::Fact(Fact::AnnotationLate { analyzer: "mood".to_owned() });
+    let told = || (1, Some(late.clone()));
+    for (is_answered, last_missing, expected) in
+        [(false, None, (0, None)), (true, None, told()), (true, Some(&["mood"][..]), told()), (true, Some(&[]), (1, None))]
+    {
+        // given an item that was decided without a word
+        let office = Office::with(Sections { analyzers: vec![section("mood")], ..Sections::default() });
+        let stand = &office.stand;
+        stand.arrive(vec![said("1", "Where is my parcel?")]).await;
+        stand.judge(1, None).await;
+        stand.move_reader(Reader::CatchUp("missing".to_owned()), 1).await;
+        stand.decide("1", 1, &["mood"]).await;
+        office.set_aside("analysis", "mood", DeadSubject::Entry(Seq(1))).await;
+        if let Some(missing) = last_missing {
+            let mut again = stand.journal.begin(&stand.channel);
+            again.entries.push(stand.entry("1", EntryBody::Fact(Fact::AskedAgain)));
+            stand.journal.commit(again).await.unwrap();
+            stand.decide("1", 2, missing).await;
+        }
+        if is_answered {
+            stand.judge(1, Some(Vec::new())).await;
+        }
+        let n_before = stand.log().await.len();
+
+        // when
+        assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
+
+        // then
+        let log = stand.log().await;
+        let new = log.get(n_before).map(|entry| entry.new.body.clone());
+        let position = stand.record().await.position(&Reader::CatchUp("missing".to_owned()));
+        assert_eq!((position, new), expected, "answered: {is_answered}, then missing: {last_missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_analyzer_owes_that_is_gone_stays_a_dead_letter() {
+    let office = Office::new();
+    office.stand.arrive(vec![said("1", "Where is my parcel?")]).await;
+    let id = office.set_aside("analysis", "mood", DeadSubject::Entry(Seq(1))).await;
+    let (status, said) = office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await;
+    assert!(status == 409 && said.contains("analyzer `mood` is not there any more"), "{said}");
+    assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":1,"redriven":0}"#);
+    assert_eq!(office.stand.dead().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_letter_about_an_entry_that_is_not_there_brings_no_other_one_back() {
     let office = Office::new();
-    let id = office.set_aside("rules", DeadSubject::Entry(Seq(1))).await;
+    let id = office.set_aside("rules", "impact", DeadSubject::Entry(Seq(1))).await;
     assert_eq!(office.ask("POST", &format!("/api/v1/dead/{id}/redrive"), "", Json::Null).await.0, 404);
 }
 
