@@ -451,13 +451,18 @@ fn prepared_channel(config: &Config, channel: &Channel, generation: Arc<Generati
         "R" => SendClass::ReadBack,
         _ => SendClass::None,
     });
+    // Rules are shown what holds for this section.
+    let (terms, mut capabilities) = (generation.reply_terms(), manifest.capabilities.clone());
+    if let (Some(max), Some(reply)) = (terms.max_len, capabilities.get_mut("reply").and_then(serde_json::Value::as_object_mut)) {
+        reply.insert("max_len".to_owned(), max.into());
+    }
     PreparedChannel {
         name: channel.plugin.name.clone(),
         network: network_of(manifest, &channel.plugin.name),
         pace: manifest.polls().then_some(channel.poll),
         state_quota: manifest.state_quota(),
-        capabilities: serde_json::Value::Object(manifest.capabilities.clone()).to_string().into(),
-        terms: Arc::new(manifest.reply_terms()),
+        capabilities: serde_json::Value::Object(capabilities).to_string().into(),
+        terms: Arc::new(terms),
         class,
         hook,
         media: None,

@@ -546,6 +546,7 @@ fn a_reply_is_judged_before_the_network_would_refuse_it() {
         private_window_s: None,
         private_human_window_s: None,
         max_len: Some(5),
+        max_len_config: None,
         private_max_len: None,
         len_unit: LengthUnit::Chars,
         summoned_only: true,

@@ -206,7 +206,7 @@ async fn is_taken(desk: &Desk, action: &Action, order: &Order, command: &str) ->
     }
     let about = view::interaction(desk.journal.store.as_ref(), &action.channel, action.interaction).await?;
     let Some(content) = about.as_ref().and_then(|about| about.entry.new.body.content()) else { return Ok(()) };
-    let judged = plugin.manifest().reply_terms().judge(content, order.text.as_ref().unwrap_or(&action.text), false, desk.journal.clock.now());
+    let judged = plugin.reply_terms().judge(content, order.text.as_ref().unwrap_or(&action.text), false, desk.journal.clock.now());
     judged.map_err(|unfit| {
         let (id, by) = (action.id, order.by.as_ref().map(|by| format!(" --as {by}")).unwrap_or_default());
         let cure = match action.state {

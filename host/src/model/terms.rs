@@ -30,6 +30,8 @@ pub struct ReplyTerms {
     pub private_human_window_s: Option<u64>,
     /// In `len_unit`.
     pub max_len: Option<usize>,
+    /// JSON Pointer of the key of the section that says another `max_len`.
+    pub max_len_config: Option<String>,
     /// Of what is said in private; absent: the same.
     pub private_max_len: Option<usize>,
     /// How the network counts.

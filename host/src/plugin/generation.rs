@@ -9,7 +9,7 @@ use wasmtime::Store;
 
 use crate::egress::{Door, StreamRequest};
 use crate::failpoint;
-use crate::model::{Annotation, Digest, Fault, Finding, RawItem};
+use crate::model::{Annotation, Digest, Fault, Finding, RawItem, ReplyTerms};
 
 use super::agreement::{Verdict, annotations, decided, not_understood, understood};
 use super::bindings::{api::types, give, take};
@@ -169,6 +169,15 @@ impl Generation {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// On what terms its section carries replies.
+    pub fn reply_terms(&self) -> ReplyTerms {
+        let config = match &self.backing {
+            Backing::Wasm(_, pool) => serde_json::from_str(&pool.who().config).unwrap_or_default(),
+            Backing::Native(_) => serde_json::Value::Null,
+        };
+        self.manifest.reply_terms(&config)
     }
 
     /// From now on it is compared with the build before, as far as that is known; see [`Generation::condemned`].

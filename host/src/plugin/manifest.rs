@@ -279,9 +279,11 @@ impl Manifest {
         self.capabilities.get("send_class").and_then(serde_json::Value::as_str)
     }
 
-    /// On what terms replies are carried; checked when the manifest is read.
-    pub fn reply_terms(&self) -> ReplyTerms {
-        self.read_reply_terms().unwrap_or_default()
+    /// On what terms replies are carried by a section with this configuration; checked when the manifest is read.
+    pub fn reply_terms(&self, config: &serde_json::Value) -> ReplyTerms {
+        let terms = self.read_reply_terms().unwrap_or_default();
+        let configured = terms.max_len_config.as_ref().and_then(|pointer| config.pointer(pointer)?.as_u64());
+        ReplyTerms { max_len: configured.and_then(|max| usize::try_from(max).ok()).or(terms.max_len), ..terms }
     }
 
     fn read_reply_terms(&self) -> Result<ReplyTerms, String> {
@@ -471,6 +473,16 @@ mod tests {
         let manifest = Manifest::parse(&usual).unwrap();
         assert_eq!(manifest.check_config(&serde_json::json!({ "p": "x" })).len(), 1);
         assert!(manifest.check_config(&serde_json::json!({ "p": "12" })).is_empty());
+    }
+
+    #[test]
+    fn the_length_of_a_reply_is_the_section_s_where_it_says_so() {
+        let manifest =
+            Manifest::parse(&format!("{MANIFEST}[capabilities]\nreply = {{ max_len = 280, max_len_config = \"/length_max\" }}\n")).unwrap();
+        for (config, max) in [("{}", 280), ("{\"length_max\": 25000}", 25_000), ("{\"length_max\": -1}", 280)] {
+            let terms = manifest.reply_terms(&serde_json::from_str(config).unwrap());
+            assert_eq!(terms.max_len, Some(max), "{config}");
+        }
     }
 
     #[test]
