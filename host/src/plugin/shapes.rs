@@ -237,6 +237,8 @@ pub struct RuleInteraction {
     pub identity: String,
     /// As the network shows it.
     pub author_name: Option<String>,
+    /// What the account is addressed by.
+    pub author_handle: Option<String>,
     /// `followers`, `posts` and the like.
     pub author_metrics: Vec<(String, f64)>,
     /// Where it was said.

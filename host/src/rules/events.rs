@@ -251,6 +251,7 @@ impl Questions<'_> {
             automated: content.automated.clone(),
             identity: entry.new.identity.map(|identity| identity.to_string()).unwrap_or_default(),
             author_name: content.author.as_ref().and_then(|author| author.name.clone().or_else(|| author.handle.clone())),
+            author_handle: content.author.as_ref().and_then(|author| author.handle.clone()),
             author_metrics: content.author.as_ref().map(|author| author.metrics.clone()).unwrap_or_default(),
             place: content.place.clone(),
             side: content.side.clone(),

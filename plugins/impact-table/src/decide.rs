@@ -88,16 +88,21 @@ fn verdict<'t>(row: &'t Row, about: &Interaction) -> Verdict<'t> {
 fn holds(predicate: &Predicate, about: &Interaction) -> Option<bool> {
     let key = predicate.key.as_str();
     match &predicate.test {
-        Test::Any(wanted) if key == "author" && !predicate.is_annotation => {
-            let is_author = |one: &String| {
-                one.eq_ignore_ascii_case(&about.identity) || about.author_name.as_ref().is_some_and(|name| one.eq_ignore_ascii_case(name))
-            };
-            Some(wanted.iter().any(is_author))
-        }
+        Test::Any(wanted) if key == "author" && !predicate.is_annotation => Some(wanted.iter().any(|one| is_author(one, about))),
         Test::Any(wanted) => text_of(predicate, about).map(|found| wanted.iter().any(|one| is_same(key, one, found))),
         // Written so that a number that is none lies in no range.
         Test::Range(min, max) => number_of(about, key).map(|found| found >= *min && found <= *max),
     }
+}
+
+/// By the host's id or the handle; by the name, which anybody may take, where the network has no handles.
+fn is_author(one: &str, about: &Interaction) -> bool {
+    let shown = match &about.author_handle {
+        Some(handle) => Some(handle.trim_start_matches('@')),
+        None => about.author_name.as_deref(),
+    };
+    let wanted = if about.author_handle.is_some() { one.trim_start_matches('@') } else { one };
+    one.eq_ignore_ascii_case(&about.identity) || shown.is_some_and(|shown| wanted.eq_ignore_ascii_case(shown))
 }
 
 /// A predicate that holds, in words.

@@ -53,6 +53,7 @@ fn event(intent: &str, sentiment: f64) -> Event {
             automated: "no".to_owned(),
             identity: String::new(),
             author_name: Some("An\nna".to_owned()),
+            author_handle: None,
             author_metrics: Vec::new(),
             side: None,
             campaign: None,
@@ -143,6 +144,24 @@ fn machines_own_answers_and_floods_get_no_automatic_reply() {
     let capped = decide(flood);
     assert!(capped.actions[1].body.contains("draft"));
     assert!(capped.reasons.iter().any(|reason| reason.contains("waits for a person")), "{:?}", capped.reasons);
+}
+
+#[test]
+fn an_account_is_known_by_its_handle_and_not_by_the_name_that_it_took() {
+    let table =
+        TABLE.replacen("[[row]]", "[[row]]\nname = \"vip\"\nwhen = { author = [\"@Boss@acme.example\"] }\nresponsible = \"support\"\n[[row]]", 1);
+    for (handle, name, is_vip) in [
+        (Some("@boss@acme.example"), "Anna", true),
+        (Some("boss@acme.example"), "Anna", true),
+        (Some("@eve@evil.example"), "@Boss@acme.example", false),
+        (None, "@boss@acme.example", true),
+    ] {
+        let mut event = event("thanks", 0.5);
+        let about = event.interaction.as_mut().unwrap();
+        (about.author_handle, about.author_name) = (handle.map(str::to_owned), Some(name.to_owned()));
+        let row = decide_by(&table, event).row;
+        assert_eq!(row.as_deref() == Some("vip"), is_vip, "{handle:?} {name}");
+    }
 }
 
 #[test]

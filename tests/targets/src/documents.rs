@@ -122,6 +122,7 @@ fn event(intent: &str, mood: f64) -> Event {
             automated: "no".to_owned(),
             identity: String::new(),
             author_name: Some("An\nna".to_owned()),
+            author_handle: Some("@anna".to_owned()),
             author_metrics: Vec::new(),
             side: None,
             campaign: None,

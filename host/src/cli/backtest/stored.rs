@@ -123,6 +123,7 @@ impl Stored {
                 automated: self.automated.clone(),
                 identity: author.and_then(|author| author.identity.clone()).unwrap_or_default(),
                 author_name: author.and_then(|author| author.name.clone().or_else(|| author.handle.clone())),
+                author_handle: author.and_then(|author| author.handle.clone()),
                 author_metrics: author.map(|author| author.metrics.clone().into_iter().collect()).unwrap_or_default(),
                 place: self.place.as_ref().map(|place| Place { name: place.name.clone(), native: None, position: place.position }),
                 side: self.side.clone(),

@@ -112,6 +112,7 @@ fn event(event: RuleEvent) -> Event {
         automated: about.automated,
         identity: about.identity,
         author_name: about.author_name,
+        author_handle: about.author_handle,
         author_metrics: about.author_metrics,
         place: None,
         side: about.side,

@@ -148,6 +148,7 @@ fn interaction(about: RuleInteraction) -> decide::Interaction {
         automated: about.automated,
         identity: about.identity,
         author_name: about.author_name,
+        author_handle: about.author_handle,
         author_metrics: about.author_metrics,
         place: about.place.map(place),
         side: about.side,
