@@ -237,16 +237,9 @@ impl Outbox {
         }
         // An echo that came before the receipt stands in the log as an entry of its own: whose it is tell the actions beside this one.
         let Some(conversation) = store.conversation(&self.channel, action.conversation).await? else { return Ok(false) };
-        for (seq, ..) in conversation.recent.iter().filter(|(_, _, is_ours)| !is_ours) {
-            let entry = store.read_log(&self.channel, *seq, 1).await?.into_iter().next();
-            let Some(about) = entry.and_then(|entry| entry.new.interaction) else { continue };
-            let beside = store.actions_about(&self.channel, about).await?;
-            let names = |native: &NativeId| *native == receipt.native || receipt.aka.contains(native);
-            if beside.iter().any(|other| other.id != action.id && other.native.as_ref().is_some_and(names)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let names = |native: &NativeId| *native == receipt.native || receipt.aka.contains(native);
+        let beside = view::actions_in(store.as_ref(), &self.channel, &conversation).await?;
+        Ok(beside.iter().any(|other| other.id != action.id && other.native.as_ref().is_some_and(names)))
     }
 
     /// Commits what becomes of an action, with all that follows from it. A conflict means that an echo settled it first: that is the outcome.

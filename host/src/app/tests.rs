@@ -1,6 +1,7 @@
 //! Rules, outbox and timers together on a memory store and a simulated clock, with a rule and a network that do as told.
 
 mod again;
+mod by_hand;
 mod order;
 mod world;
 

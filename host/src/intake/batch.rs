@@ -120,7 +120,10 @@ impl<'a> Batch<'a> {
         }
         let conversation = self.thread(id, &interaction).await?;
         let identity = interaction.author.as_ref().map(|author| self.key.identity(self.network, &author.native));
-        let exchange = (!interaction.is_ours()).then(|| self.key.exchange(conversation, identity));
+        let exchange = match interaction.is_ours() {
+            true => self.answered_by(&interaction).await?,
+            false => Some(self.key.exchange(conversation, identity)),
+        };
         self.remember(id, &interaction, conversation, is_backfill);
         self.placed.insert(id, Placed { identity, exchange });
         self.append(Some(id), identity, Some(conversation), exchange, is_backfill, EntryBody::Arrived(interaction));
@@ -197,17 +200,13 @@ impl<'a> Batch<'a> {
 
     /// A revision, unless nothing that both dresses have differs, or it is older than what is stored, or our own. Where polls alone bring it
     /// there is one dress, and what a later edit does not have was taken out.
-    async fn revise(&mut self, known: Known, interaction: Box<Interaction>) -> Result<(), StoreError> {
+    async fn revise(&mut self, known: Known, mut interaction: Box<Interaction>) -> Result<(), StoreError> {
         self.rename_known(&known, &interaction);
-        let fingerprint = interaction.fingerprint();
         let is_later = interaction.edited > known.edited;
         // What is pushed may be pushed again, after the edit that overtook it: without a date it is taken for what it was at first.
         let is_older = interaction.edited < known.edited && (interaction.edited.is_some() || self.is_pushed);
         let is_whole = is_later && !self.counted.1.has_pushed(&interaction.kind);
-        // Networks name the files of a private message differently each time; where it can be edited, an edit has a date.
-        let is_named_anew = interaction.kind == "direct" && interaction.edited.is_none();
-        let compared = if is_named_anew { fingerprint.without_attachments() } else { fingerprint };
-        let is_same = if is_whole { fingerprint == known.fingerprint } else { compared.is_repeat_of(known.fingerprint) };
+        let is_same = self.is_same(&known, &interaction, is_whole).await?;
         let is_repeat = is_same && !known.is_gone;
         if is_repeat || is_older || (known.is_gone && !is_later) || interaction.is_ours() {
             return Ok(());
@@ -217,7 +216,11 @@ impl<'a> Batch<'a> {
         if is_outdated || (!is_later || known.is_gone) && self.is_overtaken(&known).await? {
             return Ok(());
         }
+        if self.counted.1.has_pushed(&interaction.kind) {
+            self.fill(&known, &mut interaction).await?;
+        }
         let Placed { identity, exchange } = self.place_of(&known).await?;
+        let fingerprint = interaction.fingerprint();
         self.know(Known { fingerprint, edited: interaction.edited.max(known.edited), is_gone: false, ..known.clone() });
         let body = EntryBody::Edited(interaction);
         // Edited on and on, it costs one entry a commit: what nobody saw before it was overtaken concerns nobody.
@@ -228,6 +231,50 @@ impl<'a> Batch<'a> {
             self.append(Some(known.id), identity, Some(known.conversation), exchange, known.is_backfill, body);
         }
         Ok(())
+    }
+
+    /// Says whether it is the same thing once more. Networks name files anew each time: with no later edit, as many files are the same
+    /// ones, and in private, where webhook and poll count them differently, any are. Files that a poll alone knows of are news.
+    async fn is_same(&self, known: &Known, interaction: &Interaction, is_whole: bool) -> Result<bool, StoreError> {
+        let (stored, told) = (known.fingerprint, interaction.fingerprint());
+        if is_whole {
+            return Ok(told == stored);
+        }
+        if !told.without_attachments().is_repeat_of(stored) {
+            return Ok(false);
+        }
+        if !told.has_attachments() || interaction.kind == "direct" && interaction.edited.is_none() {
+            return Ok(true);
+        }
+        if !stored.has_attachments() {
+            return Ok(self.is_pushed);
+        }
+        if told.is_repeat_of(stored) || interaction.edited > known.edited {
+            return Ok(told.is_repeat_of(stored));
+        }
+        Ok(self.content_of(known).await?.is_none_or(|content| content.attachments.len() == interaction.attachments.len()))
+    }
+
+    /// A webhook may leave out what a poll told, and a poll what a webhook did: what an edit does not say anew stays.
+    async fn fill(&self, known: &Known, interaction: &mut Interaction) -> Result<(), StoreError> {
+        let lacks = interaction.attachments.is_empty() || interaction.url.is_none() || interaction.subject.is_none();
+        let Some(before) = (if lacks { self.content_of(known).await? } else { None }) else { return Ok(()) };
+        if interaction.attachments.is_empty() {
+            interaction.attachments.clone_from(&before.attachments);
+        }
+        interaction.url = interaction.url.take().or_else(|| before.url.clone());
+        interaction.subject = interaction.subject.take().or_else(|| before.subject.clone());
+        Ok(())
+    }
+
+    /// The content in force, in this batch or before it.
+    async fn content_of(&self, known: &Known) -> Result<Option<Box<Interaction>>, StoreError> {
+        let mut held = self.commit.entries.iter().rev().filter(|entry| entry.interaction == Some(known.id));
+        if let Some(content) = held.find_map(|entry| entry.body.content()) {
+            return Ok(Some(Box::new(content.clone())));
+        }
+        let entries = self.journal.store.read_log(self.channel, known.latest, 1).await?;
+        Ok(entries.first().and_then(|latest| latest.new.body.content()).map(|content| Box::new(content.clone())))
     }
 
     /// Says whether what is known came after what is taken in: that was set aside, and is put back on its way.
@@ -276,6 +323,15 @@ impl<'a> Batch<'a> {
         let entries = self.journal.store.read_log(self.channel, known.latest, 1).await?;
         let entry = entries.first().map(|entry| &entry.new);
         Ok(Placed { identity: entry.and_then(|e| e.identity), exchange: entry.and_then(|e| e.exchange) })
+    }
+
+    /// Which exchange our own words go on: that of what they answer.
+    async fn answered_by(&self, own: &Interaction) -> Result<Option<ExchangeId>, StoreError> {
+        match own.parent.as_ref().map(|parent| self.resolved(parent)) {
+            Some(Resolved::Interaction(known)) => Ok(self.place_of(known).await?.exchange),
+            Some(Resolved::Action(_, id)) => Ok(self.journal.store.action(self.channel, *id).await?.map(|action| action.exchange)),
+            _ => Ok(None),
+        }
     }
 
     /// An own entry that names its action's key, or the native id of a receipt, settles that action and is no news. What stands under a

@@ -170,6 +170,12 @@ impl Fingerprint {
         Self([subject, text, visibility, 0])
     }
 
+    /// Says whether files came along.
+    pub fn has_attachments(self) -> bool {
+        let Self([_, _, _, attachments]) = self;
+        attachments != 0
+    }
+
     /// Says whether nothing that both sides have differs.
     pub fn is_repeat_of(self, stored: Self) -> bool {
         self.0.iter().zip(stored.0).all(|(new, old)| *new == 0 || old == 0 || *new == old)

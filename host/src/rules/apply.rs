@@ -82,8 +82,12 @@ pub(super) struct Subject<'a> {
 /// Writes what follows from the rules' verdicts, in their order, into `commit`.
 pub(super) fn apply(subject: &Subject<'_>, verdicts: Vec<Verdict>, commit: &mut Commit) {
     let mut round = Round { subject, commit, reply_by: None, assigned_by: None, kept_actions: Vec::new(), kept_tasks: Vec::new() };
-    let fixed = subject.actions.iter().find(|action| action.state.is_fixed());
+    // What only adds takes nothing back: what is open keeps its place, too.
+    let stands = |action: &&Action| !subject.is_redecision && action.state.is_open();
+    let fixed = subject.actions.iter().find(|action| action.state.is_fixed()).or_else(|| subject.actions.iter().find(stands));
     round.reply_by = fixed.map(|a| (a.rule.clone(), a.wanted.key.clone()));
+    let open = subject.tasks.iter().find(|task| !subject.is_redecision && matches!(task.state, TaskState::Open | TaskState::Waiting));
+    round.assigned_by = open.map(|task| (task.rule.clone(), task.key.clone()));
     for verdict in verdicts {
         match verdict {
             Verdict::Answer(answer) => round.answer(answer),
@@ -331,8 +335,12 @@ impl Round<'_, '_> {
         let id = subject.key.task(subject.key.action(subject.interaction, rule, &wanted.key));
         self.kept_tasks.push(id);
         let old = subject.tasks.iter().find(|task| task.id == id);
-        // A closed task is opened again by another assignment only: what was asked for then is done.
-        if old.is_some_and(|task| task.state != TaskState::Withdrawn && task.assignment == assignment) {
+        // A closed task is opened again by another assignment only: what was asked for then is done, whatever the note says of the reply now.
+        let is_same = |task: &Task| {
+            let note = if task.state == TaskState::Done { &assignment.note } else { &task.assignment.note };
+            Assignment { note: note.clone(), ..task.assignment.clone() } == assignment
+        };
+        if old.is_some_and(|task| task.state != TaskState::Withdrawn && is_same(task)) {
             return;
         }
         let live = old.filter(|task| task.state == TaskState::Open);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::model::{
     Action, Annotated, ChannelName, Claimed, ConversationId, Entry, EntryBody, ExchangeId, Fact, IdentityId, Interaction, InteractionId, LineupId,
@@ -76,7 +76,7 @@ pub(super) struct Questions<'a> {
 struct Kind {
     name: &'static str,
     is_redecision: bool,
-    body: String,
+    body: Json,
 }
 
 /// The interaction as it stood when the entry was appended.
@@ -108,23 +108,17 @@ impl Questions<'_> {
         let is_new = entry.previous.is_none();
         let Some(then) = self.then(entry, interaction, said).await? else { return Ok(None) };
         // What is gone stays gone, whatever is found out about it later.
-        let kind = if then.is_gone && kind.is_redecision {
-            Kind { name: "interaction.gone", is_redecision: true, body: json!({}).to_string() }
-        } else {
-            kind
-        };
+        let kind = if then.is_gone && kind.is_redecision { Kind { name: "interaction.gone", is_redecision: true, body: json!({}) } } else { kind };
         let Some(content) = then.content.get().filter(|content| !content.is_ours()) else { return Ok(None) };
         let (actions, tasks) = if is_new {
             (Vec::new(), Vec::new())
         } else {
             (store.actions_about(self.channel, interaction).await?, store.tasks_about(self.channel, interaction).await?)
         };
-        let body = match &entry.new.body {
-            EntryBody::Fact(Fact::ExchangeMoved { action }) if !then.is_gone => {
-                json!({ "action": action.to_string(), "by": self.moved_by(entry, content, conversation).await? }).to_string()
-            }
-            _ => kind.body,
-        };
+        let mut body = kind.body;
+        if let (EntryBody::Fact(_), true, Some(body)) = (&entry.new.body, kind.is_redecision && !then.is_gone, body.as_object_mut()) {
+            body.insert("by".to_owned(), self.spoke_last(entry, content, conversation).await?.into());
+        }
         let exchange = self.exchange(entry, exchange_id, is_new && conversation.0 == interaction.0).await?;
         let now = self.journal.clock.now();
         let event = RuleEvent {
@@ -138,7 +132,7 @@ impl Questions<'_> {
                 automatic_replies_last_hour: u32::try_from(exchange.n_automatic(now)).unwrap_or(u32::MAX),
             }),
             conversation: self.conversation(entry, conversation).await?,
-            body,
+            body: body.to_string(),
         };
         Ok(Some(Asked {
             entry: Arc::clone(entry),
@@ -171,14 +165,18 @@ impl Questions<'_> {
 
     /// Who spoke last in the exchange: the author, or somebody of the company who answered without us. What others say in the
     /// conversation, and what they are answered, is not of it.
-    async fn moved_by(&self, entry: &Entry, content: &Interaction, id: ConversationId) -> Result<&'static str, StoreError> {
-        let recent = self.journal.store.conversation(self.channel, id).await?.map(|found| found.recent).unwrap_or_default();
-        for (seq, identity, is_ours) in recent.into_iter().rev().filter(|(seq, ..)| *seq < entry.seq) {
-            if is_ours && !self.answers_another(seq, entry.new.identity, content.parent.as_ref(), id).await? {
-                return Ok("own");
-            }
-            if !is_ours && identity == entry.new.identity {
+    async fn spoke_last(&self, entry: &Entry, content: &Interaction, id: ConversationId) -> Result<&'static str, StoreError> {
+        let store = self.journal.store.as_ref();
+        let Some(thread) = store.conversation(self.channel, id).await? else { return Ok("author") };
+        for (seq, identity, is_ours) in thread.recent.iter().rev().filter(|(seq, ..)| *seq < entry.seq) {
+            if !is_ours && *identity == entry.new.identity {
                 break;
+            }
+            let own = if *is_ours { store.read_log(self.channel, *seq, 1).await?.into_iter().next() } else { None };
+            let Some(own) = own else { continue };
+            let is_for_another = self.answers_another(&own, entry.new.identity, content.parent.as_ref(), id).await?;
+            if !is_for_another && !view::is_an_action_s(store, self.channel, &thread, &own).await? {
+                return Ok("own");
             }
         }
         Ok("author")
@@ -188,14 +186,13 @@ impl Questions<'_> {
     /// what our author stands below, too.
     async fn answers_another(
         &self,
-        seq: Seq,
+        own: &Entry,
         than: Option<IdentityId>,
         above: Option<&NativeId>,
         thread: ConversationId,
     ) -> Result<bool, StoreError> {
         let store = &self.journal.store;
-        let said = store.read_log(self.channel, seq, 1).await?;
-        let parent = said.first().and_then(|entry| entry.new.body.content()?.parent.as_ref());
+        let parent = own.new.body.content().and_then(|content| content.parent.as_ref());
         let Some(parent) = parent.filter(|parent| Some(*parent) != above) else { return Ok(false) };
         let known = store.resolve(self.channel, &[store.id_key().interaction(self.channel, parent)]).await?;
         let Some(Resolved::Interaction(known)) = known.first() else { return Ok(false) };
@@ -278,12 +275,12 @@ fn kind_of(body: &EntryBody) -> Option<Kind> {
         EntryBody::Gone => ("interaction.gone", json!({})),
         EntryBody::Fact(Fact::AnnotationLate { analyzer }) => ("annotation.late", json!({ "analyzer": analyzer })),
         EntryBody::Fact(Fact::AskedAgain) => ("interaction.arrived", json!({})),
-        EntryBody::Fact(Fact::ExchangeMoved { .. }) => ("exchange.moved", json!({})),
+        EntryBody::Fact(Fact::ExchangeMoved { action }) => ("exchange.moved", json!({ "action": action.to_string() })),
         EntryBody::Fact(Fact::ActionSettled { action, state, .. }) => {
             ("action.settled", json!({ "action": action.to_string(), "state": state.word() }))
         }
         EntryBody::Fact(Fact::TaskClosed { task, .. }) => ("task.done", json!({ "task": task.to_string() })),
         EntryBody::Fact(_) | EntryBody::Unreadable { .. } | EntryBody::Note { .. } => return None,
     };
-    Some(Kind { name, is_redecision: body.is_decided_anew(), body: json.to_string() })
+    Some(Kind { name, is_redecision: body.is_decided_anew(), body: json })
 }

@@ -10,7 +10,7 @@ use super::timers_of;
 use crate::clock::Wait;
 use crate::model::{ActionState, ChannelName, EntryBody, Fact, NewEntry, Task, TaskState, Timer, TimerKind, Timestamp};
 use crate::stage::{Journal, StageError, Turn, Work};
-use crate::store::{Commit, Resolved};
+use crate::store::{Commit, Resolved, view};
 
 /// Timers fired in one turn.
 const TIMERS_MAX: usize = 64;
@@ -117,6 +117,10 @@ impl Timers {
         let kind = timer.kind;
         commit.timers_gone.push(timer);
         let Some(mut task) = task else { return Ok(()) };
+        let known = store.resolve(&self.channel, &[task.interaction]).await?.into_iter().find_map(|resolved| match resolved {
+            Resolved::Interaction(known) => Some(known),
+            _ => None,
+        });
         let fact = match kind {
             TimerKind::Escalate(step) => {
                 task.escalated.push(step);
@@ -126,7 +130,12 @@ impl Timers {
             }
             TimerKind::Deadline => {
                 let actions = store.actions_about(&self.channel, task.interaction).await?;
-                if task.is_overdue || actions.iter().any(|action| action.state == ActionState::Sent && !action.is_automatic) {
+                let is_answered = actions.iter().any(|action| action.state == ActionState::Sent && !action.is_automatic);
+                let is_answered_there = match &known {
+                    Some(known) => view::is_answered_by_hand(store.as_ref(), &self.channel, known).await?,
+                    None => false,
+                };
+                if task.is_overdue || is_answered || is_answered_there {
                     return Ok(());
                 }
                 // Compared and set, so that a task that is closed or decided anew meanwhile is not told as overdue.
@@ -136,14 +145,10 @@ impl Timers {
                 Fact::TaskOverdue { task: task.id }
             }
         };
-        let conversation = store.resolve(&self.channel, &[task.interaction]).await?.into_iter().find_map(|resolved| match resolved {
-            Resolved::Interaction(known) => Some(known.conversation),
-            _ => None,
-        });
         commit.entries.push(NewEntry {
             interaction: Some(task.interaction),
             identity: None,
-            conversation,
+            conversation: known.map(|known| known.conversation),
             exchange: None,
             is_backfill: false,
             body: EntryBody::Fact(fact),

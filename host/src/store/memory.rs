@@ -197,7 +197,7 @@ impl Channel {
     }
 
     fn note_exchange(&mut self, id: InteractionId, new: &NewEntry) {
-        let (true, Some(exchange)) = (new.body.content().is_some_and(|c| !c.is_ours()), new.exchange) else { return };
+        let (true, Some(exchange)) = (new.body.content().is_some(), new.exchange) else { return };
         let is_first = matches!(new.body, EntryBody::Arrived(_)) && new.conversation.is_some_and(|c| c.0 == id.0);
         match self.exchanges.get_mut(&exchange) {
             Some(record) => record.version += 1,

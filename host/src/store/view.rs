@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::model::{ChannelName, Entry, EntryBody, InteractionId, MediaState, Seq, shown::InteractionView};
+use crate::model::{Action, ChannelName, Entry, EntryBody, InteractionId, MediaState, Ours, Seq, shown::InteractionView};
 
-use super::{Known, Reader, Resolved, Store, StoreError};
+use super::{Conversation, Known, Reader, Resolved, Store, StoreError};
 
 /// How far back the entries about one interaction are followed to its arrival.
 const ENTRIES_MAX: usize = 256;
@@ -94,6 +94,40 @@ pub async fn newest_about(
         Some(Resolved::Interaction(known)) => newest_from(store, channel, known.last, is_wanted).await,
         _ => Ok(None),
     }
+}
+
+/// The actions about what stands last in a conversation.
+pub async fn actions_in(store: &dyn Store, channel: &ChannelName, conversation: &Conversation) -> Result<Vec<Action>, StoreError> {
+    let mut actions = Vec::new();
+    for (seq, ..) in conversation.recent.iter().filter(|(_, _, is_ours)| !is_ours) {
+        let entry = entry_at(store, channel, Some(*seq)).await?;
+        if let Some(about) = entry.and_then(|entry| entry.new.interaction) {
+            actions.extend(store.actions_about(channel, about).await?);
+        }
+    }
+    Ok(actions)
+}
+
+/// Says whether somebody of ours answered this by hand, on the network, since it was said.
+pub async fn is_answered_by_hand(store: &dyn Store, channel: &ChannelName, known: &Known) -> Result<bool, StoreError> {
+    let exchange = entry_at(store, channel, Some(known.latest)).await?.and_then(|entry| entry.new.exchange);
+    let Some(conversation) = store.conversation(channel, known.conversation).await? else { return Ok(false) };
+    for (seq, ..) in conversation.recent.iter().filter(|(seq, _, is_ours)| *is_ours && *seq > known.latest) {
+        let Some(own) = entry_at(store, channel, Some(*seq)).await? else { continue };
+        let is_of_exchange = own.new.exchange.is_some() && own.new.exchange == exchange;
+        let is_by_hand = own.new.body.content().is_some_and(|content| matches!(content.ours, Ours::Yes(None)));
+        if is_of_exchange && is_by_hand && !is_an_action_s(store, channel, &conversation, &own).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Says whether an entry of ours is what one of our actions became: an echo that came before the receipt stands in the log by itself.
+pub async fn is_an_action_s(store: &dyn Store, channel: &ChannelName, thread: &Conversation, own: &Entry) -> Result<bool, StoreError> {
+    let Some(content) = own.new.body.content() else { return Ok(false) };
+    let actions = actions_in(store, channel, thread).await?;
+    Ok(actions.iter().filter_map(|action| action.native.as_ref()).any(|native| content.native == *native || content.aka.contains(native)))
 }
 
 /// Says whether a rule decided last about an interaction without this analyzer's word, or may be about to: it is told, once that is there.

@@ -197,7 +197,7 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
         reasons.push(format!("no reply: a machine wrote it ({})", about.automated));
         return None;
     }
-    if event.kind == "exchange.moved" && is_moved_by_us(&event.body) {
+    if is_answered_by_us(&event.body) {
         reasons.push("no reply: somebody of ours answered".to_owned());
         return None;
     }
@@ -215,9 +215,9 @@ fn answer(reply: &Reply, event: &Event, about: &Interaction, in_doubt: Option<&R
     action("reply", "reply", &ReplyBody { language, mode, review: names(&reply.review), text: &filled(text, about) })
 }
 
-fn is_moved_by_us(body: &str) -> bool {
-    let moved: Json = serde_json::from_str(body).unwrap_or_default();
-    moved.get("by").and_then(Json::as_str) == Some("own")
+fn is_answered_by_us(body: &str) -> bool {
+    let body: Json = serde_json::from_str(body).unwrap_or_default();
+    body.get("by").and_then(Json::as_str) == Some("own")
 }
 
 /// None: never, for such a body is text, numbers and lists.

@@ -131,9 +131,11 @@ fn machines_own_answers_and_floods_get_no_automatic_reply() {
     machine.interaction.as_mut().unwrap().automated = "auto-reply".to_owned();
     assert_eq!(keys(&decide(machine)), ["assign"]);
 
-    let mut own = event("thanks", 0.5);
-    (own.kind, own.body) = ("exchange.moved".to_owned(), r#"{"by":"own"}"#.to_owned());
-    assert_eq!(keys(&decide(own)), ["assign"]);
+    for kind in ["exchange.moved", "annotation.late", "interaction.arrived"] {
+        let mut own = event("thanks", 0.5);
+        (own.kind, own.body) = (kind.to_owned(), r#"{"by":"own"}"#.to_owned());
+        assert_eq!(keys(&decide(own)), ["assign"], "{kind}");
+    }
 
     let mut author = event("thanks", 0.5);
     (author.kind, author.body) = ("exchange.moved".to_owned(), r#"{"by":"author"}"#.to_owned());

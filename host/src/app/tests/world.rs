@@ -174,13 +174,15 @@ impl World {
         let key = self.journal.store.id_key();
         let conversation = key.conversation(self.id(root));
         let identity = key.identity("pretend", &native(author));
+        // What is ours goes on the exchange of Anna, whom it answers.
         let is_ours = body.content().is_some_and(|content| content.is_ours());
+        let with = if is_ours { key.identity("pretend", &native("anna")) } else { identity };
         let mut commit = self.journal.begin(&self.channel);
         commit.entries.push(NewEntry {
             interaction: Some(self.id(name)),
             identity: Some(identity),
             conversation: Some(conversation),
-            exchange: (!is_ours).then(|| key.exchange(conversation, Some(identity))),
+            exchange: Some(key.exchange(conversation, Some(with))),
             is_backfill: false,
             body,
         });

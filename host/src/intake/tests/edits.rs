@@ -19,16 +19,65 @@ async fn what_only_one_dress_has_is_not_compared() {
 }
 
 #[tokio::test]
-async fn a_picture_of_a_private_message_that_is_named_anew_is_no_edit() {
-    let told = |kind: &str, url: &str, edited: Option<Timestamp>| {
-        upsert(Interaction { kind: kind.to_owned(), attachments: vec![picture(url)], edited, ..said("1", "look") })
+async fn a_picture_that_is_named_anew_is_no_edit() {
+    let told = |kind: &str, n: usize, host: &str, edited: Option<Timestamp>| {
+        let attachments = (0..n).map(|n| picture(&format!("https://{host}.example/{n}.png?oe={host}"))).collect();
+        upsert(Interaction { kind: kind.to_owned(), attachments, edited, ..said("1", "look") })
     };
-    for (kind, edited, expected) in
-        [("direct", None, &["arrived"][..]), ("direct", Some(Timestamp(9)), &["arrived", "edited"]), ("post", None, &["arrived", "edited"])]
-    {
-        let first = vec![told(kind, "https://a.example/1.png?oe=1", None)];
-        assert_eq!(taken(vec![first, vec![told(kind, "https://b.example/x?oe=2", edited)]]).await.1, expected, "{kind}");
+    for (kind, n, edited, expected) in [
+        ("direct", 1, None, &["arrived"][..]),
+        ("direct", 2, None, &["arrived"]),
+        ("direct", 1, Some(Timestamp(9)), &["arrived", "edited"]),
+        ("post", 1, None, &["arrived"]),
+        ("post", 2, None, &["arrived", "edited"]),
+        ("post", 1, Some(Timestamp(9)), &["arrived", "edited"]),
+    ] {
+        let pages = vec![vec![told(kind, 1, "a", None)], vec![told(kind, n, "b", edited)]];
+        assert_eq!(taken(pages).await.1, expected, "{kind}: {n}, {edited:?}");
     }
+}
+
+/// What a webhook brings, and then a poll.
+async fn pushed_then_polled(pushed: Vec<Interaction>, polled: Interaction) -> Stand {
+    let stand = Stand::new("blog");
+    let n_raws = pushed.len();
+    let plugin = Scripted::default()
+        .receive(move |raw| {
+            Ok((usize::try_from(raw.seq).ok().and_then(|n| pushed.get(n - 1)).cloned().map(upsert).into_iter().collect(), Vec::new()))
+        })
+        .poll(move |_| Ok(page("1", vec![upsert(polled.clone())])));
+    stand.push_raw(&vec!["pushed"; n_raws]).await;
+    stand.run(&intake(&stand, plugin.generation("blog", "connector"), Some(Duration::from_secs(60)))).await;
+    stand
+}
+
+#[tokio::test]
+async fn a_picture_that_the_webhook_left_out_comes_with_the_poll() {
+    let with_picture = Interaction { attachments: vec![picture("https://x.example/1.png")], ..said("1", "look") };
+    let stand = pushed_then_polled(vec![said("1", "look")], with_picture).await;
+    assert_eq!(stand.log().await.last().unwrap().new.body.content().unwrap().attachments.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_webhook_s_edit_leaves_out_stays() {
+    let whole =
+        Interaction { attachments: vec![picture("https://x.example/1.png")], url: Some("https://x.example/1".to_owned()), ..said("1", "look") };
+    let edit = Interaction { edited: Some(Timestamp(9)), ..said("1", "look here") };
+    let stand = pushed_then_polled(vec![whole.clone(), edit.clone()], edit).await;
+
+    let log = stand.log().await;
+    let content = log.last().unwrap().new.body.content().unwrap();
+    assert_eq!((log.len(), content.text.as_str(), &content.attachments, &content.url), (2, "look here", &whole.attachments, &whole.url));
+}
+
+#[tokio::test]
+async fn our_own_words_go_on_the_exchange_of_whom_they_answer() {
+    let anna = said("1", "broken");
+    let own = |id: &str, parent: Option<&str>| Interaction { ours: Ours::Yes(None), parent: parent.map(native), ..said(id, "We are on it") };
+    let (stand, _) = taken(vec![vec![upsert(anna), upsert(own("2", Some("1")))], vec![upsert(own("3", Some("2"))), upsert(own("4", None))]]).await;
+
+    let told: Vec<_> = stand.log().await.iter().map(|entry| (entry.new.exchange.is_some(), entry.exchange_version)).collect();
+    assert_eq!(told, [(true, Some(1)), (true, Some(2)), (true, Some(3)), (false, None)]);
 }
 
 #[tokio::test]

@@ -383,7 +383,7 @@ impl<'a> Txn<'a> {
     }
 
     fn note_exchange(&mut self, id: InteractionId, new: &NewEntry) -> Result<(), StoreError> {
-        let (true, Some(exchange)) = (new.body.content().is_some_and(|c| !c.is_ours()), new.exchange) else { return Ok(()) };
+        let (true, Some(exchange)) = (new.body.content().is_some(), new.exchange) else { return Ok(()) };
         let is_first = matches!(new.body, EntryBody::Arrived(_)) && new.conversation.is_some_and(|c| c.0 == id.0);
         let record = self.exchange(exchange)?;
         match record {
