@@ -13,8 +13,10 @@ use whichlang::{Lang, detect_language};
 const LOOKED_AT_MAX: usize = 4096;
 /// Shorter texts could be anything.
 const LETTERS_MIN: usize = 3;
-/// Longer texts the detector tells apart by itself.
+/// Longer texts the detector tells apart by itself, sisters too.
 const SHORT_WORDS_MAX: usize = 8;
+/// Of so few words in plain letters the detector guesses at random, and always names a language.
+const FEW_WORDS_MAX: usize = 4;
 
 /// The analyzer.
 pub struct Language;
@@ -49,10 +51,30 @@ pub fn language(text: &str) -> Option<&'static str> {
     if n_letters < LETTERS_MIN || n_strange * 5 > n_letters {
         return None;
     }
-    Some(match detect_language(&words) {
-        found @ (Lang::Ita | Lang::Spa | Lang::Por) => sister(&words).unwrap_or_else(|| tag(found)),
-        found => tag(found),
-    })
+    let found = detect_language(&words);
+    let are_sisters = matches!(found, Lang::Ita | Lang::Spa | Lang::Por);
+    let shown: Vec<&str> = words.split_whitespace().take(SHORT_WORDS_MAX + 1).collect();
+    let named = Some(shown.as_slice()).filter(|shown| shown.len() <= SHORT_WORDS_MAX).and_then(voted);
+    if shown.len() <= FEW_WORDS_MAX && words.chars().all(is_plain) {
+        // `es` and `um` are German too.
+        let named = named.filter(|tag| are_sisters || matches!(*tag, "it" | "en"));
+        return named.or_else(|| is_steady(&shown, found).then(|| tag(found)));
+    }
+    Some(named.filter(|_| are_sisters).unwrap_or_else(|| tag(found)))
+}
+
+/// Of many languages: a letter of ASCII, a quotation mark, an emoji.
+fn is_plain(c: char) -> bool {
+    c.is_ascii() || !c.is_alphanumeric() && !matches!(c, '¿' | '¡')
+}
+
+/// Whether a few words stay of one language whichever of them is left out. A lone word never does.
+fn is_steady(shown: &[&str], found: Lang) -> bool {
+    let without = |left_out: usize| -> String {
+        let rest: Vec<&str> = shown.iter().enumerate().filter(|(n, _)| *n != left_out).map(|(_, word)| *word).collect();
+        rest.join(" ")
+    };
+    shown.len() > 1 && (0..shown.len()).all(|n| detect_language(&without(n)) == found)
 }
 
 /// A letter of no language that is offered here: Greek, Hebrew, Thai and others. Of Cyrillic a few letters say that it is not
@@ -65,46 +87,50 @@ fn strangeness(letter: char) -> usize {
     }
 }
 
-/// Of the sisters Italian, Spanish and Portuguese, the one that a short text's own little words name: by letters alone they
-/// are told apart only in longer ones.
-fn sister(words: &str) -> Option<&'static str> {
-    const SISTERS: [(&str, &[&str]); 3] = [
-        (
-            "it",
-            &[
-                "niente", "ancora", "che", "è", "il", "gli", "di", "sono", "ho", "più", "anche", "molto", "grazie", "ciao", "mai", "perché", "della",
-                "non", "questo", "cosa", "sempre", "tutto", "bene", "pessimo", "pessima",
-            ],
-        ),
-        (
-            "es",
-            &[
-                "el", "los", "las", "y", "es", "muy", "pero", "qué", "gracias", "hola", "nada", "pésimo", "todavía", "está", "usted", "siempre",
-                "todo", "bien", "del",
-            ],
-        ),
-        (
-            "pt",
-            &[
-                "o", "os", "não", "é", "uma", "um", "com", "muito", "obrigado", "obrigada", "olá", "ainda", "nada", "péssimo", "tudo", "bem",
-                "sempre", "está", "isso",
-            ],
-        ),
-    ];
-    let mut votes = SISTERS.map(|(tag, _)| (0_usize, tag));
-    let mut n_words = 0;
-    for shown in words.split_whitespace() {
-        n_words += 1;
-        if n_words > SHORT_WORDS_MAX {
-            return None;
-        }
+/// Little words: by letters alone the sisters Italian, Spanish and Portuguese are told apart only in longer texts, and of a few words
+/// nothing is.
+const LITTLE_WORDS: [(&str, &[&str]); 4] = [
+    (
+        "it",
+        &[
+            "niente", "ancora", "che", "è", "il", "gli", "di", "sono", "ho", "più", "anche", "molto", "grazie", "ciao", "mai", "perché", "della",
+            "non", "questo", "cosa", "sempre", "tutto", "bene", "pessimo", "pessima",
+        ],
+    ),
+    (
+        "es",
+        &[
+            "el", "los", "las", "y", "es", "muy", "pero", "qué", "gracias", "hola", "nada", "pésimo", "todavía", "está", "usted", "siempre", "todo",
+            "bien", "del",
+        ],
+    ),
+    (
+        "pt",
+        &[
+            "o", "os", "não", "é", "uma", "um", "com", "muito", "obrigado", "obrigada", "olá", "ainda", "nada", "péssimo", "tudo", "bem", "sempre",
+            "está", "isso",
+        ],
+    ),
+    (
+        "en",
+        &[
+            "the", "my", "your", "you", "it", "this", "that", "and", "are", "not", "what", "where", "why", "how", "when", "with", "very", "never",
+            "still", "again", "thanks", "thank", "please", "hello", "bad", "good", "great", "worst", "awful",
+        ],
+    ),
+];
+
+/// The language that more of the little words name than any other.
+fn voted(shown: &[&str]) -> Option<&'static str> {
+    let mut votes = LITTLE_WORDS.map(|(tag, _)| (0_usize, tag));
+    for shown in shown {
         let word = shown.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        for ((_, list), vote) in SISTERS.iter().zip(&mut votes) {
+        for ((_, list), vote) in LITTLE_WORDS.iter().zip(&mut votes) {
             vote.0 += usize::from(list.contains(&word.as_str()));
         }
     }
     votes.sort_unstable_by(|a, b| b.cmp(a));
-    let [(most, tag), (next, _), _] = votes;
+    let [(most, tag), (next, _), ..] = votes;
     (most > next).then_some(tag)
 }
 
@@ -184,6 +210,29 @@ mod tests {
             ("Je n'ai toujours rien reçu !!!", "fr"),
         ] {
             assert_eq!(language(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_few_words_it_says_what_is_sure() {
+        let cases = [
+            ("Bad service", Some("en")),
+            ("@acme awful terrible disgrace, shame", Some("en")),
+            ("I'm not happy 😡", Some("en")),
+            ("Non funziona!", Some("it")),
+            ("Pacco mai arrivato", Some("it")),
+            ("Muchas gracias", Some("es")),
+            ("Ich liebe es", Some("de")),
+            ("¡Vergüenza!", Some("es")),
+            ("Terrible. Avoid.", None),
+            ("SCAM!!!", None),
+            ("Vergogna", None),
+            ("Ladri", None),
+            ("Delusione totale", None),
+            ("No problem", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(language(text), expected, "{text}");
         }
     }
 

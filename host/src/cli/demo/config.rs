@@ -12,7 +12,7 @@ version = "2026-11"
 
 [[row]]
 name = "complaint"
-when = { intent = ["complaint"], sentiment = { max = -0.2 }, language = ["it", "en"] }
+when = { intent = ["complaint"], sentiment = { max = -0.2 } }
 responsible = "support"
 consulted = ["logistics"]
 informed = ["marketing"]
