@@ -173,6 +173,32 @@ mod tests {
     }
 
     #[test]
+    fn ordinary_words_give_nothing_away() {
+        for (text, expected) in [
+            ("Buongiorno, allego la foto richiesta. Vi saluto cordialmente", Intent::Other),
+            ("Vi lascio il mio numero di telefono, chiamatemi domani", Intent::Request),
+            ("I'm leaving you five stars", Intent::Praise),
+            ("Grazie al vostro team", Intent::Thanks),
+            ("Complimenti al vostro team!", Intent::Praise),
+            ("Complimenti alla vostra squadra!", Intent::Praise),
+            ("Good job!", Intent::Praise),
+            ("Nice job team", Intent::Praise),
+            ("Great job at the counter today", Intent::Praise),
+            ("It was a pleasure to work with you", Intent::Other),
+            ("Any vacancies this weekend for two people?", Intent::Question),
+            ("My purchase never arrived", Intent::Complaint),
+            ("How much longer do I have to wait for my parcel?", Intent::Question),
+            ("Vorrei sottoscrivere un reclamo", Intent::Complaint),
+            ("I have no idea when my parcel arrives", Intent::Other),
+            ("Non ho idea di quando arrivi il pacco", Intent::Other),
+            ("In attesa di un vostro riscontro", Intent::Other),
+            ("Cordiali saluti", Intent::Other),
+        ] {
+            assert_eq!(intent(text, None, None).map(|(intent, _)| intent), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn other_languages_get_no_answer() {
         for (text, language) in [
             ("Ich möchte meinen Vertrag kündigen und das ist nicht lustig", None),
