@@ -1,6 +1,7 @@
 //! The words for what people want, and the phrases that give it away, by language. Written for this analyzer.
 //!
 //! A phrase begins and ends where words do; `*` at its end leaves the last word open, a lone `*` stands for any word.
+//! `!` at its beginning passes over what is denied: "no problem".
 //! The lists are read once; a text is looked through once, for each word only at the phrases that begin like it.
 
 use std::collections::BTreeMap;
@@ -63,9 +64,14 @@ impl Intent {
     }
 }
 
+/// Words that deny what follows them.
+const DENIALS: [&str; 6] = ["no", "nessun", "nessuna", "senza", "without", "zero"];
+
 /// A phrase that gives an intent away.
 struct Cue {
     words: Vec<&'static str>,
+    /// Not where it is denied.
+    is_deniable: bool,
     intent: Intent,
     weight: f32,
     /// Its place in the list, by which it counts once.
@@ -98,8 +104,9 @@ impl Cues {
             let weight = columns.next().and_then(|weight| weight.parse().ok());
             let (Some(intent), Some(weight), Some(phrases)) = (intent, weight, columns.next()) else { continue };
             for phrase in phrases.split('|') {
+                let (is_deniable, phrase) = phrase.strip_prefix('!').map_or((false, phrase), |phrase| (true, phrase));
                 let words = phrase.split(' ').collect();
-                let cue = Cue { words, intent, weight, n: cues.n_cues };
+                let cue = Cue { words, is_deniable, intent, weight, n: cues.n_cues };
                 cues.n_cues += 1;
                 cues.by_head.entry(head_of(phrase)).or_default().push(cue);
             }
@@ -113,7 +120,9 @@ impl Cues {
         for at in 0..words.len() {
             let rest = words.get(at..).unwrap_or_default();
             let Some(first) = rest.first() else { break };
-            for cue in self.by_head.get(&head_of(first)).into_iter().flatten().filter(|cue| cue.is_at(rest)) {
+            let is_denied = at.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| DENIALS.contains(word));
+            let fits = |cue: &&Cue| cue.is_at(rest) && !(is_denied && cue.is_deniable);
+            for cue in self.by_head.get(&head_of(first)).into_iter().flatten().filter(fits) {
                 if let Some(was_found) = was_found.get_mut(cue.n)
                     && !std::mem::replace(was_found, true)
                 {

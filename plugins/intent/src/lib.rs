@@ -173,6 +173,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_denied_is_no_complaint() {
+        for (text, expected) in [
+            ("No problem at all, thanks!", Intent::Thanks),
+            ("No complaints, great service", Intent::Praise),
+            ("no issues so far", Intent::Other),
+            ("Nessun problema, grazie", Intent::Thanks),
+            ("Senza disservizi, bravi", Intent::Praise),
+            ("No answer, and my problem is still there", Intent::Complaint),
+        ] {
+            assert_eq!(intent(text, None, None).map(|(intent, _)| intent), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn ordinary_words_give_nothing_away() {
         for (text, expected) in [
             ("Buongiorno, allego la foto richiesta. Vi saluto cordialmente", Intent::Other),

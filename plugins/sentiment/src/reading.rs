@@ -25,6 +25,8 @@ pub(crate) struct Word<'t> {
     /// Its own weight, in any of its forms.
     pub(crate) known: Option<f64>,
     pub(crate) ends_sentence: bool,
+    /// At a comma or the like, too.
+    pub(crate) ends_clause: bool,
 }
 
 /// What letters a word has.
@@ -62,6 +64,11 @@ fn widely_lowered<'w>(word: &str) -> Cow<'w, [u8]> {
 }
 
 impl Word<'_> {
+    /// Words of ASCII alone.
+    pub(crate) fn is_one_of(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.text.eq_ignore_ascii_case(word))
+    }
+
     /// This word and another, as the word lists write a phrase.
     pub(crate) fn with(&self, next: &Self) -> Vec<u8> {
         [self, next].map(|word| word.case.folded(word.text, &mut [0; WORD_MAX]).into_owned()).join(&b' ')
@@ -201,7 +208,10 @@ impl<'t> Reading<'t> {
     }
 
     fn word_of(&mut self, shown: &'t str) -> Word<'t> {
-        let (text, ends_sentence) = if is_bare(shown) { (shown, false) } else { (bared(shown), shown.ends_with(['.', '!', '?', '…'])) };
+        let is_bare = is_bare(shown);
+        let text = if is_bare { shown } else { bared(shown) };
+        let ends_sentence = !is_bare && shown.ends_with(['.', '!', '?', '…']);
+        let ends_clause = ends_sentence || !is_bare && shown.ends_with([',', ';', ':']);
         self.says_something = self.says_something || text.chars().any(char::is_alphanumeric);
         let (case, lexicon) = (self.case, self.lexicon);
         let folded = case.folded(text, &mut self.room);
@@ -211,7 +221,7 @@ impl<'t> Reading<'t> {
             Language::Italian if is.weight.is_none() => of_form(lexicon, &folded, self.has_apostrophe),
             _ => is.weight,
         };
-        Word { text, case, is, negates, is_capitals: case != Case::Lower && is_capitals(shown), known, ends_sentence }
+        Word { text, case, is, negates, is_capitals: case != Case::Lower && is_capitals(shown), known, ends_sentence, ends_clause }
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::guess::{Guess, guess};
 use crate::lexicon::{Lexicon, Roles, english, italian};
-use crate::reading::Reading;
+use crate::reading::{Reading, Word};
 
 /// A strengthening word before; a weakening one takes as much away. Source: VADER.
 const BOOST: f64 = 0.293;
@@ -201,6 +201,13 @@ fn weight(reading: &Reading<'_>, n: usize) -> f64 {
     if word.negates && *language == Language::Italian {
         return 0.0;
     }
+    if *language == Language::English {
+        match no(reading, n) {
+            No::Denies => return 0.0,
+            No::IsDenied => weight *= NEGATION,
+            No::IsAbsent => {}
+        }
+    }
     let is_mixed = reading.n_capitals > 0 && reading.n_capitals < words.len();
     if is_mixed && word.is_capitals {
         weight += CAPITALS.copysign(weight);
@@ -221,12 +228,44 @@ fn weight(reading: &Reading<'_>, n: usize) -> f64 {
             boost += CAPITALS.copysign(boost);
         }
         weight += (boost * damping).copysign(boost * weight);
-        if before.negates && !(is_negated && *language == Language::Italian) {
+        if negates(reading, n - distance) && !(is_negated && *language == Language::Italian) {
             weight *= NEGATION;
             is_negated = true;
         }
     }
     weight
+}
+
+/// A negation with a phrase of its own that is no blame is spent: "senza dubbio il migliore", "nessun problema, ottimi".
+fn negates(reading: &Reading<'_>, at: usize) -> bool {
+    let is_spent = || reading.language == Language::Italian && of_pair(reading, at + 1).is_some_and(|weight| weight >= 0.0);
+    reading.words.get(at).is_some_and(|word| word.negates) && !is_spent()
+}
+
+/// What the English `no`, which has a weight of its own, does to a weighed word.
+enum No {
+    /// It is that `no`, and counts by what it denies.
+    Denies,
+    IsDenied,
+    IsAbsent,
+}
+
+/// Source: VADER; but a `no` that ends its clause denies nothing ("No, it is great"), and one denies no more than what it comes to first
+/// ("No complaints, great service").
+fn no(reading: &Reading<'_>, n: usize) -> No {
+    let at = |n: usize| reading.words.get(n);
+    let before = |distance: usize| n.checked_sub(distance).and_then(at);
+    let is_no = |word: &&Word<'_>| word.is_one_of(&["no"]) && !word.ends_clause;
+    if at(n).is_some_and(|word| word.is_one_of(&["no"])) {
+        let denies = at(n).filter(is_no).is_some() && at(n + 1).is_some_and(|next| next.known.is_some() && !next.is_one_of(&["no"]));
+        return if denies { No::Denies } else { No::IsAbsent };
+    }
+    let is_linked = before(1).is_some_and(|word| word.is_one_of(&["or", "nor"]));
+    let reaches = |distance: usize| {
+        let is_first = is_linked || (1..distance).filter_map(before).all(|between| between.known.is_none());
+        before(distance).filter(is_no).is_some() && is_first
+    };
+    if reaches(1) || reaches(2) || is_linked && reaches(3) { No::IsDenied } else { No::IsAbsent }
 }
 
 /// The weight of a word together with the one before it.

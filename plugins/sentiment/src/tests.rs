@@ -45,6 +45,19 @@ fn italian_knows_negation_intensity_and_contrast() {
     assert!(it("Camere sporche") < 0.0 && it("Bravissime") > it("Brave"), "endings");
 }
 
+#[test]
+fn what_is_denied_is_no_blame() {
+    for text in ["No problem at all, thanks!", "No complaints, great service", "no real problem here", "No harm or damage"] {
+        assert!(en(text) > 0.0, "{text}: {}", en(text));
+    }
+    assert!(en("No, it is great") > 0.3 && en("No. Great shop") > 0.3, "such a `no` denies nothing that follows");
+    assert!(en("no no no") < -0.3 && en("There is no good reason") < 0.0);
+    for text in ["Senza dubbio il migliore", "Niente di meglio", "Nessun problema, ottimi"] {
+        assert!(it(text) > 0.3, "{text}: {}", it(text));
+    }
+    assert!(it("Niente di gentile") < 0.0 && it("Senza una risposta gentile") < 0.0);
+}
+
 fn item(text: &str, language: Option<&str>) -> Item {
     Item { language: language.map(str::to_owned), ..membrana_sdk::testing::item(text) }
 }
