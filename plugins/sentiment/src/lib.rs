@@ -1,7 +1,7 @@
 //! Analyzer `sentiment`: annotation `sentiment`, a number in [-1, 1], for English and Italian; it abstains elsewhere.
 //!
 //! Word weights and rules after VADER (Hutto and Gilbert 2014): negation, intensity, capitals, contrast, emphasis. Where
-//! nobody told the language, the little words do, and where there are none, the weighed ones.
+//! nobody told the language, the little words do, and where there are none, the weighed ones; emojis alone are read, too.
 
 use std::borrow::Cow;
 

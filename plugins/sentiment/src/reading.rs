@@ -166,6 +166,11 @@ impl<'t> Reading<'t> {
         reading
     }
 
+    /// Words that the list weighs.
+    pub(crate) fn n_known(&self) -> usize {
+        self.words.iter().filter(|word| word.known.is_some()).count()
+    }
+
     fn sign(&mut self, at: usize) {
         match self.text.as_bytes().get(at).copied().unwrap_or_default() {
             b'A'..=b'Z' => self.case = self.case.max(Case::Ascii),

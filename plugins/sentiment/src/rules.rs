@@ -41,11 +41,12 @@ impl Language {
             Guess::English => Some(Self::English),
             Guess::Other => None,
             Guess::Unclear => {
-                let n_known = |language| Reading::of(language, text).words.iter().filter(|word| word.known.is_some()).count();
-                match n_known(Self::Italian).cmp(&n_known(Self::English)) {
+                let [italian, english] = [Self::Italian, Self::English].map(|language| Reading::of(language, text));
+                match italian.n_known().cmp(&english.n_known()) {
                     Ordering::Greater => Some(Self::Italian),
                     Ordering::Less => Some(Self::English),
-                    Ordering::Equal => None,
+                    // Emojis are of every language: "@acme 😡😡😡".
+                    Ordering::Equal => (english.emojis != 0.0).then_some(Self::English),
                 }
             }
         }

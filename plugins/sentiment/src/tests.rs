@@ -80,10 +80,12 @@ fn undeclared_texts_and_subjects_are_read_too() {
         item("Pessimo", None),
         item("Il vostro servizio è pessimo", None),
         item("This is a terrible service", None),
+        item("😡😡😡", None),
+        item("@acme 😡😡😡", None),
         item("Der Service ist schrecklich und nicht gut", None),
     ];
     let said = Sentiment::analyze(&Batch { channel: "x".to_owned(), kind: "mail".to_owned(), items }).unwrap();
     let is_bad = |said: &Vec<Annotation>| matches!(said.as_slice(), [Annotation { value: Value::Number(number), .. }] if *number < -0.3);
-    assert_eq!(said.iter().map(is_bad).collect::<Vec<_>>(), [true, true, true, true, false]);
-    assert!(said[4].is_empty());
+    assert_eq!(said.iter().map(is_bad).collect::<Vec<_>>(), [true, true, true, true, true, true, false]);
+    assert!(said[6].is_empty());
 }
