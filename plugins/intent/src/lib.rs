@@ -104,10 +104,11 @@ fn is_order(word: &str) -> bool {
     word.len() > 7 && ["atemi", "etemi", "itemi", "ateci", "eteci", "iteci", "atemelo", "atemela"].iter().any(|end| word.ends_with(end))
 }
 
-/// Lower case, one space between words, no punctuation but apostrophes, no addresses.
+/// Lower case, one space between words, no punctuation but apostrophes, no addresses and no handles.
 fn plain(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + 1);
-    for word in text.split_whitespace().filter(|word| !word.contains("://") && !word.starts_with("www.")) {
+    let is_noise = |word: &str| word.contains("://") || word.starts_with("www.") || word.starts_with('@');
+    for word in text.split_whitespace().filter(|word| !is_noise(word)) {
         for c in word.chars().map(|c| if c == '’' { '\'' } else { c }) {
             if c.is_alphanumeric() || c == '\'' {
                 words.extend(c.to_lowercase());
@@ -170,6 +171,14 @@ mod tests {
         assert_eq!(intent("See https://acme.example/?please=refund", Some("en"), None).map(|(intent, _)| intent), Some(Intent::Other));
         assert_eq!(intent_of("Lo scambio di figurine è domani"), Some(Intent::Other), "a swap is no scam");
         assert_eq!(intent("The scammer state", Some("en"), None).map(|(intent, _)| intent), Some(Intent::Other));
+    }
+
+    #[test]
+    fn a_handle_wants_nothing() {
+        for text in ["@complaints_acme hello there, see you tomorrow", "@the_best_pizza hello there", "@disdetta ci vediamo domani"] {
+            assert_eq!(intent(text, None, None).map(|(intent, _)| intent), Some(Intent::Other), "{text}");
+        }
+        assert_eq!(intent("@acme", None, None), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ const OTHERS: &[&str] = &[
 /// What the little words of a text say.
 pub(crate) fn guess(text: &str) -> Guess {
     let (mut italian, mut english, mut others) = (0_u32, 0_u32, 0_u32);
-    for shown in text.split_whitespace().take(WORDS_MAX) {
+    for shown in text.split_whitespace().filter(|word| !word.starts_with('@')).take(WORDS_MAX) {
         let word = shown.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase().replace('’', "'");
         let word = word.as_str();
         // Hardly a letter of either is beyond Latin's own.

@@ -220,10 +220,12 @@ impl<'t> Reading<'t> {
         self.says_something = self.says_something || text.chars().any(char::is_alphanumeric);
         let (case, lexicon) = (self.case, self.lexicon);
         let folded = case.folded(text, &mut self.room);
-        let is = lexicon.words.get(&*folded).unwrap_or(&UNKNOWN);
+        // "@best" may be our own name.
+        let is_handle = shown.starts_with('@');
+        let is = lexicon.words.get(&*folded).filter(|_| !is_handle).unwrap_or(&UNKNOWN);
         let negates = is.negates || self.has_apostrophe && self.language == Language::English && folded.windows(3).any(|three| three == b"n't");
         let known = match self.language {
-            Language::Italian if is.weight.is_none() => of_form(lexicon, &folded, self.has_apostrophe),
+            Language::Italian if is.weight.is_none() && !is_handle => of_form(lexicon, &folded, self.has_apostrophe),
             _ => is.weight,
         };
         Word { text, case, is, negates, is_capitals: case != Case::Lower && is_capitals(shown), known, ends_sentence, ends_clause }

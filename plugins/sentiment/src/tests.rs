@@ -58,6 +58,14 @@ fn what_is_denied_is_no_blame() {
     assert!(it("Niente di gentile") < 0.0 && it("Senza una risposta gentile") < 0.0);
 }
 
+#[test]
+fn a_handle_says_nothing() {
+    assert_eq!(en("@best hello there, see you tomorrow"), en("@acme hello there, see you tomorrow"));
+    assert_eq!(it("@pessimo ci vediamo domani"), 0.0);
+    assert_eq!(it("@vergognosi ci vediamo domani"), 0.0, "nor in another form");
+    assert_eq!(Language::guessed("@the_best @is @was pessimo"), Some(Language::Italian));
+}
+
 fn item(text: &str, language: Option<&str>) -> Item {
     Item { language: language.map(str::to_owned), ..membrana_sdk::testing::item(text) }
 }
