@@ -221,10 +221,10 @@ fn author(site: &str, writer: &Writer, is_comment: bool) -> Option<Author> {
     })
 }
 
-/// `it_IT` and `it-it ` are meant as BCP 47.
+/// What may be a tag of BCP 47; the host reads `it_IT`, too.
 fn language(tag: &str) -> Option<String> {
-    let tag = tag.trim().replace('_', "-");
-    (!tag.is_empty() && tag.len() <= 35 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).then_some(tag)
+    let tag = tag.trim();
+    (!tag.is_empty() && tag.len() <= 35 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))).then(|| tag.to_owned())
 }
 
 fn attachment(file: &File) -> Attachment {

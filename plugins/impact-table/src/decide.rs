@@ -226,12 +226,13 @@ fn action(key: &str, kind: &str, body: &impl Serialize) -> Option<Action> {
     Some(Action { key: key.to_owned(), kind: kind.to_owned(), body })
 }
 
-/// The text in this language, in its main language, in English, or the first.
+/// The text in this language, in its main language or any of that, in English, or the first.
 fn in_language<'r>(reply: &'r Reply, language: Option<&str>) -> Option<(&'r str, &'r str)> {
     let wanted = language.unwrap_or("en").to_lowercase();
-    let main = wanted.split('-').next().unwrap_or_default().to_owned();
+    let main_of = |tag: &str| tag.split('-').next().unwrap_or_default().to_owned();
     let find = |tag: &str| reply.text.iter().find(|(of, _)| of == tag);
-    let found = find(&wanted).or_else(|| find(&main)).or_else(|| find("en")).or_else(|| reply.text.first())?;
+    let find_any = |main: &str| find(main).or_else(|| reply.text.iter().find(|(of, _)| main_of(of) == main));
+    let found = find(&wanted).or_else(|| find_any(&main_of(&wanted))).or_else(|| find_any("en")).or_else(|| reply.text.first())?;
     Some((&found.0, &found.1))
 }
 

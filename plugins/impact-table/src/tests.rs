@@ -313,8 +313,15 @@ fn why_a_row_matched_comes_before_the_doubts_and_they_are_bounded() {
 }
 
 /// The item's language, and the words of the reply.
-const LANGUAGES: [(Option<&str>, &str); 6] =
-    [(Some("it"), "Ciao"), (Some("it-CH"), "Ciao"), (Some("PT-br"), "Oi"), (Some("pt"), "Hi"), (Some("de"), "Hi"), (None, "Hi")];
+const LANGUAGES: [(Option<&str>, &str); 7] = [
+    (Some("it"), "Ciao"),
+    (Some("it-CH"), "Ciao"),
+    (Some("PT-br"), "Oi"),
+    (Some("pt"), "Oi"),
+    (Some("pt-PT"), "Oi"),
+    (Some("de"), "Hi"),
+    (None, "Hi"),
+];
 
 #[test]
 fn a_reply_speaks_the_language_of_the_item_else_english() {

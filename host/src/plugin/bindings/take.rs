@@ -118,6 +118,7 @@ pub(in crate::plugin) fn annotations(lists: Vec<Vec<types::Annotation>>, n_items
 
 fn annotation(said: types::Annotation) -> Checked<Annotation> {
     let value = match said.value {
+        types::Value::Text(text) if said.key == "language" => Value::Text(tag(&within("text of an annotation", text, WORD_MAX)?)),
         types::Value::Text(text) => Value::Text(within("text of an annotation", text, WORD_MAX)?),
         types::Value::Number(number) if number.is_finite() => Value::Number(number),
         types::Value::Number(_) => return Err(format!("annotation `{}` is no finite number", shown(&said.key, 64))),
@@ -126,6 +127,11 @@ fn annotation(said: types::Annotation) -> Checked<Annotation> {
     };
     let confidence = said.confidence.filter(|c| c.is_finite()).map(|c| c.clamp(0.0, 1.0));
     Ok(Annotation { key: within("key of an annotation", said.key, 128)?, value, confidence })
+}
+
+/// Many programs write `it_IT` for BCP 47's `it-IT`; who reads a tag looks for its main language before a `-`.
+fn tag(language: &str) -> String {
+    language.trim().replace('_', "-")
 }
 
 fn checked_json(what: &str, json: String, max: usize) -> Checked<String> {
@@ -235,7 +241,7 @@ fn interaction(about: connect::Interaction) -> Checked<Interaction> {
         subject: optional("subject", about.subject, WORD_MAX)?,
         text: within("text", about.text, TEXT_MAX)?,
         quoted: optional("quoted text", about.quoted, TEXT_MAX)?,
-        language: optional("language", about.language, 64)?,
+        language: optional("language", about.language, 64)?.map(|language| tag(&language)).filter(|tag| !tag.is_empty()),
         url: optional("url", about.url, WORD_MAX)?,
         attachments: at_most("attachments", about.attachments, ATTACHMENTS_MAX)?.into_iter().map(attachment).collect::<Checked<_>>()?,
         place: about.place.map(place).transpose()?,
@@ -338,6 +344,43 @@ mod tests {
         assert!(matches!(&changes[3], Change::Unreadable { reason, head, .. } if reason.contains("no JSON") && head == b"{"));
         assert!(matches!(&changes[4], Change::Note { .. }));
         assert_eq!(taken(vec![connect::Change::Gone(id(&long))])[0], changes[1], "the same again has the same name");
+    }
+
+    #[test]
+    fn a_language_is_a_tag_of_bcp_47() {
+        let about = connect::Interaction {
+            native: id("1"),
+            aka: Vec::new(),
+            kind: "post".to_owned(),
+            visibility: "public".to_owned(),
+            author: None,
+            ours: connect::Ours::No,
+            automated: "no".to_owned(),
+            conversation: None,
+            parent: None,
+            refs: Vec::new(),
+            subject: None,
+            text: "Ciao".to_owned(),
+            quoted: None,
+            language: Some("it_IT".to_owned()),
+            url: None,
+            attachments: Vec::new(),
+            place: None,
+            side: None,
+            campaign: None,
+            occurred: 0,
+            edited: None,
+            reply_context: None,
+            attrs: Vec::new(),
+        };
+        let said = |key: &str| types::Annotation { key: key.to_owned(), value: types::Value::Text("zh_Hant_TW".to_owned()), confidence: None };
+
+        let changes = taken(vec![connect::Change::Upsert(about)]);
+        let told = annotations(vec![vec![said("language"), said("topic")]], 1).unwrap();
+
+        assert!(matches!(changes.as_slice(), [Change::Upsert(about)] if about.language.as_deref() == Some("it-IT")), "{changes:?}");
+        let told = told.concat().into_iter().map(|said| said.value).collect::<Vec<_>>();
+        assert_eq!(told, ["zh-Hant-TW", "zh_Hant_TW"].map(|text| Value::Text(text.to_owned())));
     }
 
     #[test]
