@@ -94,7 +94,7 @@ const LITTLE_WORDS: [(&str, &[&str]); 4] = [
         "it",
         &[
             "niente", "ancora", "che", "è", "il", "gli", "di", "sono", "ho", "più", "anche", "molto", "grazie", "ciao", "mai", "perché", "della",
-            "non", "questo", "cosa", "sempre", "tutto", "bene", "pessimo", "pessima",
+            "non", "questo", "cosa", "sempre", "tutto", "bene", "pessimo", "pessima", "ottimo", "ottima", "dove",
         ],
     ),
     (
@@ -115,7 +115,8 @@ const LITTLE_WORDS: [(&str, &[&str]); 4] = [
         "en",
         &[
             "the", "my", "your", "you", "it", "this", "that", "and", "are", "not", "what", "where", "why", "how", "when", "with", "very", "never",
-            "still", "again", "thanks", "thank", "please", "hello", "bad", "good", "great", "worst", "awful",
+            "still", "again", "our", "any", "have", "has", "they", "from", "thanks", "thank", "please", "hello", "bad", "good", "great", "worst",
+            "awful",
         ],
     ),
 ];
