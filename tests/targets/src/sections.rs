@@ -37,7 +37,7 @@ pub(crate) fn manifest(data: &[u8]) {
     match Manifest::parse(text) {
         Ok(manifest) => {
             assert!((1..=32).contains(&manifest.name.len()) && manifest.state_quota() <= 16 << 20, "{manifest:?}");
-            manifest.reply_terms();
+            manifest.reply_terms(&serde_json::json!({ "length_max": 9 }));
             manifest.tariff();
             manifest.key_window();
             manifest.check_config(&serde_json::json!({ "base_url": 7 }));
