@@ -157,6 +157,9 @@ pub mod http {
         }
     }
 
+    /// A network that cannot be reached is asked to take something again after this. Units: milliseconds.
+    const UNREACHABLE_MS: u64 = 60_000;
+
     impl HttpError {
         /// As the fault of a call that changes nothing; `plugin` begins its code.
         pub fn fault(&self, plugin: &str) -> crate::Fault {
@@ -166,11 +169,15 @@ pub mod http {
             }
         }
 
-        /// As the fault of a call that changes something: where it may have arrived, nobody knows how it ended.
+        /// As the fault of a call that changes something: where it may have arrived, nobody knows how it ended. Where nothing was sent, the
+        /// network is away for all: the host waits, and counts no try, so that an outage costs no reply.
         pub fn fault_of_write(&self, plugin: &str) -> crate::Fault {
             match self {
                 HttpError::Timeout | HttpError::Protocol(_) | HttpError::TooLarge(_) => crate::Fault::outcome_unknown(self.words()),
-                _ => self.fault(plugin),
+                HttpError::Dns(_) | HttpError::Connect(_) | HttpError::Tls(_) => {
+                    crate::Fault::rate_limited(&format!("{plugin}.unreachable"), self.words(), UNREACHABLE_MS)
+                }
+                HttpError::Denied(_) => self.fault(plugin),
             }
         }
 

@@ -15,6 +15,8 @@ const LENGTH_SURE: u64 = 400;
 const LENGTH_DEFAULT: u64 = 500;
 /// What an address counts where a server does not say.
 const URL_LENGTH: u64 = 23;
+/// A server that is away is asked again after this. Units: milliseconds.
+const AWAY_MS: u64 = 60_000;
 /// U+2060: as wide as nothing, and behind an `@` it makes it no mention.
 const JOINER: char = '\u{2060}';
 /// Own statuses looked through for one that may have gone out.
@@ -99,6 +101,8 @@ impl Lengths {
         for path in ["/api/v2/instance", "/api/v1/instance"] {
             let instance: Json = match api.get(path) {
                 Ok(instance) => instance,
+                // Nothing is said of its length by a server that is away, and no try counts.
+                Err(Fault::Transient(detail)) if detail.code == "mastodon.unreachable" => return Err(Fault::RateLimited((detail, AWAY_MS))),
                 Err(Fault::Permanent(_) | Fault::Transient(_)) => continue,
                 Err(fault) => return Err(fault),
             };

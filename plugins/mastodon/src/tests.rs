@@ -220,7 +220,10 @@ fn what_the_server_says_becomes_the_right_fault() {
     server(|_| Err(HttpError::Timeout));
     assert!(is_unknown(&Mastodon::send("k", &reply("x")).unwrap_err()));
     server(|_| Err(HttpError::Connect("refused".to_owned())));
-    assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Transient(detail)) if detail.code == "mastodon.unreachable"));
+    for text in ["x".to_owned(), "x".repeat(600)] {
+        let refused = Mastodon::send("k", &reply(&text));
+        assert!(matches!(&refused, Err(Fault::RateLimited((detail, 60_000))) if detail.code == "mastodon.unreachable"), "{refused:?}");
+    }
     server(|_| answer(200, "<html>"));
     assert!(is_unknown(&Mastodon::send("k", &reply("x")).unwrap_err()));
     assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::Transient(_))));

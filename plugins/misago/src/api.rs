@@ -17,6 +17,8 @@ const WORDS_MAX: usize = 300;
 /// No more are kept of a session. Units: cookies, bytes each.
 const COOKIES_MAX: usize = 8;
 const COOKIE_BYTES_MAX: usize = 1024;
+/// A forum that is away is asked again after this. Units: milliseconds.
+const AWAY_MS: u64 = 60_000;
 /// What Django calls the cookie that every change must repeat in a header.
 const CSRF: &str = "csrftoken";
 
@@ -72,7 +74,7 @@ impl Api {
 
     /// Writes a post, as the account. A lost answer is an unknown outcome.
     pub(crate) fn write<T: DeserializeOwned>(&self, path: &str, body: &Json) -> Result<T> {
-        self.log_in()?;
+        self.log_in().map_err(waiting)?;
         let answer = send(&self.change(path, body)).map_err(|error| error.fault_of_write("misago"))?;
         match answer.status {
             200..=299 => membrana_sdk::json::read(&answer.body).map_err(|error| Fault::outcome_unknown(format!("the answer: {error}"))),
@@ -110,6 +112,14 @@ impl Api {
                 cookies.push((name.to_owned(), value.to_owned()));
             }
         }
+    }
+}
+
+/// Before anything was written: a forum that is away is so for every reply, and no try of one is counted.
+fn waiting(fault: Fault) -> Fault {
+    match fault {
+        Fault::Transient(detail) => Fault::RateLimited((detail, AWAY_MS)),
+        other => other,
     }
 }
 

@@ -405,7 +405,7 @@ fn what_the_forum_says_becomes_the_right_fault() {
     );
     assert!(matches!(send(), Fault::Auth(detail) if detail.message.contains("incorrect")));
     server(|_| Err(HttpError::Timeout));
-    assert!(matches!(send(), Fault::Transient(detail) if detail.code == "misago.unreachable"), "nothing was written yet");
+    assert!(matches!(send(), Fault::RateLimited((detail, 60_000)) if detail.code == "misago.unreachable"), "no outage costs a reply");
 }
 
 #[test]

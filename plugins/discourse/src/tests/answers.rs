@@ -154,7 +154,7 @@ fn what_the_forum_says_becomes_the_right_fault() {
     server(|_| Err(HttpError::Timeout));
     assert!(is_unknown(&send()) && matches!(read(), Fault::Transient(_)));
     server(|_| Err(HttpError::Connect("refused".to_owned())));
-    assert!(matches!(send(), Fault::Transient(detail) if detail.code == "discourse.unreachable"));
+    assert!(matches!(send(), Fault::RateLimited((detail, 60_000)) if detail.code == "discourse.unreachable"));
     server(|_| answer(502, "<html>Bad gateway"));
     assert!(is_unknown(&send()) && matches!(read(), Fault::Transient(_)));
     server(|_| answer(503, r#"{"errors":["…"],"error_type":"read_only"}"#));

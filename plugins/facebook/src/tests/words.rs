@@ -88,7 +88,9 @@ fn no_answer_and_no_json_are_later_on_reads_and_unknown_on_sends() {
         (response(200, "{}"), "outcome-unknown"),
     ] {
         scripted(move |_| answer.clone());
-        assert_eq!(code(&Facebook::send("k", &answer_to(&comment(), "reply", "x", true)).unwrap_err()), on_send);
+        let fault = Facebook::send("k", &answer_to(&comment(), "reply", "x", true)).unwrap_err();
+        assert_eq!(code(&fault), on_send);
+        assert_eq!(matches!(fault, Fault::RateLimited(_)), on_send == "meta.unreachable", "no try is counted where nothing was sent");
     }
     for answer in [Err(HttpError::Timeout), response(502, "<html>"), response(200, "<html>")] {
         scripted(move |_| answer.clone());
