@@ -121,6 +121,11 @@ impl Status {
         })
     }
 
+    /// Says whether a file of it is still being processed.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.media.iter().any(|file| file.url.is_none())
+    }
+
     /// Its name on the network; an address of more than the contract allows is none.
     pub(crate) fn native(&self, section: &Section) -> NativeId {
         native(section, &self.uri, &self.id)

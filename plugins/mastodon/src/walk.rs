@@ -182,7 +182,9 @@ impl Round<'_> {
         let Some(status) = sent.status.filter(|_| sent.kind.text() == Some("mention")) else { return Ok(None) };
         let status = status.0.and_then(Status::of);
         let status = status.ok_or_else(|| (Some(format!("notification/{id}")), "a mention without a usable status"))?;
-        self.watched.add(&status);
+        if !self.watched.add(&status) {
+            return Ok(None);
+        }
         let about = shapes::interaction(self.section, status, &self.me);
         self.n_bytes = self.n_bytes.saturating_add(about.text.len() + REST_BYTES);
         Ok(Some(Change::Upsert(about)))

@@ -37,9 +37,23 @@ struct One {
     id: String,
     uri: String,
     edited: Option<String>,
-    /// When a list showed it last. Units: ms since 1970.
+    /// A file of it had no address yet.
+    #[serde(default)]
+    is_coming: bool,
+    /// When it was told. Units: ms since 1970.
     #[serde(default)]
     seen: u64,
+}
+
+impl One {
+    fn of(status: &Status, seen: u64) -> Self {
+        Self { id: status.id.clone(), uri: status.uri.clone(), edited: status.edited_at.clone(), is_coming: status.is_coming(), seen }
+    }
+
+    /// Says whether the status is as it was told. The address of a remote file is none of that: it changes with the server's own cache.
+    fn tells(&self, status: &Status) -> bool {
+        self.id == status.id && self.edited == status.edited_at && (!self.is_coming || status.is_coming())
+    }
 }
 
 impl Watched {
@@ -59,9 +73,14 @@ impl Watched {
         }
     }
 
-    pub(crate) fn add(&mut self, status: &Status) {
-        let (id, uri, edited) = (status.id.clone(), status.uri.clone(), status.edited_at.clone());
-        self.statuses.push(One { id, uri, edited, seen: self.now });
+    /// Says whether it is news: a status that is known as it is is none.
+    pub(crate) fn add(&mut self, status: &Status) -> bool {
+        let known = self.statuses.iter().rev().find(|one| one.id == status.id);
+        let is_news = !known.is_some_and(|one| one.tells(status));
+        if is_news {
+            self.statuses.push(One::of(status, self.now));
+        }
+        is_news
     }
 
     /// Each once, as it was seen last, and no more than are watched.
@@ -88,9 +107,9 @@ impl Watched {
                     gone.push(one.id.clone());
                 }
                 Ok(Some(sent)) => {
-                    let edited = sent.0.and_then(Status::of).filter(|status| status.id == one.id && status.edited_at != one.edited);
+                    let edited = sent.0.and_then(Status::of).filter(|status| status.id == one.id && !one.tells(status));
                     if let Some(status) = edited {
-                        one.edited.clone_from(&status.edited_at);
+                        *one = One::of(&status, one.seen);
                         changes.push(Change::Upsert(interaction(section, status, me)));
                     }
                 }
