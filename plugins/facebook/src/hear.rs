@@ -3,15 +3,17 @@
 use membrana_meta::graph::Graph;
 use membrana_meta::hooks::{self, Event, What};
 use membrana_meta::latest::Latest;
-use membrana_meta::read::{TEXT_BYTES_MAX, WORD_BYTES_MAX, id, moment, text};
+use membrana_meta::read::{TEXT_BYTES_MAX, URL_BYTES_MAX, WORD_BYTES_MAX, id, list, moment, text};
 use membrana_meta::shape::{Context, blank, note, thing, unknown, unreadable};
 use membrana_sdk::connector::{Change, Interaction, Raw};
-use membrana_sdk::{Result, Timestamp};
+use membrana_sdk::{Attachment, Result, Timestamp};
 use serde_json::{Value as Json, json};
 
 use crate::Section;
 use crate::shapes::{Under, comment_of, post_of};
 
+/// Of one post.
+const PHOTOS_MAX: usize = 28;
 /// What stands on a Page's feed by itself.
 const POSTS: [&str; 8] = ["post", "status", "photo", "video", "album", "share", "link", "event"];
 
@@ -72,7 +74,7 @@ fn of_feed(section: &Section, value: &Json, at: Timestamp, latest: &mut Latest) 
 }
 
 fn said(section: &Section, value: &Json, native: String, is_comment: bool, created: Timestamp) -> Interaction {
-    match id(value, "post_id").filter(|_| is_comment) {
+    let mut about = match id(value, "post_id").filter(|_| is_comment) {
         Some(post) => comment_of(section, value, native, &Under { post: &post, parent: id(value, "parent_id") }, created),
         None if is_comment => {
             let post = id(value, "parent_id").unwrap_or_else(|| native.clone());
@@ -80,7 +82,35 @@ fn said(section: &Section, value: &Json, native: String, is_comment: bool, creat
         }
         // Its parent is the Page's album or the post that is shared: no comment's.
         None => post_of(section, value, native, created),
+    };
+    for file in files(value) {
+        if !about.attachments.iter().any(|known| known.url == file.url) {
+            about.attachments.push(file);
+        }
     }
+    about
+}
+
+/// A webhook names files by their addresses alone, where the API has attachments: the `photo` or `video` of a comment, the `photos` of a
+/// post, and as `link` what was posted by itself. Source: Meta, "Webhooks reference: Page", `feed`.
+fn files(value: &Json) -> Vec<Attachment> {
+    let linked = match text(value, "item", WORD_BYTES_MAX).as_str() {
+        "photo" => Some("image/*"),
+        "video" => Some("video/*"),
+        _ => None,
+    };
+    let one = |key: &str, media_type| value.get(key).map(|url| (url, media_type));
+    let photos = list(value, "photos").iter().take(PHOTOS_MAX).map(|url| (url, "image/*"));
+    let all = one("photo", "image/*").into_iter().chain(photos).chain(one("video", "video/*")).chain(linked.and_then(|kind| one("link", kind)));
+    let is_address = |url: &&str| url.starts_with("https://") && url.len() <= URL_BYTES_MAX;
+    let file = |url: &str, media_type: &str| Attachment {
+        name: None,
+        media_type: media_type.to_owned(),
+        size: None,
+        url: Some(url.to_owned()),
+        media_ref: None,
+    };
+    all.filter_map(|(url, media_type)| Some(file(url.as_str().filter(is_address)?, media_type))).collect()
 }
 
 /// Somebody names the Page elsewhere.

@@ -49,6 +49,27 @@ fn not_only_the_first_change_of_the_first_entry_is_heard_and_a_poll_names_the_sa
 }
 
 #[test]
+fn files_that_a_webhook_names_are_taken_in_once_each() {
+    quiet();
+    let heard = |item: &str, files: &Value| {
+        let mut value = json!({ "item": item, "verb": "add", "post_id": "7_10", "comment_id": "10_55", "created_time": 1_795_514_000 });
+        value.as_object_mut().unwrap().extend(files.as_object().unwrap().clone());
+        let changes = receive(&feed(&[value])).unwrap();
+        let files = said(&changes)[0].attachments.iter().map(|file| format!("{} {}", file.media_type, file.url.as_deref().unwrap_or("-")));
+        files.collect::<Vec<_>>()
+    };
+    let (one, two) = ("https://scontent.test/1.jpg", "https://scontent.test/2.mp4");
+    assert_eq!(heard("comment", &json!({ "photo": one })), [format!("image/* {one}")]);
+    assert_eq!(heard("comment", &json!({ "video": two, "link": "https://news.test/" })), [format!("video/* {two}")]);
+    assert_eq!(heard("photo", &json!({ "link": one, "photos": [one, 7, "", "ftp://x"] })), [format!("image/* {one}")]);
+    assert_eq!(heard("video", &json!({ "link": two })), [format!("video/* {two}")]);
+    assert_eq!(heard("status", &json!({ "photos": [one, two] })), [format!("image/* {one}"), format!("image/* {two}")]);
+    let told = json!({ "photo": one, "attachment": { "type": "photo", "url": one } });
+    assert_eq!(heard("comment", &told), [format!("image/* {one}")]);
+    assert_eq!(heard("share", &json!({ "link": "https://news.test/" })).len(), 0, "what is shared is no file");
+}
+
+#[test]
 fn verbs_become_revision_gone_and_note() {
     quiet();
     let heard = |verb: &str| receive(&feed(&[comment(verb, "testo")])).unwrap().remove(0);
