@@ -18,6 +18,11 @@ const SHARE_LEFT: f64 = 0.1;
 /// How long it is believed whose token it is. Units: milliseconds.
 const ME_MS: u64 = 86_400_000;
 
+/// What does not let us through is asked again after this. Units: milliseconds.
+const BLOCKED_MS: u64 = 300_000;
+/// Of an account that is disabled, not confirmed, or not approved yet. Source: mastodon/mastodon `app/controllers/api/base_controller.rb`.
+const OF_THE_ACCOUNT: [&str; 3] = ["login", "confirmed", "approval"];
+
 pub(crate) struct Api {
     base: String,
     allowance: Cell<Option<Allowance>>,
@@ -118,13 +123,19 @@ impl Api {
 
 fn judged(answer: Response, call: Call) -> Result<Response> {
     let words = || answer.text().chars().take(200).collect::<String>();
+    let says = |any: &[&str]| any.iter().any(|word| answer.text().to_lowercase().contains(word));
     match answer.status {
         200..=299 => Ok(answer),
         // The host's own word: it has no token that the server would take.
         401 if answer.header("x-membrana").is_some() => Err(Fault::auth("mastodon.login", words())),
-        403 if call == Call::Post && !answer.text().to_lowercase().contains("scope") => {
-            Err(Fault::permanent("mastodon.forbidden", format!("the server forbids it: {}", words())))
+        // A firewall in front of it, say: it concerns every call, and no post of ours.
+        403 if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() => {
+            Err(Fault::rate_limited("mastodon.blocked", "something in front of the server answers 403", BLOCKED_MS))
         }
+        403 if call == Call::Post && says(&OF_THE_ACCOUNT) => {
+            Err(Fault::auth("mastodon.account", format!("the server lets the account do nothing: {}", words())))
+        }
+        403 if call == Call::Post && !says(&["scope"]) => Err(Fault::permanent("mastodon.forbidden", format!("the server forbids it: {}", words()))),
         401 | 403 => Err(Fault::auth(
             "mastodon.token",
             format!(

@@ -272,6 +272,14 @@ fn what_the_server_says_becomes_the_right_fault() {
     assert!(is_unknown(&Mastodon::send("k", &reply("x")).unwrap_err()));
     server(|_| answer(403, r#"{"error":"This action is outside the authorized scopes"}"#));
     assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Auth(_))));
+    for words in ["Your login is currently disabled", "Your login is missing a confirmed e-mail address", "Your login is currently pending approval"]
+    {
+        server(move |_| answer(403, format!(r#"{{"error":"{words}"}}"#)));
+        assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Auth(detail)) if detail.message.contains(words)), "{words}");
+    }
+    server(|_| answer(403, "<html>Attention required!"));
+    assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::RateLimited((_, 300_000)))), "a firewall says nothing of this reply");
+    assert!(matches!(Mastodon::poll(Some(CURSOR.to_owned()), 40, 0), Err(Fault::RateLimited((_, 300_000)))));
     server(|_| answer(403, r#"{"error":"This action is not allowed"}"#));
     assert!(matches!(Mastodon::send("k", &reply("x")), Err(Fault::Permanent(_))));
     server(|_| answer(502, "<html>"));

@@ -14,6 +14,8 @@ use serde_json::Value as Json;
 use crate::shapes::list;
 
 const DAY_MS: u64 = 86_400_000;
+/// What does not let us through is asked again after this. Units: milliseconds.
+const BLOCKED_MS: u64 = 300_000;
 /// Kept of what X says. Units: bytes.
 const WORDS_BYTES_MAX: usize = 300;
 /// Where X tells of the limits of a day, on what writes.
@@ -83,6 +85,8 @@ pub(crate) fn judged(answer: Response, call: Call) -> Result<Response> {
         429 => Fault::rate_limited("x.limit", "X asks to wait", limited_ms(&answer)),
         _ if problem.code == 88 => Fault::rate_limited("x.limit", "X asks to wait", limited_ms(&answer)),
         401 => Fault::auth("x.token", format!("X does not take the token: {}", problem.words)),
+        // Without a word of X it is a firewall in front of it: it concerns every call, and no post of ours.
+        403 if problem.all.is_empty() => Fault::rate_limited("x.blocked", "something in front of X answers 403", BLOCKED_MS),
         403 if call == Call::Write => forbidden(&problem),
         403 => Fault::auth("x.forbidden", format!("X does not let this token read: {}", problem.words)),
         404 | 410 => Fault::permanent("x.gone", "what it is about is gone"),
@@ -201,6 +205,14 @@ mod tests {
                 matches!(&fault, Fault::RateLimited((detail, ms)) if detail.code == "x.usage-capped" && *ms == hours * 3_600_000),
                 "{now}: {fault:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_firewall_in_front_of_x_says_nothing_of_a_post() {
+        for (call, body) in [(Call::Write, "<html>Attention required!"), (Call::Read, "")] {
+            let fault = fault(403, call, &[], body);
+            assert!(matches!(&fault, Fault::RateLimited((detail, 300_000)) if detail.code == "x.blocked"), "{fault:?}");
         }
     }
 
