@@ -21,6 +21,8 @@ const AWAY_MS: u64 = 60_000;
 const JOINER: char = '\u{2060}';
 /// Own statuses looked through for one that may have gone out.
 const LOOKED_THROUGH: u32 = 20;
+/// The server's clock may be behind ours by so much. Units: milliseconds.
+const SKEW_MS: u64 = 600_000;
 
 fn context(message: &Message) -> Result<ReplyContext> {
     let target = message.to.as_ref().ok_or_else(|| Fault::unsupported("a post that answers nothing"))?;
@@ -182,9 +184,11 @@ pub(crate) fn probe(section: &Section, api: &Api, message: &Message) -> Result<(
     let wanted = words(&said(message, &context));
     let is_it = |status: &Status| status.in_reply_to_id.as_deref() == Some(context.id.as_str()) && words(&plain(&status.content)).ends_with(&wanted);
     let is_whole = own.len() < usize::try_from(LOOKED_THROUGH).unwrap_or(0);
-    match own.into_iter().filter_map(|status| Status::of(status.0?)).find(is_it) {
-        Some(status) => Ok((Sent::Yes, Some(receipt(section, &status)))),
-        // Beyond the statuses looked through it could still be there.
-        None => Ok((if is_whole { Sent::No } else { Sent::Unknown }, None)),
+    let own: Vec<Status> = own.into_iter().filter_map(|status| Status::of(status.0?)).collect();
+    // Newest first: what is beyond those looked through is older still.
+    let is_past = own.last().and_then(Status::created).is_some_and(|oldest| oldest < message.created.saturating_sub(SKEW_MS));
+    match own.iter().find(|status| is_it(status)) {
+        Some(status) => Ok((Sent::Yes, Some(receipt(section, status)))),
+        None => Ok((if is_whole || is_past { Sent::No } else { Sent::Unknown }, None)),
     }
 }

@@ -121,6 +121,11 @@ impl Status {
         })
     }
 
+    /// Units: milliseconds since 1970.
+    pub(crate) fn created(&self) -> Option<u64> {
+        moment(&self.created_at)
+    }
+
     /// Says whether a file of it is still being processed.
     pub(crate) fn is_coming(&self) -> bool {
         self.media.iter().any(|file| file.url.is_none())

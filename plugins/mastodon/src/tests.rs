@@ -298,6 +298,19 @@ fn a_reply_that_may_have_gone_out_is_looked_for() {
     assert_eq!(Mastodon::probe("k", &reply("Something else")).unwrap().0, Sent::No);
 }
 
+#[test]
+fn an_account_with_many_posts_proves_an_absence_where_the_oldest_one_is_older_than_the_reply() {
+    // given twenty posts of 10:00
+    server(|_| answer(200, format!("[{}]", (0..20).map(|id| status(&id.to_string(), "altro", "null")).collect::<Vec<_>>().join(","))));
+    let posted = 1_795_514_400_000;
+
+    // when
+    let sent = |created: u64| Mastodon::probe("k", &Message { created, ..reply("Ciao") }).unwrap().0;
+
+    // then
+    assert_eq!((sent(posted + 600_001), sent(posted + 600_000)), (Sent::No, Sent::Unknown), "the clocks may differ by ten minutes");
+}
+
 /// A server whose page of notifications is this; statuses are answered by `looks`.
 fn page_of(page: String, mut looks: impl FnMut() -> Result<Response, HttpError> + 'static) -> Calls {
     server(move |request| if request.url.contains("/notifications") { answer(200, page.clone()) } else { looks() })
