@@ -261,11 +261,6 @@ pub(crate) fn plain(html: &str) -> String {
         rest = next;
     }
     text.push_str(rest);
-    if text.contains('&') {
-        for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&nbsp;", " "), ("&amp;", "&")]
-        {
-            text = text.replace(entity, character);
-        }
-    }
+    let text = membrana_markup::unescape(&text).replace('\u{a0}', " ");
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }

@@ -68,6 +68,13 @@ fn mentions_come_oldest_first_and_the_cursor_moves_on() {
 }
 
 #[test]
+fn entities_are_read_by_name_and_by_number() {
+    // Source: GoToSocial writes quotes as numbers.
+    let html = "<p>&#34;L&#039;ordine&#34; non c&#8217;&egrave;&nbsp;pi&#xf9; &amp;lt;</p>";
+    assert_eq!(crate::shapes::plain(html), "\"L'ordine\" non c’è più &lt;");
+}
+
+#[test]
 fn the_first_look_starts_at_now_unless_history_is_wanted() {
     server(|_| answer(200, r#"[{"id":"42","type":"follow"}]"#));
     let page = Mastodon::poll(None, 40, 0).unwrap();
