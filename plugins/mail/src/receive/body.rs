@@ -16,8 +16,13 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// All text that a reader would see, quotes and all. Shape: `\n` line ends, no control characters.
 pub(crate) fn text(message: &Message<'_>) -> String {
-    // Some programs send a blank part of plain text beside the HTML that says it all.
-    for body in [&message.text_body, &message.html_body] {
+    // Some programs send a blank part of plain text beside the HTML that says it all; a footer that a list or a scanner put under both is no
+    // part of that choice.
+    let mut plain_alone = message.text_body.iter().filter(|id| !message.html_body.contains(id)).peekable();
+    let is_blank = |id: &u32| join(message, message.part(*id).into_iter()).trim().is_empty();
+    let is_html_better = plain_alone.peek().is_some() && plain_alone.all(is_blank);
+    let (first, second) = if is_html_better { (&message.html_body, &message.text_body) } else { (&message.text_body, &message.html_body) };
+    for body in [first, second] {
         let text = join(message, body.iter().filter_map(|id| message.part(*id)));
         if !text.trim().is_empty() {
             return text;

@@ -75,6 +75,25 @@ fn a_blank_plain_alternative_gives_way_to_the_html() {
 }
 
 #[test]
+fn a_blank_plain_alternative_gives_way_also_where_a_footer_stands_under_both() {
+    // given
+    let head = "From: anna@customers.test\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n";
+    let both = |plain: &str| {
+        format!(
+            "--m\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{plain}\r\n\r\n\
+             --b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Arrivato <b>rotto</b></p>\r\n--b--\r\n"
+        )
+    };
+    let footer = "--m\r\nContent-Type: text/plain\r\n\r\nscanned by acme\r\n--m--\r\n";
+
+    // when
+    let text = |plain: &str| read(format!("{head}{}{footer}", both(plain)).as_bytes()).text;
+
+    // then
+    assert_eq!((text(" \u{a0}").as_str(), text("Rotto!").as_str()), ("Arrivato rotto\n\nscanned by acme", "Rotto!\n\nscanned by acme"));
+}
+
+#[test]
 fn html_alone_is_read_as_text_with_its_quote_apart() {
     let mail = fixture!("html-only");
     assert_eq!(mail.text, "Die Lieferung ist kaputt angekommen – schade!");
