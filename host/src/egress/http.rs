@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout_at;
+use tokio::time::{Instant as Deadline, timeout_at};
 use url::Url;
 
 use super::credential::{Outgoing, Scrub, Withheld};
 use super::oauth2::{Refused, Tokens};
-use super::{Credential, Door, Failed, Io, Secret};
+use super::{CONNECT_TIMEOUT, CONNECTIONS_MAX, Credential, Door, Failed, Io, Secret};
 
 /// Units: bytes.
 const REQUEST_MAX: usize = 1 << 20;
@@ -65,7 +65,7 @@ pub enum HttpError {
     /// Not granted; with the line that grants it.
     #[error("not granted: {0}")]
     Denied(String),
-    /// Nothing in time. It may have arrived.
+    /// No whole answer in time to what was written, or begun. It may have arrived.
     #[error("no answer in time")]
     Timeout,
     /// Units: bytes.
@@ -74,10 +74,10 @@ pub enum HttpError {
     /// No such name.
     #[error("{0}")]
     Dns(String),
-    /// Nobody listens.
+    /// Nobody listens, or not in time. Nothing was sent.
     #[error("cannot connect to {0}")]
     Connect(String),
-    /// No trust, or no TLS.
+    /// No trust, or no TLS, or not in time. Nothing was sent.
     #[error("tls: {0}")]
     Tls(String),
     /// Not HTTP, or cut off.
@@ -135,17 +135,19 @@ impl Door {
             return pretend(request).await;
         }
         let deadline = deadline_of(&request);
-        let _turn = timeout_at(deadline, self.connections.acquire()).await.ok().and_then(Result::ok).ok_or(HttpError::Timeout)?;
+        let turn = timeout_at(deadline, self.connections.acquire()).await.ok().and_then(Result::ok);
+        let no_turn = || HttpError::Connect(format!("the network: the {CONNECTIONS_MAX} connections at once stayed in use"));
+        let _turn = turn.ok_or_else(no_turn)?;
         match self.with_tokens(&request) {
             Some((credential, tokens)) => self.authorised(request, credential, tokens, deadline).await,
-            None => self.once(request, None, deadline).await,
+            None => self.exchange(request, None, deadline).await,
         }
     }
 
     /// As [`Door::http`] where no credential has tokens.
     pub(super) async fn without_tokens(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let deadline = deadline_of(&request);
-        self.once(request, None, deadline).await
+        self.exchange(request, None, deadline).await
     }
 
     /// The credential that a request names, where its tokens are needed: a request that is refused anyway costs no refresh.
@@ -161,22 +163,18 @@ impl Door {
         request: HttpRequest,
         credential: &Credential,
         tokens: &Arc<Tokens>,
-        deadline: tokio::time::Instant,
+        deadline: Deadline,
     ) -> Result<HttpResponse, HttpError> {
         let ask = |token: Option<Secret>| {
             let request = request.clone();
-            async move { self.once(request, token.as_ref(), deadline).await }
+            async move { self.exchange(request, token.as_ref(), deadline).await }
         };
         let is_refused = |answer: &Result<HttpResponse, HttpError>| matches!(answer, Ok(HttpResponse { status: 401, .. }));
         credential.with_token(tokens, deadline, ask, is_refused).await.unwrap_or_else(Refused::answered)
     }
 
-    async fn once(&self, request: HttpRequest, token: Option<&Secret>, deadline: tokio::time::Instant) -> Result<HttpResponse, HttpError> {
-        let within = deadline.saturating_duration_since(tokio::time::Instant::now());
-        timeout_at(deadline, self.exchange(request, token, within)).await.unwrap_or(Err(HttpError::Timeout))
-    }
-
-    async fn exchange(&self, request: HttpRequest, token: Option<&Secret>, within: Duration) -> Result<HttpResponse, HttpError> {
+    /// The deadline is kept step by step: whether anything was written when it passed decides whether it may have arrived.
+    async fn exchange(&self, request: HttpRequest, token: Option<&Secret>, deadline: Deadline) -> Result<HttpResponse, HttpError> {
         let url = self.granted(&request)?;
         if let Some(Err(left)) = self.charge(&request, &url) {
             return Ok(over_budget(left));
@@ -186,9 +184,10 @@ impl Door {
         if let Some(mut sender) = self.idle.take(&origin) {
             // A connection that the server closed meanwhile refuses before anything is written; else the outcome is uncertain, which
             // matters only where asking twice is not the same as asking once. Source: RFC 9110 §9.2.2.
-            match sender.try_send_request(outgoing.clone()).await {
-                Ok(answer) => return self.finish(answer, origin, sender).await,
-                Err(mut error) => {
+            match timeout_at(deadline, sender.try_send_request(outgoing.clone())).await {
+                Err(_) => return Err(HttpError::Timeout),
+                Ok(Ok(answer)) => return self.finish(answer, origin, sender, deadline).await,
+                Ok(Err(mut error)) => {
                     if error.take_message().is_none() && !outgoing.method().is_safe() {
                         return Err(HttpError::Protocol(error.into_error().to_string()));
                     }
@@ -196,9 +195,10 @@ impl Door {
             }
         }
         self.idle.make_room(self.connections.available_permits());
-        let mut sender = handshake(self.reach(&url, within).await?).await?;
-        let answer = sender.send_request(outgoing).await.map_err(|error| HttpError::Protocol(error.to_string()))?;
-        self.finish(answer, origin, sender).await
+        let mut sender = handshake(self.reach(&url, deadline).await?).await?;
+        let answer = timeout_at(deadline, sender.send_request(outgoing)).await.map_err(|_| HttpError::Timeout)?;
+        let answer = answer.map_err(|error| HttpError::Protocol(error.to_string()))?;
+        self.finish(answer, origin, sender, deadline).await
     }
 
     /// Counts the call, where it is counted. Errors: how long the budget stays spent.
@@ -270,17 +270,21 @@ impl Door {
         }
     }
 
-    /// A connection to the place of this URL, with TLS where it is named.
-    pub(super) async fn reach(&self, url: &Url, within: Duration) -> Result<Box<dyn Io>, HttpError> {
+    /// A connection to the place of this URL, with TLS where it is named. Nothing of a request is written: it never fails by `Timeout`.
+    pub(super) async fn reach(&self, url: &Url, deadline: Deadline) -> Result<Box<dyn Io>, HttpError> {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
+        let within = deadline.saturating_duration_since(Deadline::now());
         let stream = self.dial(host, port, within).await.map_err(|failed| match failed {
             Failed::Denied(why) => HttpError::Denied(why),
             Failed::Dns(why) => HttpError::Dns(why),
             Failed::Connect(why) => HttpError::Connect(why),
-            Failed::Timeout => HttpError::Timeout,
+            Failed::Timeout => HttpError::Connect(format!("{host}:{port}: no connection in time")),
         })?;
         if url.scheme() == "https" {
-            return Ok(Box::new(self.egress.tls.connect(host, stream).await.map_err(HttpError::Tls)?));
+            let until = deadline.min(Deadline::now() + CONNECT_TIMEOUT);
+            let secured = timeout_at(until, self.egress.tls.connect(host, stream)).await;
+            let secured = secured.unwrap_or_else(|_| Err(format!("{host}: no handshake in time")));
+            return Ok(Box::new(secured.map_err(HttpError::Tls)?));
         }
         Ok(Box::new(stream))
     }
@@ -290,10 +294,11 @@ impl Door {
         answer: hyper::Response<hyper::body::Incoming>,
         origin: String,
         sender: SendRequest<Full<Bytes>>,
+        deadline: Deadline,
     ) -> Result<HttpResponse, HttpError> {
         let (head, body) = answer.into_parts();
         let max = self.config.answer_max.unwrap_or(RESPONSE_MAX);
-        let body = Limited::new(body, max).collect().await.map_err(|error| {
+        let body = timeout_at(deadline, Limited::new(body, max).collect()).await.map_err(|_| HttpError::Timeout)?.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() { HttpError::TooLarge(max as u64) } else { HttpError::Protocol(error.to_string()) }
         })?;
         self.idle.keep(origin, sender, self.connections.available_permits());
@@ -307,8 +312,8 @@ impl Door {
     }
 }
 
-fn deadline_of(request: &HttpRequest) -> tokio::time::Instant {
-    tokio::time::Instant::now() + request.timeout.unwrap_or(TIMEOUT).min(TIMEOUT)
+fn deadline_of(request: &HttpRequest) -> Deadline {
+    Deadline::now() + request.timeout.unwrap_or(TIMEOUT).min(TIMEOUT)
 }
 
 impl Refused {

@@ -144,7 +144,7 @@ impl Door {
             return Err(StreamError::Status { status: 429, retry_after: Some(left) });
         }
         let outgoing = self.prepare(call, token, url.clone())?;
-        let io = self.reach(&url, OPEN_TIMEOUT).await?;
+        let io = self.reach(&url, Instant::now() + OPEN_TIMEOUT).await?;
         let source = match request.protocol {
             StreamProtocol::WebSocket => open_websocket(outgoing.map(|_| ()), &url, io).await?,
             StreamProtocol::Sse | StreamProtocol::NdJson => open_http(outgoing, io, request.protocol).await?,

@@ -242,6 +242,32 @@ async fn a_server_that_is_silent_or_drips_costs_its_time_and_no_more() {
 }
 
 #[tokio::test]
+async fn what_was_never_written_is_no_timeout() {
+    // given
+    let server = Server::start(Manner::Silent).await;
+    let port = server.address.port();
+    let grants = ["http", "https"].map(|scheme| HttpGrant::parse(&format!("{scheme}://127.0.0.1:{port}")).unwrap());
+    let door = Egress::new(&[], Arc::new(SystemResolver)).unwrap().door(DoorConfig { http: grants.to_vec(), ..DoorConfig::default() });
+    let ask = |scheme: &str| HttpRequest {
+        method: "POST".to_owned(),
+        timeout: Some(Duration::from_millis(200)),
+        ..get(format!("{scheme}://127.0.0.1:{port}/"))
+    };
+
+    // when
+    let no_handshake = door.http(ask("https")).await;
+    let others = door.connections.acquire_many(u32::try_from(CONNECTIONS_MAX).unwrap()).await.unwrap();
+    let no_place = door.http(ask("http")).await;
+    drop(others);
+    let no_answer = door.http(ask("http")).await;
+
+    // then
+    assert!(matches!(&no_handshake, Err(HttpError::Tls(why)) if why.contains("in time")), "{no_handshake:?}");
+    assert!(matches!(&no_place, Err(HttpError::Connect(why)) if why.contains("stayed in use")), "{no_place:?}");
+    assert_eq!((no_answer, server.came()), (Err(HttpError::Timeout), 2));
+}
+
+#[tokio::test]
 async fn a_credential_goes_to_its_host_alone_and_does_not_come_back() {
     let server = Server::start(Manner::Echoes).await;
     let door = door(&server, &["a.example", "b.example"], LOOPBACK, &[("a.example", &["127.0.0.1"]), ("b.example", &["127.0.0.1"])]);
