@@ -45,6 +45,7 @@ fn reply(record: &Record) -> String {
     }
     let unit = text(reply, "len_unit");
     parts.extend(number("max_len").map(|max| format!("≤ {max} {unit}")));
+    parts.extend(number("private_max_len").map(|max| format!("in private ≤ {max}")));
     parts.extend(number("typical_len").map(|typical| format!("mostly ≤ {typical} {unit}")));
     parts.extend(number("window_s").map(|window| format!("within {}", span(window))));
     parts.extend(number("human_window_s").map(|window| format!("{} by a person", span(window))));

@@ -114,6 +114,8 @@ fn texts_are_measured_before_anything_is_sent() {
     assert!(matches!(Facebook::send("k", &answer_to(&comment(), "reply", &"x".repeat(8_001), true)), Err(Fault::Unsupported(_))));
     assert!(matches!(Facebook::send("k", &answer_to(&comment(), "post", "x", true)), Err(Fault::Unsupported(_))));
     assert_eq!(calls.borrow().len(), 1);
+    let manifest = include_str!("../../plugin.toml");
+    assert!(manifest.contains("\nmax_len = 8000\nprivate_max_len = 2000\n"), "the host measures alike");
 }
 
 #[test]

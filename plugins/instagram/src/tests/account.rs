@@ -283,6 +283,8 @@ fn messages_have_their_window_their_length_and_one_private_reply() {
     assert_eq!((direct.native.scope.as_str(), direct.kind.as_str()), (membrana_world::ACCOUNT, "direct"));
     assert!(Instagram::send("k1", &answer_to(&direct, "reply", &"è".repeat(500), true)).is_ok());
     assert!(matches!(Instagram::send("k2", &answer_to(&direct, "reply", &"è".repeat(501), true)), Err(Fault::Unsupported(_))));
+    let manifest = include_str!("../../plugin.toml");
+    assert!(manifest.contains("\nmax_len = 2200\nprivate_max_len = 1000\n"), "the host measures a comment by more than a message");
     let private = answer_to(&comment, "direct", "eccoci", true);
     assert!(Instagram::send("k3", &private).is_ok());
     assert_eq!(Instagram::probe("k3", &private).unwrap().0, Sent::Yes);
