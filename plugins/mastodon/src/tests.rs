@@ -348,6 +348,18 @@ fn an_odd_notification_is_set_aside_and_the_rest_arrives() {
 }
 
 #[test]
+fn who_quotes_us_is_heard_once_also_where_we_are_named() {
+    let (quote, both) = (status("10", "guardate qui", "null"), status("11", "@acme guardate", "null"));
+    let quoted = |id: u32, status: &str| mention(id, status).replace("mention", "quote");
+    let page = [quoted(10, &both), mention(9, &both), quoted(8, &quote)].join(",");
+    let calls = page_of(format!("[{page}]"), || answer(500, ""));
+    let page = Mastodon::poll(Some(CURSOR.to_owned()), 40, 0).unwrap();
+    let heard: Vec<_> = said(&page.changes).iter().map(|one| (one.text.as_str(), one.kind.as_str())).collect();
+    assert_eq!(heard, [("guardate qui", "mention"), ("@acme guardate", "mention")]);
+    assert!(calls.borrow()[0].url.contains("types[]=mention&types[]=quote&"), "{}", calls.borrow()[0].url);
+}
+
+#[test]
 fn what_was_not_said_to_be_public_is_not() {
     let unsaid = status("10", "ciao", "null").replace(r#""visibility":"unlisted","#, "");
     let unknown = status("11", "ciao", "null").replace("unlisted", "mutuals_only");

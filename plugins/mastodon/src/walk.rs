@@ -13,6 +13,8 @@ use crate::shapes::{self, Account, Status, id};
 use crate::watch::Watched;
 use crate::{Section, wire};
 
+/// Notifications by which somebody speaks of us: a quote (since Mastodon 4.5) is a mention, whether it names us or not.
+const SPOKEN: [&str; 2] = ["mention", "quote"];
 /// Notifications in one page of the API.
 const PAGE: usize = 40;
 /// Pages in one poll.
@@ -132,7 +134,7 @@ struct Notifications {
 impl Notifications {
     fn ask(api: &Api, behind: &str, limit: usize) -> membrana_sdk::Result<Self> {
         // Those that the account's own policy sets aside (messages of strangers, by default) are spoken to us as well.
-        let path = format!("/api/v1/notifications?types[]=mention&include_filtered=true&limit={limit}&min_id={behind}");
+        let path = format!("/api/v1/notifications?types[]=mention&types[]=quote&include_filtered=true&limit={limit}&min_id={behind}");
         let (all, body) = api.get_with_body::<Vec<Object<wire::Notification>>>(&path)?;
         let last = all.iter().find_map(id_of);
         if last.is_none() && !all.is_empty() {
@@ -179,7 +181,7 @@ impl Round<'_> {
     fn change(&mut self, sent: Object<wire::Notification>) -> Result<Option<Change>, (Option<String>, &'static str)> {
         let sent = sent.0.unwrap_or_default();
         let id = id(&sent.id).ok_or((None, "a notification without an id"))?;
-        let Some(status) = sent.status.filter(|_| sent.kind.text() == Some("mention")) else { return Ok(None) };
+        let Some(status) = sent.status.filter(|_| sent.kind.text().is_some_and(|kind| SPOKEN.contains(&kind))) else { return Ok(None) };
         let status = status.0.and_then(Status::of);
         let status = status.ok_or_else(|| (Some(format!("notification/{id}")), "a mention without a usable status"))?;
         if !self.watched.add(&status) {
