@@ -216,8 +216,12 @@ impl Round<'_> {
         for json in &page.items {
             match comment(self.section, json, &post.id) {
                 Some(about) if about.occurred >= self.cursor.floor => {
-                    post.newest = post.newest.max(about.occurred);
-                    if self.watched.add(&about) {
+                    // One that others have pushed out of what is watched is no news for that.
+                    let is_told = post.last.as_ref() == Some(&about.native.id) && !self.watched.knows(&about.native.id);
+                    if about.occurred >= post.newest {
+                        (post.newest, post.last) = (about.occurred, Some(about.native.id.clone()));
+                    }
+                    if !is_told && self.watched.add(&about) {
                         self.changes.push(Change::Upsert(about));
                     }
                 }

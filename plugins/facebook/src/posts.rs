@@ -23,6 +23,9 @@ pub(crate) struct Post {
     at: Timestamp,
     /// The newest comment read. Units: milliseconds since 1970.
     pub(crate) newest: Timestamp,
+    /// Its id: it is read again each time, for the network counts in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<String>,
     /// Where its comments go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<Next>,
@@ -39,12 +42,12 @@ pub(crate) struct Post {
 impl Post {
     /// One whose comments must be read from `floor` on.
     pub(crate) fn unread(id: String, floor: Timestamp) -> Self {
-        Self { id, at: 0, newest: floor, next: None, visited: 0, put_off: 0, is_refused: false }
+        Self { id, at: 0, newest: floor, last: None, next: None, visited: 0, put_off: 0, is_refused: false }
     }
 
     /// One whose comments up to `at` do not matter.
     pub(crate) fn known(id: String, at: Timestamp) -> Self {
-        Self { id, at: 0, newest: at, next: None, visited: at.max(1), put_off: 0, is_refused: false }
+        Self { id, at: 0, newest: at, last: None, next: None, visited: at.max(1), put_off: 0, is_refused: false }
     }
 
     pub(crate) fn posted_at(self, at: Timestamp) -> Self {

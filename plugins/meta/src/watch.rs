@@ -69,6 +69,11 @@ impl Watched {
         true
     }
 
+    /// Says whether it is watched.
+    pub fn knows(&self, id: &str) -> bool {
+        self.things.iter().any(|one| one.id == id)
+    }
+
     /// Never fails: without it an edit is overlooked, no more.
     pub fn keep(&mut self) {
         if !self.has_changed {

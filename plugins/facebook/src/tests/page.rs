@@ -106,6 +106,26 @@ fn a_silent_webhook_loses_nothing_for_a_poll_reads_old_posts_again() {
 }
 
 #[test]
+fn the_newest_comment_of_a_post_is_told_once_however_many_others_came_since() {
+    // given
+    let world = World::start("");
+    let post = world.meta.post(US, "avviso");
+    let cursor = world.poll(None).cursor;
+    world.meta.comment("anna", &post, "con foto");
+    let first = world.poll(Some(&cursor));
+
+    // when two hundred others have pushed it out, and one of the same second comes
+    testing::with_host(|host| host.state.remove("watched"));
+    let second = world.poll(Some(&first.cursor));
+    world.meta.comment("bea", &post, "subito dopo");
+    let third = world.poll(Some(&second.cursor));
+
+    // then
+    let all = [&first, &second, &third].map(|page| texts(&page.changes));
+    assert_eq!(all, [vec!["con foto"], vec![], vec!["subito dopo"]]);
+}
+
+#[test]
 fn an_interrupted_fetch_repeats_and_never_leaves_a_hole() {
     let world = World::start("");
     let posts: Vec<String> = (0..3).map(|n| world.meta.post(US, &format!("avviso {n}"))).collect();
