@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::clock::Wait;
@@ -48,6 +49,10 @@ pub struct Outbox {
     pub held_until: Mutex<Hold>,
 }
 
+/// The connector's state, for all calls of one turn: what another build, whose intake may have taken over meanwhile, makes of it this one may
+/// not understand.
+type Held = OnceCell<PluginState>;
+
 /// Until when a channel's outbox is held.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hold {
@@ -74,6 +79,7 @@ impl Work for Outbox {
         let now = self.journal.clock.now();
         self.release_after_login(record.status.as_ref());
         let (mut until, mut after) = (now, None);
+        let held = Held::default();
         let (mut has_worked, mut is_any_due, watch) = (false, false, self.journal.clock.stopwatch());
         // To the end of what is due: those that wait for others of their exchange must not hide the rest.
         loop {
@@ -91,7 +97,7 @@ impl Work for Outbox {
                 if let Some(until) = self.held_until(now) {
                     return Ok(Turn::Until(until));
                 }
-                has_worked |= self.work_on(action).await?;
+                has_worked |= self.work_on(action, &held).await?;
                 if watch.elapsed() > TURN_MAX {
                     return Ok(Turn::Worked);
                 }
@@ -125,17 +131,17 @@ impl Outbox {
         }
     }
 
-    async fn work_on(&self, action: Action) -> Result<bool, StageError> {
+    async fn work_on(&self, action: Action, held: &Held) -> Result<bool, StageError> {
         match action.state {
-            ActionState::Pending | ActionState::Retry => self.send(action).await,
+            ActionState::Pending | ActionState::Retry => self.send(action, held).await,
             // Found claimed here means that the process ended between claim and outcome.
             ActionState::Claimed => self.become_of(outcome::after_crash(&action, self.class), action).await,
-            ActionState::Unknown | ActionState::Reconciling => failpoint::within("reconcile", self.search(action)).await,
+            ActionState::Unknown | ActionState::Reconciling => failpoint::within("reconcile", self.search(action, held)).await,
             _ => Ok(false),
         }
     }
 
-    async fn send(&self, action: Action) -> Result<bool, StageError> {
+    async fn send(&self, action: Action, held: &Held) -> Result<bool, StageError> {
         let store = &self.journal.store;
         if store.must_wait(&self.channel, &action).await? {
             return Ok(false);
@@ -150,7 +156,7 @@ impl Outbox {
             n_automatic_max: AUTOMATIC_REPLIES_MAX,
         };
         match outcome::may_claim(&action, &before, &self.terms, now) {
-            Ok(content) => self.call(action, content).await,
+            Ok(content) => self.call(action, content, held).await,
             Err(Outcome::AskAgain) if self.is_asked(&action, exchange.version).await? => Ok(false),
             Err(instead) => self.become_of(instead, action).await,
         }
@@ -168,8 +174,8 @@ impl Outbox {
     }
 
     /// Claims and calls.
-    async fn call(&self, action: Action, content: &Interaction) -> Result<bool, StageError> {
-        let (state, may_be_out) = (self.state().await?, outcome::may_be_out(&action));
+    async fn call(&self, action: Action, content: &Interaction, held: &Held) -> Result<bool, StageError> {
+        let (state, may_be_out) = (self.state(held).await?, outcome::may_be_out(&action));
         let mut claim = self.journal.begin(&self.channel);
         let claimed = outcome::claimed(action, self.plugin.digest(), claim.at);
         let message = message(&claimed, content);
@@ -197,12 +203,13 @@ impl Outbox {
     }
 
     /// Read before a claim, so that a store that cannot be read leaves nothing claimed.
-    async fn state(&self) -> Result<PluginState, StoreError> {
-        Ok(PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0))
+    async fn state(&self, held: &Held) -> Result<PluginState, StoreError> {
+        let read = async || Ok(PluginState::new(self.journal.store.plugin_state(&self.channel).await?, 0));
+        held.get_or_try_init(read).await.cloned()
     }
 
     /// Looks for what may have gone out: in our own log first, then as far as the send class allows.
-    async fn search(&self, action: Action) -> Result<bool, StageError> {
+    async fn search(&self, action: Action, held: &Held) -> Result<bool, StageError> {
         if let Some(native) = self.own_entry_of(&action).await? {
             return self.become_of(Outcome::Sent(Some(Receipt { native, aka: Vec::new() })), action).await;
         }
@@ -210,9 +217,9 @@ impl Outbox {
             return self.become_of(outcome::unreadable(ActionState::Human), action).await;
         };
         match outcome::search(&action, self.class, self.plugin.digest(), self.journal.clock.now()) {
-            Ok(Search::Repeat) => self.call(action, &content).await,
+            Ok(Search::Repeat) => self.call(action, &content, held).await,
             Ok(Search::Probe) => {
-                let (message, state) = (message(&action, &content), self.state().await?);
+                let (message, state) = (message(&action, &content), self.state(held).await?);
                 let found = self.plugin.probe(state, &action.id.to_string(), &message).await.result;
                 let found = if self.is_another_s(&action, &found).await? { Ok((Sent::Unknown, None)) } else { found };
                 self.become_of(outcome::after_probe(&action, found), action).await
