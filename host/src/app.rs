@@ -33,7 +33,7 @@ use crate::egress::{Egress, EgressError, Renewals, SystemResolver};
 use crate::ingress::Ingress;
 use crate::intake::Intake;
 use crate::model::{ChannelName, shown};
-use crate::plugin::{Builds, Engine, EngineConfig, PluginError, Shadow, THIS_BINARY};
+use crate::plugin::{Builds, Engine, EngineConfig, Generation, PluginError, Shadow, THIS_BINARY};
 use crate::stage::Journal;
 use crate::store::{OFF, Reader, SledStore, Store, StoreError};
 use crate::telemetry::chain;
@@ -43,6 +43,7 @@ pub use login::{LoginPlace, Wrong, login_place};
 pub use prepare::{Choice, One, Prepared, PreparedChannel, prepare, prepare_one, sections_of};
 
 use housekeeping::{Keep, Rounds};
+use prepare::sections;
 use running::Running;
 
 /// Another command may hold the store for a moment; a start tries so often for about five seconds.
@@ -67,6 +68,9 @@ pub enum AppError {
     /// Trust roots.
     #[error("cannot prepare the way out")]
     Egress(#[from] EgressError),
+    /// It was told to stop meanwhile.
+    #[error("the host is stopping")]
+    Stopping,
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -211,7 +215,7 @@ struct House {
     shadows: Mutex<HashMap<String, Arc<Shadow>>>,
     /// Orders that are carried out, and trials of builds.
     tasks: Mutex<JoinSet<()>>,
-    /// Ends the trials.
+    /// Ends the trials, and what is being prepared.
     stop: CancellationToken,
 }
 
@@ -239,7 +243,7 @@ impl App {
         let house = House::new(file, env, journal, config, kit);
         house.begin_sinks(&prepared).await?;
         house.begin_media(&prepared).await?;
-        house.put_in_force(&mut *house.running.lock().await, prepared);
+        house.put_in_force(&mut *house.running.lock().await, prepared, &HashMap::new());
         let mut app = Self { house, servers: JoinSet::new(), stop: CancellationToken::new(), addresses };
         app.serve(listeners);
         app.keep_house();
@@ -272,11 +276,16 @@ impl App {
         done
     }
 
+    /// It is about to stop: what is being prepared is prepared no further.
+    pub fn is_to_stop(&self) {
+        self.house.stop.cancel();
+    }
+
     /// Stops in order: no more webhooks, stages end their turn, the store closes.
     pub async fn stop(self) {
+        self.is_to_stop();
         self.stop.cancel();
         running::end(self.servers, HashMap::new()).await;
-        self.house.stop.cancel();
         let tasks = std::mem::take(&mut *self.house.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         running::end(tasks, HashMap::new()).await;
         self.house.running.lock().await.halt().await;
@@ -319,6 +328,7 @@ impl App {
             while let Some(house) = house.upgrade() {
                 let keep = keep_of(&house.in_force.load().config);
                 rounds.go(&house.journal, keep, &house.desk.redriving).await;
+                house.end_shadows();
                 drop(house);
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -370,17 +380,21 @@ impl House {
         let before = self.in_force.load_full();
         refuse_what_needs_a_restart(&before.config, &config, &mut report);
         let kit = kit_for(&before, &config)?;
-        let (prepared, findings) = prepare(&config, &kit).await;
+        let (prepared, findings) = tokio::select! {
+            prepared = prepare(&config, &kit) => prepared,
+            () = self.stop.cancelled() => return Err(AppError::Stopping),
+        };
         report.extend(findings);
         report.sort();
         let Some(prepared) = prepared.filter(|_| !report.has_errors()) else { return Err(AppError::Config(report)) };
         log_findings(&report);
         self.begin_sinks(&prepared).await?;
         self.begin_media(&prepared).await?;
+        let before = sections(&before.config).filter_map(|section| Some((section.name.clone(), running.generation(&section.name)?))).collect();
         running.halt().await;
         self.desk.tokens.store(Arc::new(tokens_of(&config)));
         self.in_force.store(Arc::new(InForce { config, kit }));
-        self.put_in_force(&mut running, prepared);
+        self.put_in_force(&mut running, prepared, &before);
         self.desk.audit.reloaded(self.journal.clock.now()).await;
         info!("The configuration was read again and is in force.");
         Ok(())
@@ -424,13 +438,15 @@ impl House {
         Ok(())
     }
 
-    fn put_in_force(self: &Arc<Self>, running: &mut Running, prepared: Prepared) {
+    /// `before`: the builds that ran until now.
+    fn put_in_force(self: &Arc<Self>, running: &mut Running, prepared: Prepared, before: &HashMap<String, Arc<Generation>>) {
         let in_force = self.in_force.load();
         self.end_builds(&in_force.config, &prepared);
         self.desk.sections.store(Arc::new(sections_of(&in_force.config, Some(&prepared))));
         *running = Running::begin(self.journal.clone(), prepared, in_force.config.teams.clone().into());
         self.show(running);
-        self.go_on_with_trials(running);
+        self.go_on_with_trials(running, before);
+        self.end_shadows();
     }
 
     /// Lets what comes from outside find who runs.

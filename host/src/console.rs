@@ -90,7 +90,7 @@ pub use backup::Backups;
 pub use builds::{Ordered, Swaps};
 pub use denials::{DENIALS_PAUSE, keep_denials};
 pub use guesses::Guesses;
-pub use orders::{Redriven, redrive_all};
+pub use orders::{Redriven, Wish, redrive_all};
 
 /// The configuration in force, as far as surfaces show it.
 #[derive(Debug, Clone, Default)]

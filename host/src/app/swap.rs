@@ -4,6 +4,7 @@
 //! its place. Turns under way end with the build that they began with; the next ones are the new build's. What a connector has is kept for
 //! the way back ahead of it; on that way its channel ends its turns first, so that what it had then can be brought back.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Plugin, Report};
-use crate::console::{self, Ordered, Redriven, Refusal, Swaps};
+use crate::console::{self, Ordered, Redriven, Refusal, Swaps, Wish};
 use crate::model::{ChannelName, DeadLetter, Digest};
 use crate::plugin::{Act, Aside, Generation, IN_FORCE, ITSELF, Length, Shadow, inspect};
 use crate::rules::Rule;
@@ -124,12 +125,16 @@ impl House {
         tasks.spawn(work);
     }
 
-    /// Builds that were swapped in a short while before a restart or a reload; what the builds before them did is forgotten.
-    pub(super) fn go_on_with_trials(self: &Arc<Self>, running: &Running) {
+    /// Builds that were swapped in a short while before a restart or a reload. `before`: what ran until then, and knows what the builds before
+    /// them did.
+    pub(super) fn go_on_with_trials(self: &Arc<Self>, running: &Running, before: &HashMap<String, Arc<Generation>>) {
         for section in sections(&self.in_force.load().config) {
             let (Some(generation), Ok(record)) = (running.generation(&section.name), self.desk.builds.record(&section.name)) else { continue };
             if record.is_on_trial(generation.digest(), self.journal.clock.now()) {
-                generation.put_on_trial(None);
+                match before.get(&section.name).filter(|before| before.digest() == generation.digest()) {
+                    Some(before) => generation.go_on_with_trial_of(before),
+                    None => generation.put_on_trial(None),
+                }
                 self.begin_trial(section.name.clone(), Arc::clone(&generation));
             }
             // The host may have ended between the way back and this.
@@ -140,9 +145,10 @@ impl House {
         }
     }
 
-    /// Until another build is in force: one that proves worse than the one before it goes back by itself.
+    /// Until another build is in force, or it proved itself: one that proves worse than the one before it goes back by itself.
     fn begin_trial(self: &Arc<Self>, name: String, generation: Arc<Generation>) {
         let (house, stop) = (Arc::downgrade(self), self.stop.clone());
+        let until = self.desk.builds.record(&name).ok().and_then(|record| record.trial_until(generation.digest()));
         self.spawn(async move {
             let mut n_failures = 0;
             while Arc::strong_count(&generation) > 1 {
@@ -150,7 +156,13 @@ impl House {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(LOOK * 2u32.saturating_pow(n_failures * 2)) => {}
                 }
-                let (Some(why), Some(house)) = (generation.condemned(), house.upgrade()) else { continue };
+                let Some(house) = house.upgrade() else { return };
+                let Some(why) = generation.condemned() else {
+                    if until.is_some_and(|until| house.journal.clock.now() >= until) {
+                        return generation.acquit();
+                    }
+                    continue;
+                };
                 warn!(plugin = name, digest = %generation.digest(), why, "A new build is worse than the one before, which is put in force again.");
                 let ordered = Ordered { by: ITSELF.to_owned(), reason: Some(why.to_owned()), stays: false, is_another: false };
                 let Err(refusal) = house.roll_back(&name, ordered, Some(generation.digest())).await else {
@@ -171,7 +183,7 @@ impl House {
     /// What a build (hex) set aside under this name, to be tried by the one in force.
     async fn redrive_all_of(&self, name: &str, digest: &str) {
         let is_its = |letter: &DeadLetter| letter.plugin.as_deref() == Some(name) && letter.digest.is_some_and(|its| its.to_string() == digest);
-        match console::redrive_all(&self.desk, is_its).await {
+        match console::redrive_all(&self.desk, Wish::ByItself, is_its).await {
             Ok(Redriven { n_redriven: 0, n_left: 0 }) => {}
             Ok(Redriven { n_redriven, n_left }) => info!(n_redriven, n_left, "What the worse build set aside is tried again."),
             Err(refusal) => error!(error = %refusal, "What the worse build set aside stays in the dead letters."),
@@ -292,7 +304,10 @@ impl House {
         if let (Step::Swap(bytes, _), false) = (&step, order.is_another) {
             self.is_of_the_same(order.name, bytes).await?;
         }
-        let (one, report) = prepare_one(&order.in_force.config, &order.in_force.kit, order.name, choice).await;
+        let (one, report) = tokio::select! {
+            prepared = prepare_one(&order.in_force.config, &order.in_force.kit, order.name, choice) => prepared,
+            () = self.stop.cancelled() => return Err(stopping()),
+        };
         let one = one.ok_or_else(|| refused(order.name, &report))?;
         let mut running = self.running.lock().await;
         if !Arc::ptr_eq(&order.in_force, &self.in_force.load_full()) {
@@ -352,8 +367,10 @@ impl House {
                 self.journal.store.settle().await?;
                 let aside = Aside { raw: record.position(&Reader::Raw), cursor: record.cursor, state: state.into_iter().collect() };
                 self.keep(order, &step, Some(&aside))?;
+                let generation = Arc::clone(&new.plugin);
                 let handover = running.replace(new).ok_or_else(gone)?;
                 self.show(running);
+                self.show_build(order.name, &generation);
                 (handover.done().await, Ok(()))
             }
             Step::Back => {
@@ -392,6 +409,17 @@ impl House {
         commit.state.extend(aside.state.into_iter().map(|(key, value)| (key, Some(value))));
         self.journal.commit(commit).await?;
         Ok(())
+    }
+
+    /// Lets go of the builds that were tried beside one that is in force no more, or for long enough.
+    pub(super) fn end_shadows(&self) {
+        let config = &self.in_force.load().config;
+        self.shadows.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, shadow| {
+            if shadow.has_ended() {
+                shadow.end();
+            }
+            section_named(config, name).is_some()
+        });
     }
 
     fn show_build(&self, name: &str, generation: &Arc<Generation>) {

@@ -338,7 +338,7 @@ async fn send(address: SocketAddr, request: Request<Body>) -> Result<hyper::Resp
     let patience = match request.uri().path().rsplit('/').next() {
         _ if request.method() == Method::GET => HEAD_TIMEOUT,
         Some("verify" | "redrive" | "backup") => VERIFY_TIMEOUT,
-        Some("swap" | "rollback") => SWAP_TIMEOUT,
+        Some("swap" | "rollback" | "shadow") => SWAP_TIMEOUT,
         _ => HEAD_TIMEOUT,
     };
     let late = |seconds: Duration| unreachable(format!("nothing within {} s", seconds.as_secs()));

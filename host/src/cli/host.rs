@@ -85,9 +85,9 @@ pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
         signal(SignalKind::interrupt()).map_err(no_signal)?,
     );
     // From before it is read on: what is written while plugins are compiled is another change.
-    let mut watch = Watch::begin(vec![file.to_owned()]);
+    let mut watch = Watch::begin(vec![file.to_owned()], clock.now());
     let app = tokio::select! {
-        started = App::start(file, process_env(), clock) => started?,
+        started = App::start(file, process_env(), clock.clone()) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -109,8 +109,17 @@ pub(super) async fn run(file: &Path, clock: Clock) -> Result<(), Failure> {
             _ = looks.tick() => if !watch.look(app.files()) { continue },
         }
         // Before they are read: what is written meanwhile is another change.
-        watch = Watch::begin(app.files());
-        reload(&app).await;
+        watch = Watch::begin(app.files(), clock.now());
+        let mut reloading = std::pin::pin!(reload(&app));
+        tokio::select! {
+            () = &mut reloading => continue,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // What is halted already begins again first.
+        app.is_to_stop();
+        reloading.await;
+        break;
     }
     info!("Stopping.");
     app.stop().await;
@@ -125,6 +134,7 @@ async fn reload(app: &App) {
             log_findings(&report);
             error!("{refused}");
         }
+        Err(AppError::Stopping) => {}
         Err(other) => error!(error = %crate::telemetry::chain(&other), "{refused}"),
     }
 }

@@ -289,7 +289,7 @@ pub(super) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>,
         action = Action { revision: action.revision, ..action.approved(order.text, commit.at) };
         commit.entries.push(NewEntry::about(&action, Fact::ActionApproved { action: action.id, by, fingerprint: action.fingerprint() }));
     }
-    let again = tried_again(action, &mut commit);
+    let again = tried_again(action, Wish::Ordered, &mut commit);
     desk.journal.commit(commit).await?;
     Ok(Answer(shown::action(&again)))
 }
@@ -305,9 +305,13 @@ fn may_be_tried_again(action: &Action) -> Result<(), Refusal> {
 }
 
 /// What was given up before a backup that was put in place is looked for first: it may have been tried again since, and gone out.
-fn tried_again(action: Action, commit: &mut Commit) -> Action {
+fn tried_again(action: Action, wish: Wish, commit: &mut Commit) -> Action {
     let is_looked_for = action.state == ActionState::Dead && action.is_in_doubt();
-    let state = if is_looked_for { ActionState::Unknown } else { ActionState::Retry };
+    let state = match wish {
+        _ if is_looked_for => ActionState::Unknown,
+        Wish::Ordered => ActionState::Retry,
+        Wish::ByItself => ActionState::Pending,
+    };
     let again = Action { state, attempts: 0, due: commit.at, revision: action.revision + 1, error: None, ..action };
     commit.actions.push(again.clone());
     again
@@ -317,7 +321,7 @@ fn tried_again(action: Action, commit: &mut Commit) -> Action {
 pub(super) async fn redrive(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Done {
     let _turn = desk.redriving.lock().await;
     let letter = find_dead(&desk, &id).await?;
-    redrive_one(&desk, &letter).await?;
+    redrive_one(&desk, Wish::Ordered, &letter).await?;
     Ok(Answer(json!({ "id": id, "redriven": true })))
 }
 
@@ -328,7 +332,7 @@ pub(super) async fn redrive_some(State(desk): State<Arc<Desk>>, narrow: Narrow) 
     if let Some(name) = narrow.channel() {
         desk.channel(name).await?;
     }
-    let Redriven { n_redriven, n_left } = redrive_all(&desk, |letter| narrow.takes(letter)).await?;
+    let Redriven { n_redriven, n_left } = redrive_all(&desk, Wish::Ordered, |letter| narrow.takes(letter)).await?;
     Ok(Answer(json!({ "redriven": n_redriven, "left": n_left })))
 }
 
@@ -341,8 +345,17 @@ pub struct Redriven {
     pub n_left: usize,
 }
 
+/// Who wants it redriven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Somebody who looked at it: what was decided stands.
+    Ordered,
+    /// The host itself, after a way back: replies are judged as if they had never been claimed, for much may have been said since.
+    ByItself,
+}
+
 /// Puts all letters that this is true of back on their way; those that are written meanwhile are not meant.
-pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<Redriven, Refusal> {
+pub async fn redrive_all(desk: &Desk, wish: Wish, is_wanted: impl Fn(&DeadLetter) -> bool) -> Result<Redriven, Refusal> {
     let _turn = desk.redriving.lock().await;
     let (store, mut done) = (&desk.journal.store, Redriven::default());
     for channel in store.channels().await? {
@@ -357,7 +370,7 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
         // In the order in which it came.
         letters.sort_by_key(|letter| letter.subject.place());
         for letter in &letters {
-            match redrive_one(desk, letter).await {
+            match redrive_one(desk, wish, letter).await {
                 Ok(()) => done.n_redriven += 1,
                 Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => done.n_left += 1,
                 Err(refusal) => return Err(refusal),
@@ -367,7 +380,7 @@ pub async fn redrive_all(desk: &Desk, is_wanted: impl Fn(&DeadLetter) -> bool) -
     Ok(done)
 }
 
-async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
+async fn redrive_one(desk: &Desk, wish: Wish, letter: &DeadLetter) -> Result<(), Refusal> {
     has_a_way(desk, letter)?;
     let mut commit = desk.journal.begin(&letter.channel);
     commit.dead_gone.push(letter.id);
@@ -384,7 +397,7 @@ async fn redrive_one(desk: &Desk, letter: &DeadLetter) -> Result<(), Refusal> {
         DeadSubject::Action(action) => {
             let action = find_action(desk, &action.to_string()).await?;
             may_be_tried_again(&action)?;
-            tried_again(action, &mut commit);
+            tried_again(action, wish, &mut commit);
         }
         DeadSubject::Event { seq, event, id } => {
             let sink = sink_of(letter).unwrap_or_default().to_owned();

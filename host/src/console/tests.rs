@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value as Json, json};
 use tower::ServiceExt as _;
 
-use super::{Audit, Backups, Desk, Guesses, Section, Sections, Token, router};
+use super::{Audit, Backups, Desk, Guesses, Section, Sections, Token, Wish, redrive_all, router};
 use crate::ingress::Ingress;
 use crate::model::{Action, ActionState, DeadId, DeadLetter, DeadSubject, EntryBody, Fact, Role, Seq, Task, TaskState, Timestamp};
 use crate::plugin::Builds;
@@ -126,6 +126,17 @@ async fn what_was_dead_in_a_backup_is_looked_for_before_it_goes_out_again() {
     office.set_aside("outbox", "blog", DeadSubject::Action(dead.id)).await;
     assert_eq!(office.ask("POST", "/api/v1/dead/redrive", "", Json::Null).await.1, r#"{"left":0,"redriven":1}"#);
     assert_eq!(office.listed("/api/v1/actions", "state").await, ["unknown"]);
+}
+
+#[tokio::test]
+async fn what_the_host_tries_again_by_itself_is_judged_anew_and_what_is_ordered_goes_out() {
+    for (wish, state) in [(Wish::Ordered, ActionState::Retry), (Wish::ByItself, ActionState::Pending)] {
+        let office = Office::new();
+        let dead = office.reply("1", ActionState::Dead).await;
+        office.set_aside("outbox", "blog", DeadSubject::Action(dead.id)).await;
+        assert_eq!(redrive_all(&office.desk, wish, |_| true).await.unwrap().n_redriven, 1);
+        assert_eq!(office.listed("/api/v1/actions", "state").await, [state.word()]);
+    }
 }
 
 #[tokio::test]

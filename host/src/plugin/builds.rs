@@ -5,6 +5,7 @@
 //! so that a crash leaves either the old build or the new one.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -207,17 +208,22 @@ impl Builds {
         self.keep(name, record, act)
     }
 
-    /// Copies all of it into another data folder, as it is between two orders. It blocks. Errors: also where that has builds already.
+    /// Copies all of it into another data folder, as it is between two orders; these wait for no copying. It blocks. Errors: also where that
+    /// has builds already.
     pub fn copy(&self, data: &Path) -> io::Result<()> {
-        let _turn = self.turn();
-        let Ok(files) = fs::read_dir(&self.dir) else { return Ok(()) };
         let into = data.join(FOLDER);
-        fs::create_dir(&into)?;
-        for file in files {
-            let file = file?;
-            fs::copy(file.path(), into.join(file.file_name()))?;
+        for (name, mut file) in self.files()? {
+            fs::create_dir_all(&into)?;
+            io::copy(&mut file, &mut File::create_new(into.join(name))?)?;
         }
         Ok(())
+    }
+
+    /// All files as they are now: what is written later has another file, and what is removed is still read.
+    fn files(&self) -> io::Result<Vec<(OsString, File)>> {
+        let _turn = self.turn();
+        let Ok(files) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };
+        files.map(|file| file.and_then(|file| Ok((file.file_name(), File::open(file.path())?)))).collect()
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -321,10 +327,14 @@ impl Record {
     /// This build was swapped in not long ago, and was not to stay whatever it does. What proved itself for a while is not taken back for
     /// a few faults, with all that its connector learned since; nor what a way back led to.
     pub fn is_on_trial(&self, digest: Digest, now: Timestamp) -> bool {
+        self.trial_until(digest).is_some_and(|until| now < until)
+    }
+
+    /// When it will have proved itself; none where it is not to prove itself.
+    pub fn trial_until(&self, digest: Digest) -> Option<Timestamp> {
         let digest = digest.to_string();
         let put = self.history.iter().rfind(|act| act.outcome == IN_FORCE && act.to == digest).filter(|act| act.act == "swap");
-        let is_new = put.is_some_and(|act| now < act.at.plus(TRIAL_MAX));
-        is_new && self.steps.last().is_some_and(|step| !step.stays && step.digest == digest)
+        put.filter(|_| self.steps.last().is_some_and(|step| !step.stays && step.digest == digest)).map(|act| act.at.plus(TRIAL_MAX))
     }
 
     /// The build that the host itself went back from last (hex), where nothing was put in force since.
@@ -421,6 +431,7 @@ mod tests {
         let record = builds.record("mood").unwrap();
         assert!(record.is_on_trial(two, Timestamp(2)) && !record.is_on_trial(configured, Timestamp(2)));
         assert!(!record.is_on_trial(two, Timestamp(1).plus(TRIAL_MAX)), "it proved itself");
+        assert_eq!((record.trial_until(two), record.trial_until(configured)), (Some(Timestamp(1).plus(TRIAL_MAX)), None));
         assert!(record.leads_back_to("sentiment", configured, &two.to_string()));
         assert!(!record.leads_back_to("sentiment", configured, &configured.to_string()), "the one swapped in could not be read, and does not run");
         assert!(record.is_unread("sentiment", configured, &configured.to_string()));

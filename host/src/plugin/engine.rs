@@ -113,7 +113,7 @@ impl Engine {
             limits: load.limits,
             memory: Arc::clone(&self.memory),
             log: LogQuota::default(),
-            meter: Arc::new(Meter::new(load.name.clone(), manifest.kind)),
+            meter: Arc::new(Meter::new(load.name.clone(), manifest.kind).calling_out(manifest.wants.http.is_some())),
             denied: (!load.is_apart).then(|| Arc::clone(&self.denied)),
         });
         let prepared = Prepared::new(manifest.kind, pre).map_err(|error| PluginError::Contract(chain(&error)))?;

@@ -1,5 +1,6 @@
 //! One loaded build of a plugin. Callers keep the generation they began with; who is in force is the stages' to hold.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -16,7 +17,7 @@ use super::bindings::{api::types, give, take};
 use super::engine::Engine;
 use super::host::HostState;
 use super::manifest::CONTRACT;
-use super::meter::{Meter, Usage};
+use super::meter::{About, Meter, Usage};
 use super::pool::{Connector, Exports, Pool, now, transient};
 use super::shadow::{self, Batch, Question, Shadow};
 use super::shapes::{AnalyzeBatch, Called, Change, Message, Page, Receipt, RuleDecision, RuleEvent, Sent, Surroundings};
@@ -188,6 +189,11 @@ impl Generation {
     /// It stays in force all the same.
     pub fn acquit(&self) {
         self.meter.acquit();
+    }
+
+    /// As under the configuration before, where it was on trial; what it did there is known.
+    pub fn go_on_with_trial_of(&self, before: &Self) {
+        self.meter.go_on_from(&before.meter);
     }
 
     /// Why it is worse than the build before, once that is known. What a turn heard of it is not to be kept.
@@ -445,7 +451,10 @@ impl Generation {
         if let Backing::Native(native) = &self.backing {
             return travelled(native.as_ref(), || native.analyze(batch)).await;
         }
-        let (n_items, batch) = (batch.items.len(), give::batch(batch));
+        let n_items = batch.items.len();
+        let alone = batch.items.first().and_then(|item| item.id).filter(|_| n_items == 1);
+        let about = alone.map_or_else(|| n_items.into(), |id| About::one(hash_of(id)));
+        let batch = give::batch(batch);
         let called = self.call_in("analyze", turn, PluginState::default(), move |store, exports| {
             Box::pin(async move {
                 let Exports::Analyzer(plugin) = exports else { return Ok(Err(not_a("analyzer"))) };
@@ -454,7 +463,7 @@ impl Generation {
                 Ok(lists.map(|lists| (lists, batch)))
             })
         });
-        checked(&self.meter, n_items, called, |(lists, _batch)| take::annotations(lists, n_items)).await.result
+        checked(&self.meter, about, called, |(lists, _batch)| take::annotations(lists, n_items)).await.result
     }
 
     /// One decision per event, same order.
@@ -473,6 +482,8 @@ impl Generation {
             return travelled(native.as_ref(), || native.decide(events)).await;
         }
         let n_events = events.len();
+        let alone = events.first().filter(|_| n_events == 1);
+        let about = alone.map_or_else(|| n_events.into(), |event| About::one(hash_of((event.interaction.as_ref().map(|about| &about.id), event.at))));
         let events: Vec<_> = events.into_iter().map(give::event).collect();
         let called = self.call_in("decide", turn, PluginState::default(), move |store, exports| {
             Box::pin(async move {
@@ -480,7 +491,7 @@ impl Generation {
                 plugin.membrana_plugin_rule().call_decide(store, &events).await
             })
         });
-        checked(&self.meter, n_events, called, |decisions| take::decisions(decisions, n_events)).await.result
+        checked(&self.meter, about, called, |decisions| take::decisions(decisions, n_events)).await.result
     }
 }
 
@@ -494,6 +505,12 @@ async fn travelled<T>(native: &dyn Native, call: impl FnOnce() -> T) -> T {
         way.await;
     }
     answer
+}
+
+fn hash_of(item: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    item.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// On the guests' threads. Errors: `transient`, where the engine is stopping or the host itself broke.
@@ -560,11 +577,11 @@ fn not_a(kind: &str) -> types::Fault {
 /// A call whose answer breaks the contract is a call that failed: its state is dropped.
 async fn checked<T, U>(
     meter: &Meter,
-    n_items: usize,
+    about: impl Into<About>,
     call: impl Future<Output = Called<T>>,
     check: impl FnOnce(T) -> Result<U, String>,
 ) -> Called<U> {
-    let count = match meter.begin(n_items) {
+    let count = match meter.begin(about) {
         Ok(count) => count,
         Err(fault) => return Called::failed(fault),
     };

@@ -1,8 +1,9 @@
 //! What a generation did and used since it was loaded, whether it is left alone for a while, and whether a build on trial is worse than
 //! the one before.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
@@ -20,6 +21,8 @@ const SEEN: [&str; 4] = ["trap", "cpu", "memory", "contract"];
 const FAILED_MIN: u64 = 3;
 /// Of its items; a build before that had more is allowed twice as much.
 const FAILED_SHARE_MAX: f64 = 0.05;
+/// Items that failed are told apart up to so many.
+const FAILED_KNOWN_MAX: usize = 256;
 /// Fewer items say nothing of a build's speed.
 const ITEMS_MIN: u64 = 256;
 /// Times the time of the build before, an item.
@@ -36,6 +39,8 @@ const GRANTED_FACTOR: u64 = 4;
 pub(super) struct Meter {
     name: String,
     kind: Kind,
+    /// What it answers, and when, depends on others, too.
+    calls_out: bool,
     breaker: Breaker,
     calls: AtomicU64,
     items: AtomicU64,
@@ -113,15 +118,37 @@ pub(super) struct Counts {
 
 struct Trial {
     before: Counts,
+    /// One item is one failure, however often it is asked about.
+    failed: Mutex<HashSet<u64>>,
     is_condemned: AtomicBool,
     is_over: AtomicBool,
     why: OnceLock<String>,
 }
 
+/// What a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    n_items: usize,
+    /// Of one item alone: tells it from others.
+    item: Option<u64>,
+}
+
+impl About {
+    pub(super) fn one(item: u64) -> Self {
+        Self { n_items: 1, item: Some(item) }
+    }
+}
+
+impl From<usize> for About {
+    fn from(n_items: usize) -> Self {
+        Self { n_items, item: None }
+    }
+}
+
 /// One call on its way; one that is given up counts as late.
 pub(super) struct Count<'m> {
     meter: &'m Meter,
-    n_items: usize,
+    about: About,
     is_probe: bool,
     is_done: bool,
 }
@@ -129,24 +156,37 @@ pub(super) struct Count<'m> {
 impl Count<'_> {
     pub(super) fn end(mut self, fault: Option<&Fault>) {
         self.is_done = true;
-        let is_asked_again = fault.is_some_and(Fault::is_final) && self.n_items > 1;
+        let are_many = self.about.n_items > 1;
+        // Events for a rule are asked about in halves whatever the fault.
+        let is_asked_again = are_many && fault.is_some_and(|fault| fault.is_final() || self.meter.kind == Kind::Rule);
         let is_seen = fault.map(|fault| SEEN.contains(&fault.detail().code.as_str()));
         match fault {
-            None => self.meter.note(self.n_items, None),
-            Some(_) if is_asked_again => self.meter.note(0, None),
+            None => self.meter.note(self.about.n_items, None),
+            Some(_) if is_asked_again || self.has_failed_before() => self.meter.note(0, None),
             // One cause, however many it was asked about.
             Some(_) => self.meter.note(1, is_seen),
         }
         // Late about many at once on a busy machine says nothing of one.
-        let health = fault.map_or(Health::Well, |fault| self.meter.health(fault.detail(), self.n_items > 1));
+        let health = fault.map_or(Health::Well, |fault| self.meter.health(fault.detail(), are_many));
         self.meter.judge(self.is_probe, health, fault);
+    }
+
+    /// Since the trial began.
+    fn has_failed_before(&self) -> bool {
+        let (Some(item), Some(trial)) = (self.about.item, self.meter.trial.get()) else { return false };
+        let mut failed = trial.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.len() < FAILED_KNOWN_MAX { !failed.insert(item) } else { failed.contains(&item) }
     }
 }
 
 impl Drop for Count<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            self.meter.note(1, Some(false));
+            if self.has_failed_before() {
+                self.meter.note(0, None);
+            } else {
+                self.meter.note(1, Some(false));
+            }
             self.meter.faults.timeout.fetch_add(1, Ordering::Relaxed);
             // Who gave it up may have been in a hurry, or is stopping.
             self.meter.judge(self.is_probe, Health::Unknown, None);
@@ -159,6 +199,7 @@ impl Meter {
         Self {
             name,
             kind,
+            calls_out: kind == Kind::Connector,
             breaker: Breaker::default(),
             calls: AtomicU64::default(),
             items: AtomicU64::default(),
@@ -175,10 +216,15 @@ impl Meter {
         }
     }
 
-    /// A call about so many items begins. Errors: the plugin is left alone for now.
-    pub(super) fn begin(&self, n_items: usize) -> Result<Count<'_>, Fault> {
+    /// Of a plugin that asks others by itself, where it does.
+    pub(super) fn calling_out(self, calls_out: bool) -> Self {
+        Self { calls_out: self.calls_out || calls_out, ..self }
+    }
+
+    /// A call begins. Errors: the plugin is left alone for now.
+    pub(super) fn begin(&self, about: impl Into<About>) -> Result<Count<'_>, Fault> {
         match self.breaker.admit() {
-            Ok(is_probe) => Ok(Count { meter: self, n_items, is_probe, is_done: false }),
+            Ok(is_probe) => Ok(Count { meter: self, about: about.into(), is_probe, is_done: false }),
             Err(left) => {
                 let message = format!("it failed call after call and is left alone for {} s more", left.as_secs() + 1);
                 let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -272,9 +318,8 @@ impl Meter {
             failed.fetch_add(1, Ordering::Relaxed);
         }
         let Some(trial) = self.trial.get().filter(|trial| !trial.is_over.load(Ordering::Relaxed)) else { return };
-        if let Some(why) = trial.judge(&self.counts(), self.kind) {
-            drop(trial.why.set(why));
-            trial.is_condemned.store(true, Ordering::Release);
+        if let Some(why) = trial.judge(&self.counts(), self.calls_out) {
+            trial.condemn(why);
         }
     }
 
@@ -293,7 +338,15 @@ impl Meter {
     pub(super) fn put_on_trial(&self, before: Counts) {
         self.usual.fetch_max(before.usual, Ordering::Relaxed);
         let (is_condemned, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        drop(self.trial.set(Trial { before, is_condemned, is_over, why: OnceLock::new() }));
+        drop(self.trial.set(Trial { before, failed: Mutex::default(), is_condemned, is_over, why: OnceLock::new() }));
+    }
+
+    /// The trial goes on that the same build was on under the configuration before, with what is known already.
+    pub(super) fn go_on_from(&self, before: &Self) {
+        self.put_on_trial(before.trial.get().map(|trial| trial.before.clone()).unwrap_or_default());
+        if let (Some(trial), Some(why)) = (self.trial.get(), before.condemned()) {
+            trial.condemn(why.to_owned());
+        }
     }
 
     /// Why it is worse, once it is known.
@@ -355,13 +408,13 @@ impl<N> Faults<N> {
 
 #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
 impl Counts {
-    /// What a connector returns, and when, is mostly its network's doing.
-    fn n_failed(&self, kind: Kind) -> u64 {
-        self.failed + if kind == Kind::Connector { 0 } else { self.failed_maybe }
+    /// What a plugin returns that calls out, and when, is mostly its network's doing.
+    fn n_failed(&self, calls_out: bool) -> u64 {
+        self.failed + if calls_out { 0 } else { self.failed_maybe }
     }
 
-    fn share(&self, kind: Kind) -> f64 {
-        if self.items == 0 { 0.0 } else { self.n_failed(kind) as f64 / self.items as f64 }
+    fn share(&self, calls_out: bool) -> f64 {
+        if self.items == 0 { 0.0 } else { self.n_failed(calls_out) as f64 / self.items as f64 }
     }
 
     /// Seconds an item, and items a call.
@@ -371,12 +424,17 @@ impl Counts {
 }
 
 impl Trial {
-    fn judge(&self, new: &Counts, kind: Kind) -> Option<String> {
-        let n_failed = new.n_failed(kind);
-        if n_failed >= FAILED_MIN && new.share(kind) > FAILED_SHARE_MAX + 2.0 * self.before.share(kind) {
+    fn condemn(&self, why: String) {
+        drop(self.why.set(why));
+        self.is_condemned.store(true, Ordering::Release);
+    }
+
+    fn judge(&self, new: &Counts, calls_out: bool) -> Option<String> {
+        let n_failed = new.n_failed(calls_out);
+        if n_failed >= FAILED_MIN && new.share(calls_out) > FAILED_SHARE_MAX + 2.0 * self.before.share(calls_out) {
             return Some(format!("it failed at {n_failed} of {} items", new.items));
         }
-        if kind == Kind::Connector {
+        if calls_out {
             return None;
         }
         let ((time, fullness), (time_before, fullness_before)) = (new.pace()?, self.before.pace()?);
@@ -387,158 +445,4 @@ impl Trial {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Detail;
-
-    fn detail(code: &str) -> Detail {
-        Detail { code: code.to_owned(), message: String::new() }
-    }
-
-    fn fault(code: &str) -> Fault {
-        Fault::Permanent(detail(code))
-    }
-
-    /// A call that ended so, where the breaker let it through.
-    fn end(meter: &Meter, n_items: usize, fault: Option<&Fault>) {
-        if let Ok(count) = meter.begin(n_items) {
-            count.end(fault);
-        }
-    }
-
-    fn on_trial(kind: Kind, before: Counts) -> Meter {
-        let meter = Meter::new("words".to_owned(), kind);
-        meter.put_on_trial(before);
-        meter
-    }
-
-    fn before(items: u64, failed: u64) -> Counts {
-        Counts { calls: items / 10, items, failed, busy: Duration::from_micros(items * 10), ..Counts::default() }
-    }
-
-    #[test]
-    fn three_of_few_items_that_fail_condemn_a_build_and_two_do_not() {
-        let meter = on_trial(Kind::Analyzer, Counts::default());
-        for n in 0..3 {
-            assert_eq!(meter.condemned(), None, "{n}");
-            end(&meter, 1, Some(&fault("trap")));
-        }
-        assert_eq!(meter.condemned(), Some("it failed at 3 of 3 items"));
-        meter.acquit();
-        end(&meter, 1, Some(&fault("trap")));
-        assert_eq!(meter.condemned(), None);
-    }
-
-    #[test]
-    fn a_build_is_allowed_what_the_one_before_did_too() {
-        let fails = |meter: &Meter| {
-            for n in 0..100 {
-                end(meter, 1, (n % 10 == 9).then(|| fault("cpu")).as_ref());
-            }
-            meter.condemned().is_some()
-        };
-        assert!(fails(&on_trial(Kind::Rule, before(1000, 0))), "one of ten fails");
-        assert!(!fails(&on_trial(Kind::Rule, before(1000, 40))));
-    }
-
-    #[test]
-    fn one_item_that_fails_whoever_it_is_asked_with_is_one_item() {
-        let meter = on_trial(Kind::Analyzer, before(1000, 0));
-        for n_items in [64, 32, 16, 8, 4, 2, 1] {
-            end(&meter, n_items, Some(&fault("trap")));
-            end(&meter, n_items, None);
-        }
-        let counts = meter.counts();
-        assert_eq!((meter.condemned(), counts.failed, counts.items), (None, 1, 128));
-    }
-
-    #[test]
-    fn what_is_late_is_one_failure_however_many_it_was_asked_about() {
-        let meter = on_trial(Kind::Analyzer, before(1000, 0));
-        end(&meter, 64, Some(&Fault::Transient(detail("timeout"))));
-        drop(meter.begin(64));
-        assert_eq!((meter.condemned(), meter.counts().failed_maybe), (None, 2));
-    }
-
-    #[test]
-    fn what_a_network_refuses_or_delays_is_not_its_connector_s_fault() {
-        let (connector, analyzer) = (on_trial(Kind::Connector, Counts::default()), on_trial(Kind::Analyzer, Counts::default()));
-        for meter in [&connector, &analyzer] {
-            (0..10).for_each(|_| end(meter, 1, Some(&fault("busy"))));
-            (0..10).for_each(|_| drop(meter.begin(1)));
-        }
-        assert_eq!((connector.condemned(), analyzer.condemned().is_some()), (None, true));
-        (0..20).for_each(|_| end(&connector, 1, Some(&fault("trap"))));
-        assert!(connector.condemned().is_some());
-    }
-
-    #[test]
-    fn a_slower_build_is_condemned_once_enough_is_known_of_calls_that_are_alike() {
-        let judged = |kind: Kind, us: u64, n_items: usize| {
-            let meter = on_trial(kind, before(1000, 0));
-            for n in 0..300 / n_items {
-                assert!(meter.condemned().is_none() || n * n_items > 200);
-                meter.ran(Duration::from_micros(us * n_items as u64), Duration::ZERO, u64::MAX);
-                end(&meter, n_items, None);
-            }
-            meter.condemned().map(str::to_owned)
-        };
-        assert_eq!(judged(Kind::Analyzer, 50, 10).as_deref(), Some("it takes 5.0 times as long as the build before"));
-        assert_eq!(judged(Kind::Analyzer, 20, 10), None, "twice as long is the admin's to judge");
-        assert!(judged(Kind::Analyzer, 50, 30).is_some(), "items pile up behind a slow build");
-        assert_eq!(judged(Kind::Analyzer, 50, 1), None, "calls about one item each take longer");
-        assert_eq!(judged(Kind::Connector, 50, 10), None, "a network may have become slower");
-    }
-
-    #[test]
-    fn what_fails_item_after_item_is_left_alone_and_what_is_halved_is_not_counted_thrice() {
-        let meter = Meter::new("words".to_owned(), Kind::Analyzer);
-        [64, 32, 16, 8, 4, 2].into_iter().for_each(|n_items| end(&meter, n_items, Some(&fault("cpu"))));
-        assert_eq!(meter.usage().breaker, BreakerState::Closed, "the item at fault was not found yet");
-        (0..3).for_each(|_| end(&meter, 1, Some(&fault("cpu"))));
-        let refused = meter.begin(1).err().expect("it is left alone");
-        assert!(matches!(&refused, Fault::RateLimited(detail, 1..=1000) if detail.code == Fault::BREAKER), "{refused}");
-        let usage = meter.usage();
-        assert_eq!((usage.calls, usage.faults), (9, Faults { cpu: 9, ..Faults::default() }), "a call that was not made is not counted");
-    }
-
-    #[test]
-    fn a_connector_is_left_alone_for_what_it_costs_and_not_for_what_its_network_sends() {
-        let meter = Meter::new("shop".to_owned(), Kind::Connector);
-        for code in ["trap", "timeout", "busy", "contract", "stopped"] {
-            (0..4).for_each(|_| end(&meter, 1, Some(&fault(code))));
-            assert_eq!(meter.usage().breaker, BreakerState::Closed, "{code}");
-        }
-        (0..3).for_each(|_| end(&meter, 1, Some(&fault("memory"))));
-        assert!(matches!(meter.usage().breaker, BreakerState::Open(_)));
-    }
-
-    #[test]
-    fn time_that_was_waited_for_others_is_no_processor_time() {
-        let meter = Meter::new("shop".to_owned(), Kind::Connector);
-        meter.ran(Duration::from_millis(900), Duration::from_millis(880), 4);
-        meter.ran(Duration::from_millis(900), Duration::ZERO, 0);
-        [1 << 20, 3 << 20, 2 << 20].into_iter().for_each(|bytes| meter.holds(bytes));
-        let usage = meter.usage();
-        assert_eq!(
-            (usage.cpu, usage.waited, usage.memory_peak),
-            (Duration::from_millis(25), Duration::from_millis(880), 3 << 20),
-            "nor is time in which another had the core"
-        );
-    }
-
-    #[test]
-    fn what_a_plugin_is_granted_follows_what_its_answered_calls_took_and_is_inherited() {
-        let meter = Meter::new("words".to_owned(), Kind::Analyzer);
-        assert_eq!(meter.ticks_granted(), GRANTED_MIN);
-        meter.answered_within(40);
-        assert_eq!(meter.ticks_granted(), 160);
-        meter.answered_within(0);
-        assert_eq!(meter.ticks_granted(), 140, "one short call does not undo it");
-        let next = Meter::new("words".to_owned(), Kind::Analyzer);
-        next.put_on_trial(meter.counts());
-        assert_eq!(next.ticks_granted(), 140);
-        (0..40).for_each(|_| meter.answered_within(0));
-        assert_eq!(meter.ticks_granted(), GRANTED_MIN);
-    }
-}
+mod tests;
